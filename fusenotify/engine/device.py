@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The device: a consumer of the core that queues events for a reader.
+
+Seed: fs/inotify_user.c.  Below is engine.core, which calls handle_event();
+above is the server, which does for a client what the syscalls do for a
+process.  DeviceTable is what the syscalls share: limits and users.
+
+Invariants
+    At most max_events events are queued, and an IN_Q_OVERFLOW behind them.
+    A watch counts against the user who made the device, from add_watch() to
+        its last reference; the device itself likewise, from init() to close().
+    Nothing blocks: who wants to wait sets on_queued and reads when called.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from fusenotify.engine.core import Core, Inode, Watch, put_watch
+from fusenotify.engine.limits import Limits, Users
+from fusenotify.engine.policy import Policy
+from fusenotify.errors import (
+    BufferTooSmall,
+    DeviceClosed,
+    InvalidMask,
+    QueueEmpty,
+    TooManyInstances,
+    TooManyWatches,
+)
+from fusenotify.events import Event, pack, record_size
+from fusenotify.masks import IN_Q_OVERFLOW
+
+
+class Device:
+    """One reader's event queue and watches.  Seed: struct inotify_device.
+
+    uid is the user it counts against.  max_events counts events and is fixed.
+    overflows counts the IN_Q_OVERFLOW records queued so far, merged and lost
+    the events that were dropped.  on_queued is called after an event was queued.
+    """
+
+    def __init__(
+        self, core: Core, users: Users, limits: Limits, policy: Policy, uid: int, max_events: int
+    ) -> None:
+        self.uid = uid
+        self.policy = policy
+        self.max_events = max_events
+        self.closed = False
+        self.on_queued: Callable[[], None] | None = None
+        self.overflows = self.merged = self.lost = 0
+        self._users = users
+        self._limits = limits
+        self._handle = core.init(self, policy)
+        self._events: deque[Event] = deque()
+        self._overflow_queued = False
+        users.charge(uid, devices=1)
+
+    # What a process does with an inotify descriptor.
+
+    def add_watch(self, inode: Inode, mask: int) -> int:
+        """Watch an inode, or change the watch there is, and return its wd.
+
+        The caller has resolved the path and checked the permissions; a mask
+        that is refused before that is refused by check_mask().
+        Seed: sys_inotify_add_watch(), create_watch().
+
+        Raises InvalidMask (EINVAL), WatchExists (EEXIST), TooManyWatches
+        (ENOSPC), DeviceClosed (EBADF).
+        """
+        self._check_open()
+        wd = self._handle.find_update_watch(inode, mask)
+        if wd is not None:
+            return wd
+        limit = self._limits.max_user_watches
+        if self._users.counts(self.uid).watches >= limit:
+            if self.policy.refusal_takes_wd:
+                self._handle.take_wd()
+            raise TooManyWatches(f"user {self.uid} has max_user_watches = {limit} already")
+        wd = self._handle.add_watch(Watch(), inode, mask)
+        self._users.charge(self.uid, watches=1)
+        return wd
+
+    def check_mask(self, mask: int) -> None:
+        """Refuse what add_watch() would refuse before it looks at the path.
+
+        Raises InvalidMask (EINVAL), DeviceClosed (EBADF).
+        """
+        reason = self.policy.refuses_at_once(mask)
+        if reason:
+            raise InvalidMask(reason)
+        self._check_open()
+
+    def rm_watch(self, wd: int) -> None:
+        """Remove a watch; IN_IGNORED is queued.  Seed: sys_inotify_rm_watch().
+
+        Raises NoSuchWatch (EINVAL), DeviceClosed (EBADF).
+        """
+        self._check_open()
+        self._handle.rm_wd(wd)
+
+    def read(self, size: int) -> bytes:
+        """Return as many whole records as fit size bytes, and unqueue them.
+
+        Seed: inotify_read(), for a descriptor with O_NONBLOCK.
+
+        Raises QueueEmpty (EAGAIN), BufferTooSmall (EINVAL; linux-2.6.18
+        returns b"" instead), DeviceClosed (EBADF).
+        """
+        self._check_open()
+        events = self._events
+        if not events:
+            raise QueueEmpty("no event is queued")
+        records: list[bytes] = []
+        room = size
+        while events:
+            record = pack(events[0])
+            room -= len(record)
+            if room < 0:
+                break
+            records.append(record)
+            if events.popleft().mask & IN_Q_OVERFLOW:
+                self._overflow_queued = False
+        if not records and self.policy.short_read_is_error:
+            needed = record_size(events[0].name)
+            raise BufferTooSmall(f"the first record takes {needed} bytes, the buffer has {size}")
+        return b"".join(records)
+
+    def fionread(self) -> int:
+        """Return how many bytes are queued.  Seed: inotify_ioctl(FIONREAD).
+
+        Raises DeviceClosed (EBADF).
+        """
+        self._check_open()
+        return sum(record_size(event.name) for event in self._events)
+
+    def poll(self) -> bool:
+        """Return whether a read would find something.  Seed: inotify_poll().
+
+        Raises DeviceClosed (EBADF).
+        """
+        self._check_open()
+        return bool(self._events)
+
+    def close(self) -> None:
+        """Drop watches and queue; a second close is nothing.  Seed: inotify_release()."""
+        if self.closed:
+            return
+        self.closed = True
+        self._handle.destroy()
+        self._events.clear()
+        self._users.charge(self.uid, devices=-1)
+        if self.on_queued is not None:
+            self.on_queued()  # wake who waits, to find it closed
+
+    # What a process sees in /proc/PID/fdinfo.
+
+    def queued(self) -> int:
+        """Return how many events are queued."""
+        return len(self._events)
+
+    def watches(self) -> Iterable[Watch]:
+        """Return the watches, oldest first."""
+        return self._handle.watches()
+
+    # What the core calls.
+
+    def handle_event(
+        self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
+    ) -> None:
+        """Queue an event.  Seed: inotify_dev_queue_event()."""
+        if not watch.attached:
+            put_watch(watch)
+        events = self._events
+        excess = len(events) - self.max_events
+        event = Event(wd, mask, cookie, name)
+        if (excess < 0 or self.policy.merge_into_full_queue) and events and self._merges(event):
+            self.merged += 1
+            return
+        if excess >= 0:
+            self.lost += 1
+            if excess > 0 or (self._overflow_queued and not self.policy.overflow_repeats):
+                return
+            event = Event(-1, IN_Q_OVERFLOW, cookie if self.policy.overflow_keeps_cookie else 0)
+            self._overflow_queued = True
+            self.overflows += 1
+        events.append(event)
+        if self.on_queued is not None:
+            self.on_queued()
+
+    def destroy_watch(self, watch: Watch) -> None:
+        """Give the watch back to its user's count.  Seed: free_inotify_user_watch()."""
+        self._users.charge(self.uid, watches=-1)
+
+    def _merges(self, event: Event) -> bool:
+        """Return whether an event says nothing new."""
+        last = self._events[-1 if self.policy.merge_with_newest else 0]
+        return (
+            last.wd == event.wd
+            and last.mask == event.mask
+            and last.name == event.name
+            and (last.cookie == event.cookie or not self.policy.merge_compares_cookies)
+        )
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise DeviceClosed("the device was closed")
+
+
+class DeviceTable:
+    """What all devices of a mount share: the core, the limits and the users."""
+
+    def __init__(self, core: Core, limits: Limits, policy: Policy) -> None:
+        self.core = core
+        self.limits = limits
+        self.policy = policy
+        self.users = Users()
+
+    def init(
+        self, uid: int, *, policy: Policy | None = None, max_queued_events: int | None = None
+    ) -> Device:
+        """Return a new device, counted against uid.  Seed: sys_inotify_init().
+
+        policy and max_queued_events default to the mount's.
+
+        Raises TooManyInstances (EMFILE).
+        """
+        limit = self.limits.max_user_instances
+        if self.users.counts(uid).devices >= limit:
+            raise TooManyInstances(f"user {uid} has max_user_instances = {limit} already")
+        if max_queued_events is None:
+            max_queued_events = self.limits.max_queued_events
+        return Device(
+            self.core, self.users, self.limits, policy or self.policy, uid, max_queued_events
+        )

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The hooks: one function per VFS operation, with the kernel's order of events.
+
+Linux: include/linux/fsnotify.h.  fs.operations calls a hook after its syscall
+succeeded and before it answers the program; this module keeps the core's
+names up to date and queues the events.
+
+Invariants
+    A failed call notifies nothing.
+    Where a directory and an object in it are both watched, the directory's
+        watch is told first, whatever the order in which they were added.
+    IN_DELETE_SELF comes when the last name and the last open description are
+        gone, whichever goes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fusenotify.engine.core import Core, Dentry, Inode
+from fusenotify.masks import (
+    IN_ACCESS,
+    IN_ATTRIB,
+    IN_CLOSE_NOWRITE,
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_DELETE,
+    IN_DELETE_SELF,
+    IN_ISDIR,
+    IN_MODIFY,
+    IN_MOVE_SELF,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_OPEN,
+)
+
+
+class File:
+    """An open description.  Linux: struct file.
+
+    dentry is the name by which it was opened (None for the root); writable
+    decides between IN_CLOSE_WRITE and IN_CLOSE_NOWRITE.
+    """
+
+    __slots__ = ("dentry", "inode", "writable")
+
+    def __init__(self, inode: Inode, writable: bool) -> None:
+        self.inode = inode
+        self.dentry = inode.dentry
+        self.writable = writable
+
+
+class Hooks:
+    """What a filesystem says to the engine."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    # Names.
+
+    def created(self, parent: Inode, name: bytes, inode: Inode) -> Dentry:
+        """vfs_create(), vfs_mknod(), vfs_symlink(), vfs_mkdir()."""
+        dentry = self.core.instantiate(parent, name, inode)
+        self.core.queue_parent_event(dentry, IN_CREATE | _isdir(inode))
+        return dentry
+
+    def linked(self, inode: Inode, parent: Inode, name: bytes) -> None:
+        """vfs_link(): inode got a further name."""
+        self.core.queue_event(inode, IN_ATTRIB)
+        self.core.queue_parent_event(self.core.instantiate(parent, name, inode), IN_CREATE)
+        inode.unlinked = False
+
+    def unlinked(self, parent: Inode, name: bytes, inode: Inode, links: int) -> None:
+        """vfs_unlink(): name is gone, and inode has links names left."""
+        dentry = self.core.instantiate(parent, name, inode)
+        self.core.unhash(dentry)
+        self.core.queue_event(inode, IN_ATTRIB)
+        if not links:
+            self._lost_last_name(inode)
+        self.core.queue_parent_event(dentry, IN_DELETE)
+
+    def removed_directory(self, parent: Inode, name: bytes, inode: Inode) -> None:
+        """vfs_rmdir()."""
+        dentry = self.core.instantiate(parent, name, inode)
+        self.core.unhash(dentry)
+        self._lost_last_name(inode)
+        self.core.queue_parent_event(dentry, IN_DELETE | IN_ISDIR)
+
+    def renamed(
+        self,
+        old_parent: Inode,
+        old_name: bytes,
+        new_parent: Inode,
+        new_name: bytes,
+        inode: Inode,
+        replaced: Inode | None = None,
+        replaced_links: int = 0,
+    ) -> None:
+        """vfs_rename(): inode moved, over replaced, which has replaced_links names left."""
+        core = self.core
+        cookie = core.next_cookie()
+        isdir = _isdir(inode)
+        dentry = core.instantiate(old_parent, old_name, inode)
+        core.queue_event(old_parent, IN_MOVED_FROM | isdir, cookie, old_name)
+        core.queue_event(new_parent, IN_MOVED_TO | isdir, cookie, new_name)
+        if replaced is not None:
+            core.instantiate(new_parent, new_name, replaced)
+        core.move(dentry, new_parent, new_name)
+        if replaced is not None:
+            core.queue_event(replaced, IN_ATTRIB | _isdir(replaced))
+        core.queue_event(inode, IN_MOVE_SELF)
+        if replaced is not None and not replaced_links:
+            self._lost_last_name(replaced)
+
+    def exchanged(
+        self,
+        parent: Inode,
+        name: bytes,
+        inode: Inode,
+        other_parent: Inode,
+        other_name: bytes,
+        other: Inode,
+    ) -> None:
+        """vfs_rename(RENAME_EXCHANGE): two objects swapped their names."""
+        core = self.core
+        core.exchange(
+            core.instantiate(parent, name, inode), core.instantiate(other_parent, other_name, other)
+        )
+        for source, source_name, target, target_name, moved in (
+            (parent, name, other_parent, other_name, inode),
+            (other_parent, other_name, parent, name, other),
+        ):
+            cookie = core.next_cookie()
+            isdir = _isdir(moved)
+            core.queue_event(source, IN_MOVED_FROM | isdir, cookie, source_name)
+            core.queue_event(target, IN_MOVED_TO | isdir, cookie, target_name)
+            core.queue_event(moved, IN_MOVE_SELF)
+
+    # Open files and directories.
+
+    def opened(self, file: File) -> None:
+        """do_dentry_open()."""
+        file.inode.opens += 1
+        self._file_event(file, IN_OPEN)
+
+    def accessed(self, file: File) -> None:
+        """vfs_read() of at least a byte, iterate_dir() whatever it gave."""
+        self._file_event(file, IN_ACCESS)
+
+    def modified(self, file: File) -> None:
+        """vfs_write() of at least a byte, vfs_fallocate()."""
+        self._file_event(file, IN_MODIFY)
+
+    def truncated_by_open(self, file: File, set_id_bits_lost: bool) -> None:
+        """handle_truncate(): open(2) with O_TRUNC, reported behind IN_OPEN."""
+        mask = IN_MODIFY | IN_ATTRIB if set_id_bits_lost else IN_MODIFY
+        self._event(file.inode, file.dentry, mask)
+
+    def closed(self, file: File) -> None:
+        """__fput(): the last descriptor of an open description is gone."""
+        inode = file.inode
+        inode.opens -= 1
+        self._file_event(file, IN_CLOSE_WRITE if file.writable else IN_CLOSE_NOWRITE)
+        if inode.unlinked and not inode.opens:
+            self._deleted(inode)
+
+    # Attributes.
+
+    def attributes_changed(
+        self,
+        inode: Inode,
+        dentry: Dentry | None,
+        *,
+        atime: bool = False,
+        mtime: bool = False,
+        size: bool = False,
+        owner_or_mode: bool = False,
+    ) -> None:
+        """notify_change(): one record for all that changed.  Linux: fsnotify_change().
+
+        dentry is the name by which it was reached.
+        """
+        mask = IN_ATTRIB if owner_or_mode or (atime and mtime) else 0
+        if size or (mtime and not atime):
+            mask |= IN_MODIFY
+        if atime and not mtime:
+            mask |= IN_ACCESS
+        if mask:
+            self._event(inode, dentry, mask)
+
+    def xattr_changed(self, inode: Inode) -> None:
+        """vfs_setxattr(), vfs_removexattr(), vfs_set_acl()."""
+        self._event(inode, inode.dentry, IN_ATTRIB)
+
+    # The end.
+
+    def unmounted(self, inodes: Iterable[Inode]) -> None:
+        """generic_shutdown_super()."""
+        self.core.unmount(inodes)
+
+    def _file_event(self, file: File, mask: int) -> None:
+        """Report what was done through an open description.  Linux: fsnotify_file()."""
+        dentry = file.dentry
+        self._event(file.inode, dentry, mask, dentry is not None and dentry.unlinked)
+
+    def _event(
+        self, inode: Inode, dentry: Dentry | None, mask: int, unlinked: bool = False
+    ) -> None:
+        """Tell the directory's watches, then the object's.  Linux: fsnotify_parent()."""
+        in_watched_directory = dentry is not None and dentry.parent.watches
+        if not in_watched_directory and not inode.watches:
+            return
+        mask |= _isdir(inode)
+        if dentry is not None and in_watched_directory:
+            self.core.queue_parent_event(dentry, mask, unlinked=unlinked)
+        self.core.queue_event(inode, mask, unlinked=unlinked)
+
+    def _lost_last_name(self, inode: Inode) -> None:
+        inode.unlinked = True
+        if not inode.opens:
+            self._deleted(inode)
+
+    def _deleted(self, inode: Inode) -> None:
+        """Linux: fsnotify_inoderemove()."""
+        self.core.queue_event(inode, IN_DELETE_SELF)
+        self.core.inode_is_dead(inode)
+
+
+def _isdir(inode: Inode) -> int:
+    return IN_ISDIR if inode.is_dir else 0

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The three limits and what is counted against each user.
+
+engine.device consults this module when a device or a watch is made.  The
+kernel keeps the limits in /proc/sys/fs/inotify and the counts in
+``struct user_struct``.
+
+Invariant
+    A user whose counts are both zero is not remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Limits:
+    """What one user may have.
+
+    max_queued_events counts events per device and is fixed when the device is
+    made; the others count per user and are looked up at each request.
+    """
+
+    max_queued_events: int = 16384
+    max_user_instances: int = 128
+    max_user_watches: int = 8192
+
+
+@dataclass(slots=True)
+class UserCounts:
+    """What is counted against one user: watches and devices (instances)."""
+
+    watches: int = 0
+    devices: int = 0
+
+
+class Users:
+    """The counts of all users, by uid."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, UserCounts] = {}
+
+    def counts(self, uid: int) -> UserCounts:
+        """Return what is counted against uid; a user never seen has zeros."""
+        return self._counts.get(uid) or UserCounts()
+
+    def all(self) -> dict[int, UserCounts]:
+        """Return the counts of every user who has any, by uid."""
+        return dict(self._counts)
+
+    def charge(self, uid: int, *, watches: int = 0, devices: int = 0) -> None:
+        """Add to a user's counts; negative numbers give back."""
+        counts = self._counts.setdefault(uid, UserCounts())
+        counts.watches += watches
+        counts.devices += devices
+        assert counts.watches >= 0 <= counts.devices
+        if not counts.watches and not counts.devices:
+            del self._counts[uid]

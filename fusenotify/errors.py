@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The engine's refusals, each the errno that the kernel would answer.
+
+Every layer imports this module; it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class NotifyError(OSError):
+    """A refusal that the kernel would express as a negative errno."""
+
+    code = errno.EIO
+
+    def __init__(self, detail: str = "") -> None:
+        text = os.strerror(self.code)
+        super().__init__(self.code, f"{text}: {detail}" if detail else text)
+
+
+class InvalidMask(NotifyError):
+    """The mask of a watch asks for nothing, or for what does not exist."""
+
+    code = errno.EINVAL
+
+
+class NoSuchWatch(NotifyError):
+    """The device has no watch with this descriptor."""
+
+    code = errno.EINVAL
+
+
+class WatchExists(NotifyError):
+    """IN_MASK_CREATE, and the inode is already watched by this device."""
+
+    code = errno.EEXIST
+
+
+class TooManyWatches(NotifyError):
+    """The user's watches have reached max_user_watches."""
+
+    code = errno.ENOSPC
+
+
+class TooManyInstances(NotifyError):
+    """The user's devices have reached max_user_instances."""
+
+    code = errno.EMFILE
+
+
+class QueueEmpty(NotifyError):
+    """Nothing is queued, and the reader would not wait."""
+
+    code = errno.EAGAIN
+
+
+class BufferTooSmall(NotifyError):
+    """The first queued record does not fit the reader's buffer."""
+
+    code = errno.EINVAL
+
+
+class DeviceClosed(NotifyError):
+    """The device was closed."""
+
+    code = errno.EBADF

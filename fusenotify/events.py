@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Events and their record layout, the ``struct inotify_event`` of inotify(7).
+
+Every layer imports this module; it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# wd (signed), mask, cookie, length of the name field; native byte order.
+HEADER = struct.Struct("=iIII")
+
+
+class Event(NamedTuple):
+    """One event as a device queues it.
+
+    wd is the watch descriptor (-1 for IN_Q_OVERFLOW); cookie pairs the two
+    halves of a rename, 0 elsewhere; name is the entry's name in the watched
+    directory, or None where the event is about the watched object itself.
+    """
+
+    wd: int
+    mask: int
+    cookie: int = 0
+    name: bytes | None = None
+
+
+def record_size(name: bytes | None) -> int:
+    """Return the bytes a record with this name takes.
+
+    The name field holds the name and at least one NUL, rounded up to a
+    multiple of the header's 16 bytes; without a name there is no field.
+    Seed: ``kernel_event()``.
+    """
+    if name is None:
+        return HEADER.size
+    return HEADER.size + (len(name) + HEADER.size) // HEADER.size * HEADER.size
+
+
+def pack(event: Event) -> bytes:
+    """Return the record of an event, as read(2) on an inotify descriptor gives it."""
+    wd, mask, cookie, name = event
+    if name is None:
+        return HEADER.pack(wd, mask, cookie, 0)
+    length = record_size(name) - HEADER.size
+    return HEADER.pack(wd, mask, cookie, length) + name.ljust(length, b"\0")
+
+
+def unpack(records: bytes) -> Iterator[Event]:
+    """Yield the events in a run of whole records.
+
+    Raises ValueError where the run ends in the middle of a record.
+    """
+    offset, end = 0, len(records)
+    while offset < end:
+        if end - offset < HEADER.size:
+            raise ValueError(f"{end - offset} bytes behind the last whole record")
+        wd, mask, cookie, length = HEADER.unpack_from(records, offset)
+        offset += HEADER.size
+        if end - offset < length:
+            raise ValueError(f"a name of {length} bytes is cut to {end - offset}")
+        name = records[offset : offset + length].split(b"\0", 1)[0] if length else None
+        offset += length
+        yield Event(wd, mask, cookie, name)
