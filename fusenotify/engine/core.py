@@ -30,8 +30,8 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Protocol
 
-from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
 from fusenotify.engine.policy import Policy
+from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
 from fusenotify.masks import (
     IN_ALL_EVENTS,
     IN_EXCL_UNLINK,

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who asks: the identity that decides what a client may watch.
+
+Every layer imports this module; it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A process as it was when it connected.  Linux: struct ucred, SO_PEERGROUPS.
+
+    groups are the supplementary groups; pid is 0 where it cannot be seen.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    groups: frozenset[int] = frozenset()
