@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A mount: SOURCE opened, mounted, served, unmounted.
+
+The daemon drives it; fs.operations answers the requests.  It offers the
+server what a Tree offers: resolved() and fence().
+
+Invariants
+    SOURCE is opened before the mount covers it, so that one directory may be
+        both.
+    pyfuse3 holds one mount per process.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import subprocess
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+
+import pyfuse3
+import trio
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.core import Core
+from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.operations import SOCKET_XATTR, Operations
+from fusenotify.fs.paths import resolved
+
+log = logging.getLogger(__name__)
+
+_CACHE_SECONDS = 1.0
+
+
+class MountError(Exception):
+    """The mount cannot be made; the message is for the user."""
+
+
+class Mount:
+    """A passthrough of source at mountpoint, both paths of directories.
+
+    options are FUSE's; reserved_xattr is what the attribute
+    ``user.fusenotify.socket`` of every object answers.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        mountpoint: str,
+        core: Core,
+        *,
+        options: Sequence[str] = (),
+        reserved_xattr: bytes = b"",
+    ) -> None:
+        self.source = os.path.abspath(source)
+        self.mountpoint = os.path.abspath(mountpoint)
+        self._core = core
+        self._hooks = Hooks(core)
+        self._options = options
+        self._reserved_xattr = reserved_xattr
+        self._inodes: Inodes | None = None
+        self._operations: Operations | None = None
+
+    def open(self) -> None:
+        """Open SOURCE and mount.
+
+        Sets the process's umask to 0 (requests carry the caller's) and raises
+        its limit of open files to the hard limit (each known inode takes one).
+
+        Raises OSError where SOURCE cannot be opened, MountError where FUSE
+        refuses.
+        """
+        os.umask(0)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        root_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY)
+        self._inodes = Inodes(root_fd, self._core)
+        self._operations = Operations(
+            self._inodes, self._hooks, socket=self._reserved_xattr, timeout=_CACHE_SECONDS
+        )
+        options = {
+            "default_permissions",
+            f"fsname={_option_value(self.source)}",
+            "subtype=fusenotify",
+            *self._options,
+        }
+        try:
+            pyfuse3.init(self._operations, self.mountpoint, options)
+        except RuntimeError as error:
+            self._inodes.close()
+            shown = ",".join(self._options) or "none given"
+            raise MountError(
+                f"FUSE refuses to mount {self.mountpoint} ({error}; options: {shown})"
+            ) from None
+
+    async def serve(self) -> None:
+        """Answer requests until somebody unmounts, or terminate()."""
+        try:
+            await pyfuse3.main()
+        except* OSError as group:
+            for error in group.exceptions:
+                if not isinstance(error, OSError) or error.errno != errno.ECONNABORTED:
+                    raise
+            log.warning("the FUSE connection of %s was aborted", self.mountpoint)
+
+    async def detach(self) -> None:
+        """Take the mount out of the tree; serve() ends when nothing in it is open any more."""
+        command = ["fusermount3", "-u", "-z", "--", self.mountpoint]
+        with suppress(OSError):  # close() will try again in its own way
+            await trio.run_process(
+                command, check=False, capture_stdout=True, stderr=subprocess.STDOUT
+            )
+
+    def terminate(self) -> None:
+        """Make serve() return now; what is still open gets errors."""
+        pyfuse3.terminate()
+
+    def close(self) -> None:
+        """Unmount, and send IN_UNMOUNT and IN_IGNORED to every watch."""
+        assert self._inodes is not None
+        pyfuse3.close()
+        self._hooks.unmounted(self._inodes.all())
+        self._inodes.close()
+
+    def resolved(
+        self, path: bytes, who: Credentials, *, follow: bool, directory: bool
+    ) -> AbstractContextManager[Inode]:
+        """Return a block in which the inode that path names for who is pinned.
+
+        See fs.paths.resolved().
+        """
+        assert self._inodes is not None
+        mountpoint = os.fsencode(self.mountpoint)
+        return resolved(self._inodes, mountpoint, path, who, follow=follow, directory=directory)
+
+    async def fence(self) -> None:
+        """Return when what was done through the mount before is answered.
+
+        A request of our own goes through the mount: it is answered behind all
+        that came before, except what the kernel keeps back: it sends only so
+        many requests that nobody waits for (RELEASE) at a time.  While such
+        ones came in during our request, more may be behind; those of files
+        that are open now suffice.
+        """
+        operations = self._operations
+        assert operations is not None
+        enough = operations.background + len(operations.files)
+        while True:
+            before = operations.background
+            with suppress(OSError):  # unmounted: nothing can come any more
+                await trio.to_thread.run_sync(os.getxattr, self.mountpoint, SOCKET_XATTR)
+            if operations.background == before or operations.background > enough:
+                return
+
+
+def _option_value(text: str) -> str:
+    """Return text as FUSE takes it for the value of an option."""
+    plain = text.encode("ascii", "backslashreplace").decode()
+    return plain.replace("\\", "\\\\").replace(",", "\\,")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a client's path to an inode, as the kernel walks it for that user.
+
+The server asks for it through fs.mount.  The walk goes from descriptor to
+descriptor, so what is checked is what is watched, whatever is renamed
+meanwhile.  Linux: fs/namei.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fusenotify.credentials import Credentials
+from fusenotify.fs.inodes import HOLD, Inode, Inodes
+from fusenotify.fs.permissions import READ, SEARCH, allowed
+
+_MAX_LINKS = 40
+_MAX_PATH = 4096
+_MAX_NAME = 255
+
+
+@contextmanager
+def resolved(
+    inodes: Inodes,
+    mountpoint: bytes,
+    path: bytes,
+    who: Credentials,
+    *,
+    follow: bool,
+    directory: bool,
+) -> Iterator[Inode]:
+    """Yield the inode that path names for who, pinned until the block ends.
+
+    path is relative to the mount's root, with or without a leading slash.
+    A symbolic link at its end is followed where follow; one with an absolute
+    target continues at the root where the target lies below mountpoint.
+    directory asks for a directory.
+
+    Raises OSError: ENOENT, ENOTDIR, EACCES (no search permission on a
+    component, no read permission on the object), ELOOP (more than 40 links),
+    ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount), EINVAL (a NUL).
+    """
+    walk = _Walk(inodes.root, mountpoint, path, who, follow)
+    try:
+        status = os.fstat(walk.fd)
+        if (directory or walk.wants_directory) and not stat.S_ISDIR(status.st_mode):
+            raise _error(errno.ENOTDIR, path)
+        if not allowed(walk.fd, status, who, READ):
+            raise _error(errno.EACCES, path, "no read permission on it")
+        inode, _ = inodes.take(os.dup(walk.fd))
+    finally:
+        walk.close()
+    inode.pin()
+    try:
+        yield inode
+    finally:
+        inode.unpin()
+
+
+class _Walk:
+    """One walk; descriptors holds those from below the root down to here."""
+
+    def __init__(
+        self, root: Inode, mountpoint: bytes, path: bytes, who: Credentials, follow: bool
+    ) -> None:
+        if not path:
+            raise _error(errno.ENOENT, path, "the path is empty")
+        if b"\0" in path:
+            raise _error(errno.EINVAL, path, "the path has a NUL in it")
+        if len(path) >= _MAX_PATH:
+            raise _error(errno.ENAMETOOLONG, path[:60] + b"...")
+        self._path = path
+        self._root_fd = root.fd
+        self._mountpoint = mountpoint
+        self._who = who
+        self._follow = follow
+        self._links = 0
+        self._descriptors: list[int] = []
+        self._rest = deque(_components(path))
+        self.wants_directory = path.endswith((b"/", b"/."))
+        try:
+            while self._rest:
+                self._step(self._rest.popleft())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of where the walk is."""
+        return self._descriptors[-1] if self._descriptors else self._root_fd
+
+    def close(self) -> None:
+        for fd in self._descriptors:
+            os.close(fd)
+        self._descriptors.clear()
+
+    def _step(self, name: bytes) -> None:
+        status = os.fstat(self.fd)
+        if not stat.S_ISDIR(status.st_mode):
+            raise _error(errno.ENOTDIR, self._path)
+        if not allowed(self.fd, status, self._who, SEARCH):
+            raise _error(errno.EACCES, self._path, f"no search permission above '{_show(name)}'")
+        if len(name) > _MAX_NAME:
+            raise _error(errno.ENAMETOOLONG, self._path)
+        if name == b"..":
+            if not self._descriptors:
+                raise _error(errno.EXDEV, self._path, "it leaves the mount")
+            os.close(self._descriptors.pop())
+            return
+        try:
+            fd = os.open(name, HOLD, dir_fd=self.fd)
+        except OSError as error:
+            raise _error(error.errno or errno.EIO, self._path) from None
+        self._descriptors.append(fd)
+        if stat.S_ISLNK(os.fstat(fd).st_mode) and (self._rest or self._follow_last()):
+            self._enter_link()
+
+    def _follow_last(self) -> bool:
+        return self._follow or self.wants_directory
+
+    def _enter_link(self) -> None:
+        """Go on with the target of the link where the walk is."""
+        self._links += 1
+        if self._links > _MAX_LINKS:
+            raise _error(errno.ELOOP, self._path)
+        target = os.readlink(b"", dir_fd=self.fd)
+        os.close(self._descriptors.pop())
+        if target.startswith(b"/"):
+            below = self._mountpoint.rstrip(b"/") + b"/"
+            if not (target + b"/").startswith(below):
+                shown = _show(target)
+                raise _error(errno.EXDEV, self._path, f"the link to '{shown}' leaves the mount")
+            target = target[len(below) :]
+            self.close()
+        self._rest.extendleft(reversed(_components(target)))
+
+
+def _components(path: bytes) -> list[bytes]:
+    return [name for name in path.split(b"/") if name not in (b"", b".")]
+
+
+def _show(name: bytes) -> str:
+    return os.fsdecode(name)
+
+
+def _error(code: int, path: bytes, why: str = "") -> OSError:
+    return OSError(code, f"{why or os.strerror(code)}: '{_show(path)}'")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's verdict on a user and an object: mode bits, groups, ACL, root.
+
+fs.paths asks for each component of a path that a client wants to watch.
+Linux: fs/namei.c generic_permission(), fs/posix_acl.c posix_acl_permission().
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Iterator
+
+from fusenotify.credentials import Credentials
+from fusenotify.fs.syscalls import path_of
+
+READ = 4
+WRITE = 2
+SEARCH = 1
+
+_ACL = "system.posix_acl_access"
+_ACL_HEADER = struct.Struct("<I")
+_ACL_ENTRY = struct.Struct("<HHI")
+_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32
+
+
+def allowed(fd: int, status: os.stat_result, who: Credentials, wanted: int) -> bool:
+    """Return whether who may do wanted (READ | WRITE | SEARCH) to the object of fd.
+
+    fd may be an O_PATH descriptor; status are its attributes.
+    """
+    mode = status.st_mode
+    if who.uid == 0:
+        # CAP_DAC_OVERRIDE: all but executing what nobody may execute.
+        return not wanted & SEARCH or stat.S_ISDIR(mode) or bool(mode & 0o111)
+    if who.uid == status.st_uid:
+        return _grants(mode >> 6, wanted)
+    acl = list(_acl(fd)) if mode & 0o070 and not stat.S_ISLNK(mode) else []
+    if acl:
+        return _acl_allows(acl, status.st_gid, who, wanted)
+    if _is_member(who, status.st_gid):
+        return _grants(mode >> 3, wanted)
+    return _grants(mode, wanted)
+
+
+def _acl_allows(
+    acl: list[tuple[int, int, int]], owning_group: int, who: Credentials, wanted: int
+) -> bool:
+    """Judge somebody who is not the owner by the entries (tag, permissions, id)."""
+    mask = next((granted for tag, granted, _ in acl if tag == _MASK), READ | WRITE | SEARCH)
+    for tag, granted, user in acl:
+        if tag == _USER and user == who.uid:
+            return _grants(granted & mask, wanted)
+    of_groups = [
+        granted
+        for tag, granted, group in acl
+        if (tag == _GROUP_OBJ and _is_member(who, owning_group))
+        or (tag == _GROUP and _is_member(who, group))
+    ]
+    if of_groups:
+        return any(_grants(granted & mask, wanted) for granted in of_groups)
+    return any(_grants(granted, wanted) for tag, granted, _ in acl if tag == _OTHER)
+
+
+def _acl(fd: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the entries of an object's access ACL; none where it has only mode bits."""
+    try:
+        value = os.getxattr(path_of(fd), _ACL)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return
+        raise
+    yield from _ACL_ENTRY.iter_unpack(value[_ACL_HEADER.size :])
+
+
+def _is_member(who: Credentials, group: int) -> bool:
+    return group == who.gid or group in who.groups
+
+
+def _grants(bits: int, wanted: int) -> bool:
+    return bits & wanted == wanted

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""System calls that the os module lacks, and the way from a descriptor to a path.
+
+fs.operations and fs.inodes use this module.  All functions raise OSError.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_UTIME_OMIT = (1 << 30) - 2
+_NANOSECONDS = 10**9
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+def path_of(fd: int) -> str:
+    """Return a path to the object of a descriptor, O_PATH ones included.
+
+    It leads to the object itself: not behind a symbolic link, and also where
+    its last name is gone.
+    """
+    return f"/proc/self/fd/{fd}"
+
+
+def renameat2(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> None:
+    """renameat2(2): rename with RENAME_NOREPLACE, RENAME_EXCHANGE, ..."""
+    _check(_libc.renameat2(source_fd, source, target_fd, target, ctypes.c_uint(flags)))
+
+
+def utimens(path: str, atime: int | None, mtime: int | None) -> None:
+    """utimensat(2): set times, in nanoseconds since the epoch; None leaves one as it is."""
+    times = (_Timespec * 2)(_timespec(atime), _timespec(mtime))
+    _check(_libc.utimensat(_AT_FDCWD, os.fsencode(path), times, 0))
+
+
+def _timespec(nanoseconds: int | None) -> _Timespec:
+    if nanoseconds is None:
+        return _Timespec(0, _UTIME_OMIT)
+    return _Timespec(*divmod(nanoseconds, _NANOSECONDS))
+
+
+def _check(result: int) -> None:
+    if result:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
