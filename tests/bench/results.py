@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The arithmetic and the tables of a run.  Knows no filesystem and no clock.
+
+A round's ratio compares two filesystems within that round, minutes apart at
+most from the next; the median over the rounds is what is shown, so neither a
+drifting machine nor a single disturbed round decides.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+Seconds = dict[str, float]  # per operation
+NOTHING = "-"
+
+
+@dataclass
+class Results:
+    """samples[filesystem][round][operation] is the seconds that one operation took.
+
+    Every filesystem has the same rounds, in the same order.
+    """
+
+    operations: Sequence[str]
+    samples: dict[str, list[Seconds]] = field(default_factory=dict)
+
+    def add_round(self, samples: dict[str, Seconds]) -> None:
+        """Add one round: each filesystem's sample."""
+        for filesystem, seconds in samples.items():
+            self.samples.setdefault(filesystem, []).append(seconds)
+
+    def median(self, filesystem: str, operation: str) -> float:
+        """Return the median seconds per operation, over the rounds."""
+        return statistics.median(sample[operation] for sample in self.samples[filesystem])
+
+    def ratio(self, subject: str, peer: str, operation: str) -> float:
+        """Return how many times the peer's time the subject takes: the rounds' median."""
+        pairs = zip(self.samples[subject], self.samples[peer], strict=True)
+        return statistics.median(ours[operation] / theirs[operation] for ours, theirs in pairs)
+
+    def spread(self, subject: str, peer: str, operation: str) -> tuple[float, float]:
+        """Return the smallest and the largest ratio of any round."""
+        pairs = zip(self.samples[subject], self.samples[peer], strict=True)
+        ratios = [ours[operation] / theirs[operation] for ours, theirs in pairs]
+        return min(ratios), max(ratios)
+
+    def without(self, filesystem: str) -> Results:
+        """Return the same results without one filesystem."""
+        kept = {name: rounds for name, rounds in self.samples.items() if name != filesystem}
+        return Results(self.operations, kept)
+
+    def ratio_table(self, subject: str, peers: Sequence[str], title: str) -> Table:
+        """Rows: operations.  Columns: the subject's time over each peer's."""
+        table = Table(title=title)
+        table.add_column("operation")
+        for peer in peers:
+            table.add_column(f"/ {peer}", justify="right")
+        for operation in self.operations:
+            ratios = [self.ratio(subject, peer, operation) for peer in peers]
+            table.add_row(operation, *map(ratio_text, ratios))
+        return table
+
+    def time_table(self, filesystems: Sequence[str], title: str) -> Table:
+        """Rows: operations.  Columns: each filesystem's median in microseconds."""
+        table = Table(title=title)
+        table.add_column("operation")
+        for filesystem in filesystems:
+            table.add_column(filesystem, justify="right")
+        for operation in self.operations:
+            medians = [self.median(filesystem, operation) for filesystem in filesystems]
+            table.add_row(operation, *(f"{seconds * 1e6:.1f}" for seconds in medians))
+        return table
+
+    def as_json(self, subjects: Sequence[str]) -> dict[str, object]:
+        """Return everything, for a later run to compare with; times are seconds."""
+        return {
+            "medians": {
+                name: {operation: self.median(name, operation) for operation in self.operations}
+                for name in self.samples
+            },
+            "ratios": {
+                subject: {
+                    peer: {
+                        operation: {
+                            "median": self.ratio(subject, peer, operation),
+                            "smallest": self.spread(subject, peer, operation)[0],
+                            "largest": self.spread(subject, peer, operation)[1],
+                        }
+                        for operation in self.operations
+                    }
+                    for peer in self.samples
+                    if peer not in subjects
+                }
+                for subject in subjects
+            },
+            "samples": self.samples,
+        }
+
+
+def ratio_text(ratio: float) -> str:
+    """Return a ratio with as many digits as mean something."""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
