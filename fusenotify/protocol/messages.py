@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The messages of the protocol: requests mirror the syscalls, answers what they return.
+
+codec puts them into frames; server.session answers requests; connection
+numbers them and matches the answers.  On the wire each message is a map whose
+``type`` is the tag.  Paths, names and records are bytes.
+
+Invariants
+    The schema refuses what has the wrong shape, and that ends the connection;
+        what has the right shape and the wrong value is answered with an errno.
+    A request with a field that the server does not know is refused: a client
+        that asks for more than there is must hear so.  Answers may grow.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+VERSION = 1
+
+# What a path may have, with its NUL.  Linux: PATH_MAX.
+PATH_MAX = 4096
+
+# The most bytes of records in one answer; a read that asks for more gets them in several.
+MAX_READ = 1024 * 1024
+
+# The most bytes in a frame, behind the length.
+MAX_REQUEST_FRAME = 64 * 1024
+MAX_ANSWER_FRAME = MAX_READ + 64 * 1024
+
+# The id of an error that answers no request but ends the connection.
+NO_REQUEST = 0
+
+
+class Request(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, kw_only=True, eq=True):
+    """What a client asks.  id is the client's number, 1 or more, unique among those under way."""
+
+    id: int = NO_REQUEST
+
+
+class Hello(Request, tag="hello", forbid_unknown_fields=False):
+    """The first request, and only the first.  Answered by Welcome.
+
+    Later versions may say more in it, so that a version too new is answered as such.
+    """
+
+    version: int
+
+
+class Init(Request, tag="init"):
+    """inotify_init(2): make a device.  Answered by DeviceMade.
+
+    max_queued_events and semantics default to the mount's.
+    """
+
+    max_queued_events: int | None = None
+    semantics: str | None = None
+
+
+class AddWatch(Request, tag="add_watch"):
+    """inotify_add_watch(2).  Answered by WatchAdded.
+
+    path is relative to the mount's root, with or without a leading slash.
+    """
+
+    device: int
+    path: bytes
+    mask: int
+
+
+class RmWatch(Request, tag="rm_watch"):
+    """inotify_rm_watch(2).  Answered by Done."""
+
+    device: int
+    wd: int
+
+
+class Read(Request, tag="read"):
+    """read(2).  Answered by Records.
+
+    Waits for the first event for timeout seconds; None waits for ever and 0 not at all.
+    """
+
+    device: int
+    size: int
+    timeout: float | None = None
+
+
+class Poll(Request, tag="poll"):
+    """poll(2) for POLLIN.  Answered by Ready.  timeout is as in Read."""
+
+    device: int
+    timeout: float | None = None
+
+
+class Fionread(Request, tag="fionread"):
+    """ioctl(FIONREAD).  Answered by Count."""
+
+    device: int
+
+
+class Close(Request, tag="close"):
+    """close(2).  Answered by Done."""
+
+    device: int
+
+
+class Sync(Request, tag="sync"):
+    """A fence.  Answered by Done.
+
+    What was done through the mount before the request was sent is queued
+    before it is answered.
+    """
+
+
+class Stream(Request, tag="stream"):
+    """Reads without asking again.  Answered by any number of Records, at last by Error.
+
+    Each has at most size bytes, and is made when the socket took the one before.
+    """
+
+    device: int
+    size: int
+
+
+class Cancel(Request, tag="cancel"):
+    """End a request that waits: it is answered by the error ECANCELED.  Answered by Done.
+
+    A request that is not there, or was answered meanwhile, is no error.
+    """
+
+    request: int
+
+
+class StatusOf(Request, tag="status"):
+    """Ask for Status."""
+
+
+class Answer(msgspec.Struct, tag_field="type", kw_only=True):
+    """What a server answers.  id is the request's."""
+
+    id: int
+
+
+class Welcome(Answer, tag="welcome"):
+    """Who serves.  pid is the daemon's, server its name and version."""
+
+    version: int
+    semantics: str
+    mountpoint: bytes
+    pid: int
+    server: str
+
+
+class DeviceMade(Answer, tag="device"):
+    """A new device.  Numbers are the connection's own, and are not used again."""
+
+    device: int
+
+
+class WatchAdded(Answer, tag="watch"):
+    """A watch descriptor."""
+
+    wd: int
+
+
+class Records(Answer, tag="records"):
+    """Whole records of ``struct inotify_event``, in the byte order of the daemon's machine."""
+
+    data: bytes
+
+
+class Ready(Answer, tag="ready"):
+    """Whether a read would find something."""
+
+    ready: bool
+
+
+class Count(Answer, tag="count"):
+    """How many bytes of records are queued."""
+
+    bytes: int
+
+
+class Done(Answer, tag="done"):
+    """It is done, and there is no more to say."""
+
+
+class Error(Answer, tag="error"):
+    """A refusal.  errno is Linux's number, message a sentence for a human.
+
+    With id NO_REQUEST the client violated the protocol; the server closes the
+    connection behind it.
+    """
+
+    errno: int
+    message: str
+
+
+class DeviceStatus(msgspec.Struct, kw_only=True):
+    """A device: what is queued now, and what happened since it was made.
+
+    overflows counts the IN_Q_OVERFLOW records, merged and lost the events
+    that were dropped.
+    """
+
+    device: int
+    uid: int
+    semantics: str
+    queued: int
+    max_queued_events: int
+    watches: int
+    overflows: int
+    merged: int
+    lost: int
+
+
+class ClientStatus(msgspec.Struct, kw_only=True):
+    """A connection, by the process that made it.  pid is 0 where it cannot be seen."""
+
+    pid: int
+    uid: int
+    devices: list[DeviceStatus]
+
+
+class UserStatus(msgspec.Struct, kw_only=True):
+    """What counts against a user's limits."""
+
+    uid: int
+    watches: int
+    devices: int
+
+
+class LimitsStatus(msgspec.Struct, kw_only=True):
+    """The limits of the mount."""
+
+    max_queued_events: int
+    max_user_instances: int
+    max_user_watches: int
+
+
+class Status(Answer, tag="status"):
+    """The mount and its clients.  uptime is in seconds, server is as in Welcome.
+
+    Root and the daemon's user see everybody in clients and users; others see themselves.
+    """
+
+    server: str
+    pid: int
+    semantics: str
+    mountpoint: bytes
+    source: bytes
+    uptime: float
+    limits: LimitsStatus
+    clients: list[ClientStatus]
+    users: list[UserStatus]
+
+
+AnyRequest = (
+    Hello
+    | Init
+    | AddWatch
+    | RmWatch
+    | Read
+    | Poll
+    | Fionread
+    | Close
+    | Sync
+    | Stream
+    | Cancel
+    | StatusOf
+)
+AnyAnswer = Welcome | DeviceMade | WatchAdded | Records | Ready | Count | Done | Status | Error

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A client's half without I/O: every answer finds its call, and none is lost."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from fusenotify.events import Event, pack
+from fusenotify.protocol.codec import encode, request_decoder
+from fusenotify.protocol.connection import ClientConnection, ConnectionLost, Unread, wire_path
+from fusenotify.protocol.errors import RemoteProtocolError
+from fusenotify.protocol.messages import (
+    Answer,
+    AnyRequest,
+    Cancel,
+    Count,
+    Done,
+    Error,
+    Fionread,
+    Read,
+    Records,
+    Stream,
+    Sync,
+    Welcome,
+)
+
+ONE = pack(Event(1, 0x100, 0, b"one"))
+TWO = pack(Event(1, 0x200, 0, b"two"))
+
+
+@pytest.fixture
+def connection() -> ClientConnection:
+    return ClientConnection("/x.sock")
+
+
+def arrive(connection: ClientConnection, *answers: Answer) -> None:
+    connection.receive(b"".join(bytes(encode(answer)) for answer in answers))
+
+
+def sent(frame: bytearray | None) -> AnyRequest:
+    assert frame is not None
+    (request,) = request_decoder().feed(bytes(frame))
+    return request
+
+
+def test_answers_find_their_calls_in_any_order(connection: ClientConnection) -> None:
+    first, _ = connection.ask(Fionread(device=1))
+    second, _ = connection.ask(Fionread(device=2))
+    arrive(connection, Count(id=2, bytes=16), Count(id=1, bytes=32))
+    answers = [first.take(Count), second.take(Count)]
+    assert answers == [Count(id=1, bytes=32), Count(id=2, bytes=16)]
+
+
+def test_a_call_without_an_answer_has_none_yet(connection: ClientConnection) -> None:
+    call, _ = connection.ask(Sync())
+    assert call.take(Done) is None
+
+
+def test_a_refusal_is_the_error_of_its_errno(connection: ClientConnection) -> None:
+    call, _ = connection.ask(Sync())
+    arrive(connection, Error(id=1, errno=errno.ENOENT, message="nothing is there"))
+    with pytest.raises(FileNotFoundError, match="nothing is there"):
+        call.take(Done)
+
+
+def test_a_stream_goes_on_until_it_is_refused(connection: ClientConnection) -> None:
+    call, _ = connection.ask(Stream(device=1, size=4096))
+    arrive(connection, Records(id=1, data=ONE), Records(id=1, data=TWO))
+    arrive(connection, Error(id=1, errno=errno.EBADF, message="closed"))
+    for data in (ONE, TWO):
+        assert call.take(Records) == Records(id=1, data=data)
+    with pytest.raises(OSError, match="closed"):
+        call.take(Records)
+
+
+def test_records_of_a_read_that_was_given_up_stay_for_the_next(
+    connection: ClientConnection,
+) -> None:
+    unread = Unread()
+    call, frame = connection.ask(Read(device=1, size=4096), unread)
+    assert sent(connection.give_up(call)) == Cancel(id=2, request=sent(frame).id)
+    arrive(connection, Records(id=1, data=ONE), Done(id=2))
+    assert unread.take(4096) == ONE
+
+
+def test_records_that_came_before_the_read_was_given_up_stay_too(
+    connection: ClientConnection,
+) -> None:
+    unread = Unread()
+    call, _ = connection.ask(Stream(device=1, size=4096), unread)
+    arrive(connection, Records(id=1, data=ONE))
+    connection.give_up(call)
+    arrive(connection, Records(id=1, data=TWO), Done(id=2))
+    arrive(connection, Error(id=1, errno=errno.ECANCELED, message="cancelled"))
+    assert unread.take(4096) == ONE + TWO
+
+
+def test_giving_up_what_was_answered_sends_nothing(connection: ClientConnection) -> None:
+    call, _ = connection.ask(Sync())
+    arrive(connection, Done(id=1))
+    assert connection.give_up(call) is None
+
+
+def test_unread_records_are_taken_whole() -> None:
+    unread = Unread()
+    unread.put(ONE + TWO)
+    assert unread.take(len(ONE) + 1) == ONE
+    with pytest.raises(OSError, match="does not fit") as refusal:
+        unread.take(len(TWO) - 1)
+    assert refusal.value.errno == errno.EINVAL
+    assert unread.take(len(TWO)) == TWO
+    assert len(unread) == 0
+
+
+def test_a_lost_connection_is_told_to_every_call_behind_its_answers(
+    connection: ClientConnection,
+) -> None:
+    answered, _ = connection.ask(Sync())
+    waiting, _ = connection.ask(Sync())
+    arrive(connection, Done(id=1))
+    connection.receive(b"")
+    assert answered.take(Done) == Done(id=1)
+    for _ in range(2):
+        with pytest.raises(ConnectionLost, match=r"/x\.sock is gone"):
+            waiting.take(Done)
+    with pytest.raises(ConnectionLost):
+        connection.ask(Sync())
+
+
+def test_the_reason_that_the_server_gives_is_the_one_told(connection: ClientConnection) -> None:
+    call, _ = connection.ask(Sync())
+    arrive(connection, Error(id=0, errno=errno.EPROTO, message="say hello first"))
+    connection.receive(b"")
+    with pytest.raises(OSError, match="say hello first"):
+        call.take(Done)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(bytes(encode(Done(id=7))), id="an answer to nothing"),
+        pytest.param(bytes(encode(Count(id=1, bytes=1))), id="an answer of another kind"),
+        pytest.param(b"\0\0\0\1\xc1", id="no message"),
+    ],
+)
+def test_a_server_that_breaks_the_protocol_is_left(
+    connection: ClientConnection, data: bytes
+) -> None:
+    call, _ = connection.ask(Sync())
+    connection.receive(data)
+    with pytest.raises(RemoteProtocolError):
+        call.take(Done)
+    with pytest.raises(RemoteProtocolError):
+        connection.ask(Sync())
+
+
+def test_a_server_of_another_version_is_refused(connection: ClientConnection) -> None:
+    welcome = Welcome(
+        id=1, version=2, semantics="linux-6", mountpoint=b"/", pid=1, server="fusenotify 9"
+    )
+    with pytest.raises(OSError, match="fusenotify 9") as refusal:
+        connection.welcomed(welcome)
+    assert refusal.value.errno == errno.EPROTONOSUPPORT
+
+
+def test_a_path_too_long_for_any_tree_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(OSError, match="too long") as refusal:
+        wire_path("x" * 70000)
+    assert refusal.value.errno == errno.ENAMETOOLONG
