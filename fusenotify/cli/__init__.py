@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line: ``fusenotify mount | unmount | wait | status``.
+
+Each command is a module of this package with configure(parser) and
+run(arguments) -> exit status.  Only the module of the command that is run is
+imported, so that a client's machine needs neither pyfuse3 nor trio, and
+nothing waits for what it does not use.
+
+Exit status: 0 done, 1 failed (one line on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from fusenotify.cli.failure import Failure, describe
+
+_COMMANDS = {
+    "mount": "show a directory through an observable mount",
+    "unmount": "take a mount away and wait for its daemon to end",
+    "wait": "print the events of files and directories, as inotifywait does",
+    "status": "show mounts, their clients, watches and queues",
+}
+_INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; argv is without the program's name."""
+    arguments = _parse(list(sys.argv[1:] if argv is None else argv))
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read our output went away, as head does: nothing to tell anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Failure as failure:
+        return _fail(str(failure))
+    except OSError as error:
+        return _fail(describe(error))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="fusenotify", description="An inotify of its own for a directory tree."
+    )
+    parser.add_argument("--version", action="version", version=f"fusenotify {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if argv[:1] == [name]:
+            module = importlib.import_module(f"fusenotify.cli.{name}")
+            module.configure(command)
+            command.set_defaults(run=module.run, argv=argv[1:])
+    return parser.parse_args(argv)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("fusenotify")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _fail(message: str) -> int:
+    print(f"fusenotify: {message}", file=sys.stderr)
+    return 1

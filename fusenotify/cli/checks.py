@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Refusing a mount that cannot be, before pyfuse3 is imported.
+
+cli.mount calls check() in the process that will serve.  Each refusal names the
+path and says what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import stat
+from collections.abc import Iterable
+
+from fusenotify.cli.failure import Failure, describe
+from fusenotify.cli.mountpoints import State, fusermount, look, take_away
+from fusenotify.settings import Settings
+
+# FUSE's -o words that mean something here, those with a value ending in "=".
+# fusermount3 and the kernel refuse what the user may not have.
+KNOWN_OPTIONS = frozenset(
+    [
+        "allow_other",
+        "allow_root",
+        "async",
+        "atime",
+        "auto_unmount",
+        "context=",
+        "debug",
+        "default_permissions",
+        "dev",
+        "dirsync",
+        "exec",
+        "noatime",
+        "nodev",
+        "noexec",
+        "nonempty",
+        "nosuid",
+        "ro",
+        "rw",
+        "suid",
+        "sync",
+    ]
+)
+_PACKAGES = "the Debian packages fuse3 libfuse3-dev pkg-config gcc"
+
+
+def unknown_options(options: Iterable[str]) -> list[str]:
+    """Return the -o words that no mount understands."""
+    return [
+        option
+        for option in options
+        if option and "".join(option.partition("=")[:2]) not in KNOWN_OPTIONS
+    ]
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that cannot be mounted; clean a dead daemon's mount away.
+
+    Raises Failure.
+    """
+    mountpoint = settings.mountpoint
+    state = look(mountpoint)
+    if state is State.DEAD:
+        take_away(mountpoint, lazy=True)
+    elif state is State.LIVE:
+        raise Failure(f"{mountpoint}: already mounted by fusenotify; see 'fusenotify status'")
+    _check_directory(settings.source, "SOURCE")
+    _check_directory(mountpoint, "MNT")
+    if not settings.in_place:
+        _check_apart(settings.source, mountpoint)
+        if "nonempty" not in settings.options:
+            _check_empty(mountpoint)
+    _check_socket_directory(settings.socket)
+    _check_fuse(settings)
+    check_pyfuse3()
+
+
+def check_pyfuse3() -> None:
+    """Refuse to go on where pyfuse3 or what it needs cannot be imported.
+
+    Raises Failure saying what to install.
+    """
+    for module in ("trio", "pyfuse3"):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise Failure(
+                f"a mount needs {module}, which cannot be imported ({error}): "
+                f"pip install 'fusenotify[mount]' (to build it, first install {_PACKAGES})"
+            ) from error
+
+
+def _check_directory(path: str, role: str) -> None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise Failure(f"{path}: {role} does not exist") from None
+    except OSError as error:
+        raise Failure(describe(error)) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise Failure(f"{path}: {role} is not a directory")
+
+
+def _check_apart(source: str, mountpoint: str) -> None:
+    """Refuse two directories of which one is inside the other, by whatever names."""
+    if os.path.samefile(source, mountpoint):
+        raise Failure(
+            f"{mountpoint}: SOURCE and MNT are one directory under two names; "
+            "to mount it in place, give one name"
+        )
+    if _is_inside(mountpoint, source):
+        raise Failure(f"{mountpoint}: MNT is inside SOURCE ({source}); the mount would show itself")
+    if _is_inside(source, mountpoint):
+        raise Failure(f"{source}: SOURCE is inside MNT ({mountpoint}); the mount would hide it")
+
+
+def _is_inside(path: str, directory: str) -> bool:
+    """Return whether directory is above path; both are absolute and resolved."""
+    sought = os.stat(directory)
+    while path != "/":
+        path = os.path.dirname(path)
+        if os.path.samestat(os.stat(path), sought):
+            return True
+    return False
+
+
+def _check_empty(mountpoint: str) -> None:
+    try:
+        with os.scandir(mountpoint) as entries:
+            empty = next(entries, None) is None
+    except OSError as error:
+        raise Failure(describe(error)) from error
+    if not empty:
+        raise Failure(
+            f"{mountpoint}: MNT is not empty, and the mount would hide what is in it; "
+            "-o nonempty mounts nevertheless"
+        )
+
+
+def _check_socket_directory(socket: str) -> None:
+    """Refuse a socket in a directory under /tmp that somebody else prepared."""
+    directory = os.path.dirname(socket)
+    if directory != f"/tmp/fusenotify-{os.geteuid()}":  # noqa: S108
+        return
+    try:
+        found = os.lstat(directory)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise Failure(f"{directory}: not a directory of yours alone; name another by --socket")
+
+
+def _check_fuse(settings: Settings) -> None:
+    if not os.path.exists("/dev/fuse"):
+        raise Failure(
+            "/dev/fuse does not exist: load the module (modprobe fuse), or give it to the "
+            "container (--device /dev/fuse --cap-add SYS_ADMIN)"
+        )
+    if os.geteuid() == 0:
+        return
+    if fusermount() is None:
+        raise Failure("fusermount3 is missing: install the Debian package fuse3")
+    if "allow_other" in settings.options and not _users_may_allow_other():
+        raise Failure("-o allow_other needs the line user_allow_other in /etc/fuse.conf")
+
+
+def _users_may_allow_other() -> bool:
+    try:
+        with open("/etc/fuse.conf") as lines:
+            return any(line.strip() == "user_allow_other" for line in lines)
+    except OSError as error:
+        # Without the file fusermount3 refuses; what it cannot read we cannot either.
+        return error.errno != errno.ENOENT

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify mount SOURCE [MNT]``: start a daemon, in the background or in front.
+
+In the background it is this command again with -f, in a session of its own;
+cli.spawn waits until its mount answers.  Only the process that serves checks
+the settings (cli.checks) and imports the daemon, and with it pyfuse3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import syslog
+from types import TracebackType
+
+from fusenotify.cli.checks import KNOWN_OPTIONS, check, unknown_options
+from fusenotify.cli.failure import Failure
+from fusenotify.cli.spawn import start_daemon
+from fusenotify.engine.limits import Limits
+from fusenotify.engine.policy import LINUX_6, SEMANTICS
+from fusenotify.settings import Settings, default_socket, socket_directory
+
+_LIMITS = Limits()
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("source", metavar="SOURCE", help="the directory to show")
+    parser.add_argument(
+        "mountpoint",
+        metavar="MNT",
+        nargs="?",
+        help="where to show it; without it, or where it is SOURCE itself, the mount covers SOURCE",
+    )
+    parser.add_argument("-f", "--foreground", action="store_true", help="stay in front")
+    parser.add_argument(
+        "-o",
+        dest="options",
+        metavar="OPTION[,OPTION...]",
+        type=_fuse_options,
+        action="extend",
+        default=[],
+        help="FUSE options: " + ", ".join(sorted(KNOWN_OPTIONS)),
+    )
+    parser.add_argument(
+        "--socket", metavar="PATH", help=f"where clients connect (in {socket_directory()})"
+    )
+    parser.add_argument(
+        "--semantics",
+        choices=sorted(SEMANTICS),
+        default=LINUX_6.name,
+        help="whose inotify to be (%(default)s)",
+    )
+    for limit, meaning in (
+        ("max_queued_events", "events that a device keeps"),
+        ("max_user_watches", "watches that a user may have"),
+        ("max_user_instances", "devices that a user may have"),
+    ):
+        parser.add_argument(
+            "--" + limit.replace("_", "-"),
+            metavar="N",
+            type=_count,
+            default=getattr(_LIMITS, limit),
+            help=f"{meaning} (%(default)s)",
+        )
+    # How cli.spawn and the daemon it started talk.
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--until-eof", type=int, help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Mount, in the background unless asked to stay in front."""
+    if arguments.foreground:
+        return _serve(_settings(arguments), arguments.ready_fd, arguments.until_eof)
+    # The daemon parses the same arguments, which are known to be well formed.
+    started = start_daemon(arguments.argv)
+    if started.socket is not None:
+        return 0
+    status = started.process.wait()
+    if not status:
+        raise Failure("unmounted before it answered")
+    return status if status > 0 else 1
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    source = os.path.realpath(arguments.source)
+    mountpoint = os.path.realpath(arguments.mountpoint or arguments.source)
+    return Settings(
+        source=source,
+        mountpoint=mountpoint,
+        socket=os.path.abspath(arguments.socket or default_socket(mountpoint)),
+        options=tuple(dict.fromkeys(option for option in arguments.options if option)),
+        semantics=arguments.semantics,
+        limits=Limits(
+            max_queued_events=arguments.max_queued_events,
+            max_user_instances=arguments.max_user_instances,
+            max_user_watches=arguments.max_user_watches,
+        ),
+    )
+
+
+def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> int:
+    """Be the daemon."""
+    check(settings)
+    # From here on pyfuse3 is known to be there.
+    from fusenotify import daemon
+    from fusenotify.fs.mount import MountError
+
+    logging.basicConfig(format="fusenotify: %(message)s")
+    in_background = ready_fd is not None and until_eof is None
+
+    def announce() -> None:
+        if ready_fd is None:
+            return
+        os.write(ready_fd, os.fsencode(settings.socket))
+        if in_background:
+            _leave_the_terminal()
+        os.close(ready_fd)
+
+    try:
+        daemon.run(settings, announce, until_eof)
+    except MountError as error:
+        raise Failure(str(error)) from error
+    return 0
+
+
+def _leave_the_terminal() -> None:
+    """Let go of the caller's directory and stderr; say to syslog what goes wrong."""
+    os.chdir("/")
+    logging.basicConfig(handlers=[_Syslog()], force=True)
+    sys.excepthook = _log_uncaught
+    sink = os.open(os.devnull, os.O_RDWR)
+    os.dup2(sink, sys.stderr.fileno())
+    os.close(sink)
+
+
+class _Syslog(logging.Handler):
+    """Passes records to syslog(3)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        syslog.syslog(syslog.LOG_ERR, self.format(record))
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    logging.getLogger(__name__).critical("the daemon failed", exc_info=(kind, error, trace))
+
+
+def _fuse_options(text: str) -> list[str]:
+    options = text.split(",")
+    unknown = unknown_options(options)
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"unknown FUSE option '{unknown[0]}'; there are {', '.join(sorted(KNOWN_OPTIONS))}"
+        )
+    return options
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
+    return int(text)

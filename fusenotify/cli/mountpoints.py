@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Mount points from outside: is there a mount of ours, does it live, take it away.
+
+cli.mount, cli.unmount and mounted share it.  A mount whose daemon died stays in
+the kernel's table, and every use of it fails with ENOTCONN.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import errno
+import os
+import shutil
+import subprocess
+
+from fusenotify import mountinfo
+from fusenotify.cli.failure import Failure
+
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+
+
+class State(enum.Enum):
+    """What is mounted on a directory."""
+
+    NOT_OURS = enum.auto()
+    LIVE = enum.auto()
+    DEAD = enum.auto()
+
+
+def look(path: str) -> State:
+    """Return whether a mount of ours covers a directory, and whether it answers.
+
+    path is absolute and resolved.
+    """
+    wanted = os.fsencode(path)
+    # The last one mounted on a directory is the one that shows.
+    topmost = [mount for mount in mountinfo.mounts() if mount.mountpoint == wanted][-1:]
+    if not topmost or topmost[0].fstype != mountinfo.FSTYPE:
+        return State.NOT_OURS
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            return State.DEAD
+        # A user's mount keeps everybody else out, even root: it lives.
+    return State.LIVE
+
+
+def fusermount() -> str | None:
+    """Return the program that mounts for ordinary users, or None."""
+    return shutil.which("fusermount3")
+
+
+def take_away(path: str, *, lazy: bool) -> None:
+    """Unmount a directory.
+
+    lazy hides the mount now and ends it when nobody uses it any more.
+
+    Raises Failure.
+    """
+    if os.geteuid() == 0:
+        code = _umount2(path, lazy)
+        if not code:
+            return
+        reason = os.strerror(code)
+        busy = code == errno.EBUSY
+    else:
+        program = fusermount()
+        if program is None:
+            raise Failure("fusermount3 is missing: install the Debian package fuse3")
+        done = subprocess.run(
+            [program, "-u", *(["-z"] if lazy else []), "--", path],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+        if not done.returncode:
+            return
+        reason = done.stderr.strip().removeprefix("fusermount3: ")
+        busy = os.strerror(errno.EBUSY) in reason
+    if busy:
+        raise Failure(
+            f"{path}: busy, programs have files open or work in it (fuser -vm shows them); "
+            "end them, or use --lazy"
+        )
+    raise Failure(f"{path}: cannot be unmounted: {reason}")
+
+
+def _umount2(path: str, lazy: bool) -> int:
+    """Call umount2(2) and return its errno, 0 where it succeeded."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+    return ctypes.get_errno() if libc.umount2(os.fsencode(path), flags) else 0

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starting a daemon in a process of its own, and hearing whether it came up.
+
+cli.mount starts one that goes on alone, mounted one that ends with its caller.
+The daemon writes its socket's path into a pipe when the mount answers and
+closes it; where it fails it closes the pipe without a word, and its message is
+on its stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Started:
+    """A daemon's process.
+
+    socket is the path it listens on, or None where it failed to come up.
+    lifeline is the descriptor whose closing ends the daemon, or None.
+    """
+
+    process: subprocess.Popen[bytes]
+    socket: str | None
+    lifeline: int | None
+
+
+def start_daemon(
+    arguments: Sequence[str], *, stderr: int | None = None, with_lifeline: bool = False
+) -> Started:
+    """Run ``fusenotify mount -f`` with arguments and wait until it answers or ends.
+
+    stderr is a descriptor for the daemon's messages; by default it is ours.
+    """
+    ready, daemon_ready = os.pipe()
+    watched, lifeline = os.pipe() if with_lifeline else (None, None)
+    options = [f"--ready-fd={daemon_ready}"]
+    passed = [daemon_ready]
+    if watched is not None:
+        options.append(f"--until-eof={watched}")
+        passed.append(watched)
+    try:
+        with open(ready, "rb") as answer:
+            try:
+                process = subprocess.Popen(
+                    # -P: the caller's directory is no place to import from.
+                    [sys.executable, "-P", "-m", "fusenotify", "mount", "-f", *options, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    env=_environment(),
+                    pass_fds=passed,
+                    start_new_session=True,
+                )
+            finally:
+                for descriptor in passed:
+                    os.close(descriptor)
+            try:
+                socket = os.fsdecode(answer.read())
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+    except BaseException:
+        if lifeline is not None:
+            os.close(lifeline)
+        raise
+    return Started(process, socket or None, lifeline)
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment, in which this package can be imported.
+
+    It may have been found next to the running program, where the daemon does
+    not look.
+    """
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    environment = dict(os.environ)
+    if package not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        further = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{package}:{further}" if further else package
+    return environment

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify status``: mounts, their clients, devices and queues.
+
+Each daemon is asked through its socket; the table of mounts is the kernel's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fusenotify import mountinfo
+from fusenotify.cli.failure import Failure, describe
+from fusenotify.cli.mountpoints import State, look
+from fusenotify.client import Client
+from fusenotify.protocol.messages import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is known of one mount: its daemon's answer, or what is wrong with it."""
+
+    mountpoint: str
+    source: str
+    status: Status | None
+    trouble: str = ""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("mountpoint", metavar="MNT", nargs="?", help="one mount only (all)")
+    which.add_argument("--socket", metavar="PATH", help="the daemon that listens there")
+    parser.add_argument("--json", action="store_true", help="a list of mounts, for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the daemons say; exit status 1 where one of them does not answer."""
+    reports = _reports(arguments.mountpoint, arguments.socket)
+    if arguments.json:
+        json.dump([_plain(report) for report in reports], sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        from fusenotify.cli.tables import show
+
+        show(reports)
+    return 1 if any(report.status is None for report in reports) else 0
+
+
+def _reports(mountpoint: str | None, socket: str | None) -> list[Report]:
+    if socket is not None:
+        status = _ask(socket)
+        return [Report(os.fsdecode(status.mountpoint), os.fsdecode(status.source), status)]
+    mounts = {  # the last one mounted on a directory is the one that shows
+        os.fsdecode(mount.mountpoint): os.fsdecode(mount.source)
+        for mount in mountinfo.mounts()
+        if mount.fstype == mountinfo.FSTYPE
+    }
+    if mountpoint is not None:
+        path = os.path.realpath(mountpoint)
+        if path not in mounts:
+            raise Failure(f"{path}: no fusenotify mount is there")
+        mounts = {path: mounts[path]}
+    return [_report(path, source) for path, source in mounts.items()]
+
+
+def _report(mountpoint: str, source: str) -> Report:
+    if look(mountpoint) is State.DEAD:
+        trouble = f"its daemon is dead; 'fusenotify unmount {mountpoint}' cleans it away"
+        return Report(mountpoint, source, None, trouble)
+    try:
+        socket = os.fsdecode(os.getxattr(mountpoint, "user.fusenotify.socket"))
+        return Report(mountpoint, source, _ask(socket))
+    except OSError as error:
+        return Report(mountpoint, source, None, describe(error))
+
+
+def _ask(socket: str) -> Status:
+    with Client(socket) as client:
+        return client.status()
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    """Return a report as JSON has it; bytes that are no text are escaped as Python does."""
+    plain: dict[str, Any] = {"mountpoint": report.mountpoint, "source": report.source}
+    if report.status is None:
+        return plain | {"error": report.trouble}
+    answered: dict[str, Any] = msgspec.to_builtins(report.status)
+    del answered["type"], answered["id"]
+    return answered | plain

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify unmount MNT``: take a mount away and wait for its daemon to end.
+
+It works on a mount whose daemon died, too.  The daemon is found through the
+mount's socket: who listens there is the daemon, and a pidfd tells when it ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import socket
+import struct
+import sys
+
+from fusenotify import mountinfo
+from fusenotify.cli.failure import Failure
+from fusenotify.cli.mountpoints import State, look, take_away
+
+# How long a daemon may take to let its clients read their last events.
+_END_SECONDS = 10.0
+# How long the daemon of a lazy unmount is waited for: it ends with the last open file.
+_LAZY_END_SECONDS = 1.0
+
+_UCRED = struct.Struct("3i")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("mountpoint", metavar="MNT", help="where it is mounted")
+    parser.add_argument(
+        "-l",
+        "--lazy",
+        action="store_true",
+        help="hide a busy mount now; it ends when nobody uses it any more",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Unmount, and wait until the daemon is gone."""
+    mountpoint = os.path.realpath(arguments.mountpoint)
+    state = look(mountpoint)
+    if state is State.NOT_OURS:
+        raise Failure(_not_a_mount(mountpoint))
+    with contextlib.ExitStack() as stack:
+        daemon = _daemon(mountpoint, stack) if state is State.LIVE else None
+        take_away(mountpoint, lazy=arguments.lazy or state is State.DEAD)
+        if daemon is None:
+            return 0
+        seconds = _LAZY_END_SECONDS if arguments.lazy else _END_SECONDS
+        if select.select([daemon], [], [], seconds)[0]:
+            return 0
+    if arguments.lazy:
+        print("fusenotify: hidden; the daemon ends when what is open is closed", file=sys.stderr)
+        return 0
+    raise Failure(f"{mountpoint}: unmounted, but its daemon has not ended within {seconds:g} s")
+
+
+def _not_a_mount(path: str) -> str:
+    around = mountinfo.mount_of(os.fsencode(path))
+    if around is not None and around.fstype == mountinfo.FSTYPE:
+        return f"{path}: not a mount point; the mount around it is {os.fsdecode(around.mountpoint)}"
+    return f"{path}: no fusenotify mount is there; 'fusenotify status' lists those there are"
+
+
+def _daemon(mountpoint: str, stack: contextlib.ExitStack) -> int | None:
+    """Return a pidfd of the daemon that serves a live mount, or None where it cannot be seen."""
+    connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+    try:
+        connection.connect(os.getxattr(mountpoint, "user.fusenotify.socket"))
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        # 0 is a process outside our pid namespace.
+        pid = _UCRED.unpack(credentials)[0]
+        pidfd = os.pidfd_open(pid) if pid else None
+    except OSError:
+        # Without the right to ask we unmount without waiting; without the
+        # right to unmount that will say so.
+        return None
+    if pidfd is not None:
+        stack.callback(os.close, pidfd)
+    return pidfd

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The daemon: one mount, its engine and its server in one process.
+
+Above is cli.mount, which has checked the settings; below are fs and server,
+which know nothing of each other.  This is the only module that sees both.
+
+Invariants
+    The socket is bound before the mount shows, so that who finds the mount
+        can connect, and it is unlinked when the process ends.
+    However the mount ends (a signal, umount, the end of who asked for it),
+        every watch hears IN_UNMOUNT and IN_IGNORED, and clients have
+        DRAIN_SECONDS to take them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import trio
+
+from fusenotify.engine.core import Core
+from fusenotify.engine.device import DeviceTable
+from fusenotify.engine.policy import semantics
+from fusenotify.fs.mount import Mount
+from fusenotify.server import Server
+from fusenotify.server.listener import bind_socket
+from fusenotify.settings import Settings
+
+# How long open files may hold up an unmount that a signal asked for.
+GRACE_SECONDS = 2.0
+# How long clients may take to read their last events.
+DRAIN_SECONDS = 2.0
+
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(settings: Settings, announce: Callable[[], None], until_eof: int | None = None) -> None:
+    """Mount, serve until unmounted, and clean up.
+
+    announce is called once, when the mount answers.  until_eof is a descriptor
+    whose end of file asks for the end, as a signal does.
+
+    Raises MountError, OSError; then nothing is mounted and no socket is left.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    trio.run(_run, settings, announce, until_eof)
+
+
+async def _run(settings: Settings, announce: Callable[[], None], until_eof: int | None) -> None:
+    core = Core()
+    table = DeviceTable(core, settings.limits, semantics(settings.semantics))
+    mount = Mount(
+        settings.source,
+        settings.mountpoint,
+        core,
+        # libfuse 3 has no such option: it always mounts over what is there.
+        options=[option for option in settings.options if option != "nonempty"],
+        reserved_xattr=os.fsencode(settings.socket),
+    )
+    server = Server(
+        table,
+        mount,
+        mountpoint=os.fsencode(settings.mountpoint),
+        source=os.fsencode(settings.source),
+    )
+    listener = bind_socket(settings.socket, settings.socket_mode)
+    try:
+        mount.open()
+        async with _helpers(mount, server, listener, settings, announce, until_eof):
+            try:
+                await mount.serve()
+            finally:
+                mount.close()  # tells the watches, for the server to drain
+            await server.drain(DRAIN_SECONDS)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(settings.socket)
+
+
+@contextlib.asynccontextmanager
+async def _helpers(
+    mount: Mount,
+    server: Server,
+    listener: trio.SocketListener,
+    settings: Settings,
+    announce: Callable[[], None],
+    until_eof: int | None,
+) -> AsyncIterator[None]:
+    """Run what goes on beside the mount's requests, until the block ends."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve, listener)
+        nursery.start_soon(_end_on_signal, mount)
+        if until_eof is not None:
+            nursery.start_soon(_end_on_eof, mount, until_eof)
+        nursery.start_soon(_announce_when_it_answers, settings.mountpoint, announce)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None]) -> None:
+    """Ask the mount for its root, as any program does, and say that it answered."""
+    try:
+        # In a thread, because the answer comes from this one.
+        await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
+    except OSError:
+        return  # unmounted already: who waits for the announcement sees the daemon end
+    announce()
+
+
+async def _end_on_signal(mount: Mount) -> None:
+    with trio.open_signal_receiver(*_END_SIGNALS) as signals:
+        await signals.__anext__()
+        await mount.detach()
+        with trio.move_on_after(GRACE_SECONDS):
+            await signals.__anext__()  # a second one is impatient
+        mount.terminate()
+        await trio.sleep_forever()  # further ones must not kill the clean-up
+
+
+async def _end_on_eof(mount: Mount, descriptor: int) -> None:
+    await trio.lowlevel.wait_readable(descriptor)
+    await mount.detach()
+    await trio.sleep(GRACE_SECONDS)
+    mount.terminate()

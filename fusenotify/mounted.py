@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A mount for the length of a ``with`` block; its daemon is a process of its own.
+
+Programs and tests use it as ``fusenotify.mounted``.  It starts the daemon as
+``fusenotify mount`` does (cli.spawn).  What it needs it imports when it is
+called, because every import of fusenotify reads this module.
+
+Invariant
+    When the block is left the daemon has ended and nothing is mounted, also
+    after an exception, and also where this process is killed: the daemon
+    watches a pipe that ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusenotify.cli.spawn import Started
+    from fusenotify.client import Client
+
+# How long a daemon may take to end: its own grace and drain, and some more.
+_END_SECONDS = 15.0
+
+
+class MountFailed(Exception):
+    """The daemon did not come up, or failed later; the message is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """What is mounted: absolute paths, and the daemon's process."""
+
+    source: str
+    mountpoint: str
+    socket: str
+    pid: int
+
+    def client(self) -> Client:
+        """Return a new connection to the daemon, for the caller to close."""
+        from fusenotify.client import Client
+
+        return Client(self.socket)
+
+
+@contextlib.contextmanager
+def mounted(
+    source: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | None = None,
+    *,
+    socket: str | os.PathLike[str] | None = None,
+    semantics: str | None = None,
+    max_queued_events: int | None = None,
+    max_user_watches: int | None = None,
+    max_user_instances: int | None = None,
+    options: Sequence[str] = (),
+) -> Iterator[Mounted]:
+    """Mount source at mountpoint, or over itself, while the block runs.
+
+    socket, semantics and the limits are those of ``fusenotify mount``, which
+    also has their defaults; options are FUSE's, one word each.
+
+    Raises MountFailed on entry where the mount cannot be made, and at the end
+    where the daemon failed; not where SIGKILL ended it, which is somebody's
+    wish.
+    """
+    import tempfile
+
+    from fusenotify.cli.spawn import start_daemon
+
+    source = os.path.realpath(source)
+    mountpoint = source if mountpoint is None else os.path.realpath(mountpoint)
+    settings = {
+        "--socket": socket,
+        "--semantics": semantics,
+        "--max-queued-events": max_queued_events,
+        "--max-user-watches": max_user_watches,
+        "--max-user-instances": max_user_instances,
+    }
+    given = [f"{name}={_text(value)}" for name, value in settings.items() if value is not None]
+    fuse_options = [f"-o{option}" for option in options]
+    with tempfile.TemporaryFile() as messages:
+        started = start_daemon(
+            [*given, *fuse_options, "--", source, mountpoint],
+            stderr=messages.fileno(),
+            with_lifeline=True,
+        )
+        try:
+            if started.socket is not None:
+                yield Mounted(source, mountpoint, started.socket, started.process.pid)
+        finally:
+            _end(started, mountpoint)
+        _check_ended_well(started, messages)
+
+
+def _text(value: int | str | os.PathLike[str]) -> str:
+    return str(value) if isinstance(value, int) else os.fspath(value)
+
+
+def _end(started: Started, mountpoint: str) -> None:
+    """End the daemon, if need be by force, and leave nothing mounted."""
+    import subprocess
+
+    from fusenotify.cli.mountpoints import State, look, take_away
+
+    process = started.process
+    try:
+        if started.socket is not None:
+            process.terminate()  # else it ends by itself, with a message
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    finally:
+        if started.lifeline is not None:
+            os.close(started.lifeline)
+    if look(mountpoint) is State.DEAD:
+        take_away(mountpoint, lazy=True)
+
+
+def _check_ended_well(started: Started, messages: IO[bytes]) -> None:
+    """Raise MountFailed where the daemon did not come up or failed later."""
+    import signal
+
+    status = started.process.returncode
+    if started.socket is not None and status in (0, -signal.SIGKILL):
+        return
+    messages.seek(0)
+    said = messages.read().decode(errors="backslashreplace").strip()
+    said = said.removeprefix("fusenotify: ") or f"the daemon ended with status {status}"
+    raise MountFailed(said)

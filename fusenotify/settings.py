@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a mount was asked to be: the values between the command line and the daemon.
+
+cli.mount fills it in, cli.checks refuses what cannot be, daemon carries it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+
+from fusenotify.engine.limits import Limits
+from fusenotify.engine.policy import LINUX_6
+
+# Bytes of the mount point's name that a default socket's name keeps.  An
+# AF_UNIX path has room for 107 in all.
+_NAME_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One mount.
+
+    source, mountpoint and socket are absolute; source and mountpoint are equal
+    for a mount in place.  options are FUSE's, one ``-o`` word each.
+    """
+
+    source: str
+    mountpoint: str
+    socket: str
+    options: tuple[str, ...] = ()
+    semantics: str = LINUX_6.name
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def in_place(self) -> bool:
+        """The mount covers the directory that it shows."""
+        return self.source == self.mountpoint
+
+    @property
+    def socket_mode(self) -> int:
+        """Who may connect: all who may use the mount."""
+        return 0o666 if "allow_other" in self.options else 0o600
+
+
+def socket_directory() -> str:
+    """Return the directory of this user's default sockets."""
+    uid = os.geteuid()
+    if uid == 0:
+        return "/run/fusenotify"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{runtime}/fusenotify" if runtime else f"/tmp/fusenotify-{uid}"  # noqa: S108
+
+
+def default_socket(mountpoint: str) -> str:
+    """Return the socket's path for a mount point, which is absolute.
+
+    The name starts as the mount point's last component does, for people, and
+    ends in a hash of the whole path, for uniqueness.
+    """
+    path = os.fsencode(mountpoint)
+    name = os.path.basename(path)[:_NAME_BYTES] or b"root"
+    digest = hashlib.sha256(path).hexdigest()[:8]
+    return f"{socket_directory()}/{os.fsdecode(name)}-{digest}.sock"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Layers import downwards only, and a client needs neither trio nor pyfuse3."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fusenotify
+
+PACKAGE = Path(fusenotify.__file__).parent
+
+VALUES = {"masks", "events", "errors", "credentials", "mountinfo"}
+# What each layer may import of ours.  Those above see everything.
+ALLOWED = {
+    **{value: set[str]() for value in VALUES},
+    "engine": VALUES,
+    "fs": VALUES | {"engine"},
+    "protocol": VALUES,
+    "server": VALUES | {"engine", "protocol"},
+    "client": VALUES | {"protocol"},
+    "settings": {"engine"},
+}
+WIRING = {"", "__main__", "daemon", "cli", "mounted"}
+# What each layer may import of others'.  The wiring may import what it likes.
+LIBRARIES = {
+    **{value: set[str]() for value in VALUES},
+    "engine": set[str](),
+    "fs": {"trio", "pyfuse3"},
+    "protocol": {"msgspec"},
+    "server": {"trio"},
+    "client": {"anyio"},
+    "settings": set[str](),
+}
+
+
+def layer(module: str) -> str:
+    """Return the part of a dotted name behind the package's; "" for the package."""
+    return (module.split(".") + [""])[1]
+
+
+def module_name(path: Path) -> str:
+    parts = ["fusenotify", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Return what a module imports, wherever in it, for types alone or not."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            assert node.module is not None
+            # "from fusenotify import x" may import a module or a name of the package.
+            whole = node.module == "fusenotify"
+            found |= {f"{node.module}.{a.name}" for a in node.names} if whole else {node.module}
+    return found
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_from_the_layers_below(module: str) -> None:
+    own = layer(module)
+    assert own in ALLOWED or own in WIRING, f"{module} belongs to no layer"
+    if own in WIRING:
+        return
+    ours = {layer(name) for name in imports(MODULES[module]) if name.startswith("fusenotify")}
+    assert ours <= ALLOWED[own] | {own}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_the_libraries_of_its_layer(module: str) -> None:
+    own = layer(module)
+    if own in WIRING:
+        return
+    roots = {name.partition(".")[0] for name in imports(MODULES[module])}
+    assert roots - sys.stdlib_module_names - {"fusenotify"} <= LIBRARIES[own]
+
+
+def test_only_the_daemon_sees_both_filesystem_and_server() -> None:
+    seers = {
+        module
+        for module, path in MODULES.items()
+        if {"fs", "server"} <= {layer(name) for name in imports(path)}
+    }
+    assert seers == {"fusenotify.daemon"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_stay_short_enough_to_read(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) < 400
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        pytest.param(
+            ["fusenotify"], ["trio", "pyfuse3", "anyio", "msgspec", "rich"], id="the package"
+        ),
+        pytest.param(
+            ["fusenotify.client"], ["trio", "pyfuse3", "fusenotify.engine"], id="the client"
+        ),
+        pytest.param(
+            ["fusenotify.client.aio"], ["pyfuse3", "fusenotify.engine"], id="the client, async"
+        ),
+        pytest.param(
+            ["fusenotify.engine.hooks", "fusenotify.engine.device"],
+            ["trio", "pyfuse3", "msgspec"],
+            id="the engine",
+        ),
+        pytest.param(
+            ["fusenotify.protocol.codec", "fusenotify.protocol.messages"],
+            ["trio", "pyfuse3", "socket"],
+            id="the protocol",
+        ),
+        pytest.param(["fusenotify.server"], ["pyfuse3", "fusenotify.fs"], id="the server"),
+        pytest.param(
+            ["fusenotify.cli.mount", "fusenotify.cli.checks"],
+            ["trio", "pyfuse3", "msgspec", "rich"],
+            id="mount, until the settings are checked",
+        ),
+        pytest.param(
+            ["fusenotify.cli.wait", "fusenotify.cli.status", "fusenotify.cli.unmount"],
+            ["trio", "pyfuse3", "fusenotify.fs"],
+            id="the clients' commands",
+        ),
+    ],
+)
+def test_import_loads_no_more_than_it_may(modules: list[str], absent: list[str]) -> None:
+    code = (
+        f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n"
+        f"print(*sorted(set({absent}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={"PYTHONPATH": str(PACKAGE.parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
