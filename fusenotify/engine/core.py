@@ -18,8 +18,8 @@ Lifetimes
 
 Invariants
     A watch is in its handle's table and its inode's list, or in neither.
-    A name is in its directory's table and its inode's aliases, or it is
-        unlinked and in neither.
+    A name is in its directory's table and its inode's aliases; one that is
+        unlinked is in neither, but the last of all stays an alias.
     Nothing awaits: one change is queued whole before another task runs.  That
         takes the place of the seed's mutexes.
 """
@@ -52,7 +52,8 @@ class Inode:
 
     A filesystem subclasses it.  opens counts open descriptions; unlinked says
     that the last name is gone.  aliases are the names by which it is known,
-    the one used last at the end; children, of a directory, its known names.
+    the one used last at the end, or the last of all, unlinked: it is what a
+    descriptor still goes by.  children, of a directory, are its known names.
     """
 
     __slots__ = ("aliases", "children", "is_dir", "opens", "unlinked", "watches")
@@ -328,7 +329,8 @@ class Core:
                 return dentry
             self.unhash(dentry)
         dentry = children[name] = Dentry(parent, name, inode)
-        inode.aliases = (*inode.aliases, dentry)
+        others = (alias for alias in inode.aliases if not alias.unlinked)
+        inode.aliases = (*others, dentry)
         return dentry
 
     def move(self, dentry: Dentry, parent: Inode, name: bytes) -> None:
@@ -356,7 +358,8 @@ class Core:
         del _children(dentry.parent)[dentry.name]
         dentry.unlinked = True
         inode = dentry.inode
-        inode.aliases = tuple(alias for alias in inode.aliases if alias is not dentry)
+        others = tuple(alias for alias in inode.aliases if alias is not dentry)
+        inode.aliases = others or (dentry,)
 
     def inode_is_dead(self, inode: Inode) -> None:
         """Remove all watches on an inode that was deleted.

@@ -66,9 +66,13 @@ class Hooks:
 
     def linked(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """vfs_link(): inode got a further name."""
-        self.core.queue_event(inode, IN_ATTRIB)
-        self.core.queue_parent_event(self.core.instantiate(parent, name, inode), IN_CREATE)
+        used = inode.dentry
+        dentry = self.core.instantiate(parent, name, inode)
+        if used is not None:  # the old name stays the one that was used last
+            self.core.instantiate(used.parent, used.name, inode)
         inode.unlinked = False
+        self.core.queue_event(inode, IN_ATTRIB)
+        self.core.queue_parent_event(dentry, IN_CREATE)
 
     def unlinked(self, parent: Inode, name: bytes, inode: Inode, links: int) -> None:
         """vfs_unlink(): name is gone, and inode has links names left."""

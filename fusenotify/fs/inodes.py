@@ -123,6 +123,8 @@ class Inodes:
             return
         del self._by_key[inode.key], self._by_number[inode.number]
         for dentry in inode.aliases:
+            if dentry.unlinked:
+                continue
             self._names.unhash(dentry)
             parent = dentry.parent
             assert isinstance(parent, Inode)

@@ -137,18 +137,19 @@ class Mount:
         return resolved(self._inodes, mountpoint, path, who, follow=follow, directory=directory)
 
     async def fence(self) -> None:
-        """Return when what was done through the mount before is answered.
+        """Return when what was done through the mount before has been told.
 
-        A request of our own goes through the mount: it is answered behind all
-        that came before, except what the kernel keeps back: it sends only so
-        many requests that nobody waits for (RELEASE) at a time.  While such
-        ones came in during our request, more may be behind; those of files
-        that are open now suffice.
+        Programs wait for every request but RELEASE, so there is nothing to
+        wait for where no file is open.  Else a request of our own goes through
+        the mount: it is answered behind all that came before, except what the
+        kernel keeps back: it sends only so many requests that nobody waits for
+        at a time.  While such ones came in during our request, more may be
+        behind; as many as files are open now suffice.
         """
         operations = self._operations
         assert operations is not None
         enough = operations.background + len(operations.files)
-        while True:
+        while operations.files:
             before = operations.background
             with suppress(OSError):  # unmounted: nothing can come any more
                 await trio.to_thread.run_sync(os.getxattr, self.mountpoint, SOCKET_XATTR)

@@ -345,11 +345,10 @@ class Operations(pyfuse3.Operations):
                 inode, status = self.inodes.lookup(directory.inode, name)
             except FileNotFoundError:
                 continue  # removed since the snapshot
-            attributes = self._attributes(inode, status)
-            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), attributes, index + 1):
-                self.inodes.drop_if_unused(inode)
+            entry = self._entry(inode, status)
+            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, index + 1):
+                self.inodes.forget(inode.number, 1)
                 break
-            inode.lookups += 1
         self.hooks.accessed(directory)
 
     @answered
@@ -471,9 +470,16 @@ class Operations(pyfuse3.Operations):
             return None
 
     def _entry(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
-        """Answer with an inode, of which the kernel now has one lookup more."""
+        """Answer with an inode, of which the kernel now has one lookup more.
+
+        The names of a file with several are not cached: what is done to it
+        says only the inode, and the lookup before tells by which name.
+        """
         inode.lookups += 1
-        return self._attributes(inode, status)
+        answer = self._attributes(inode, status)
+        if status.st_nlink > 1 and not inode.is_dir:
+            answer.entry_timeout = 0
+        return answer
 
     def _attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
         answer = EntryAttributes()

@@ -265,8 +265,19 @@ def test_a_name_found_to_be_another_object_drops_the_old_one() -> None:
     stale = core.instantiate(top, b"a", old)
     core.instantiate(top, b"a", new)
     assert stale.unlinked
-    assert old.dentry is None
     assert new.dentry is not None
+    assert not new.dentry.unlinked
+
+
+def test_a_descriptor_goes_by_the_last_name_of_all() -> None:
+    core, top, file = Core(), Inode(True), Inode(False)
+    first = core.instantiate(top, b"a", file)
+    last = core.instantiate(top, b"b", file)
+    core.unhash(first)
+    core.unhash(last)
+    assert file.dentry is last
+    assert core.instantiate(top, b"c", file) is file.dentry
+    assert file.aliases == (file.dentry,)
 
 
 def test_the_name_used_last_is_the_one_events_go_by() -> None:
