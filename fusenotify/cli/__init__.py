@@ -55,12 +55,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"fusenotify {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in _COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if argv[:1] == [name]:
             module = importlib.import_module(f"fusenotify.cli.{name}")
             module.configure(command)
-            command.set_defaults(run=module.run, argv=argv[1:])
-    return parser.parse_args(argv)
+            command.set_defaults(run=module.run, argv=argv[1:], usage_error=command.error)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        arguments.usage_error(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
 
 
 def _version() -> str:

@@ -91,7 +91,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="say nothing about watches being set up; twice: print no events either",
     )
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:

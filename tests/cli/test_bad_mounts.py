@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``fusenotify mount`` refuses, in which words and with which exit status."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import environment, fusenotify
+from tests.conftest import Mounting, User
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A source, a mount point, and things that can be neither."""
+    for directory in ("source/inside", "mnt", "empty", "full"):
+        (tmp_path / directory).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "full/thing").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "alias").symlink_to("source")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param("gone mnt", "{}/gone: SOURCE does not exist", id="SOURCE is missing"),
+        pytest.param("source gone", "{}/gone: MNT does not exist", id="MNT is missing"),
+        pytest.param("gone", "{}/gone: SOURCE does not exist", id="one path, and it is missing"),
+        pytest.param("file mnt", "{}/file: SOURCE is not a directory", id="SOURCE is a file"),
+        pytest.param("source file", "{}/file: MNT is not a directory", id="MNT is a file"),
+        pytest.param("file/x mnt", "{}/file/x: Not a directory", id="SOURCE is below a file"),
+        pytest.param(
+            "source full",
+            "{0}/full: MNT is not empty, and the mount would hide what is in it; "
+            "-o nonempty mounts nevertheless",
+            id="MNT is not empty",
+        ),
+        pytest.param(
+            "source source/inside",
+            "{0}/source/inside: MNT is inside SOURCE ({0}/source); the mount would show itself",
+            id="MNT is inside SOURCE",
+        ),
+        pytest.param(
+            "source alias/inside",
+            "{0}/source/inside: MNT is inside SOURCE ({0}/source); the mount would show itself",
+            id="MNT is inside SOURCE by way of a link",
+        ),
+        pytest.param(
+            "source/inside source",
+            "{0}/source/inside: SOURCE is inside MNT ({0}/source); the mount would hide it",
+            id="SOURCE is inside MNT",
+        ),
+        pytest.param(
+            "-o nonempty source/inside source",
+            "{0}/source/inside: SOURCE is inside MNT ({0}/source); the mount would hide it",
+            id="nonempty does not allow SOURCE inside MNT",
+        ),
+    ],
+)
+@pytest.mark.parametrize("front", [[], ["-f"]], ids=["in the background", "in front"])
+def test_refuses_directories(
+    arguments: str, message: str, front: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    done = fusenotify("mount", *front, *shlex.split(arguments))
+    assert done.stderr == f"fusenotify: {message.format(place)}\n"
+    assert done.returncode == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param("", "the following arguments are required: SOURCE", id="nothing to mount"),
+        pytest.param("a b c", "unrecognized arguments: c", id="three paths"),
+        pytest.param("--frobnicate a b", "unrecognized arguments: --frobnicate", id="an option"),
+        pytest.param("-o frob a b", "argument -o: unknown FUSE option 'frob';", id="a FUSE option"),
+        pytest.param(
+            "-o ro,max_frob=3 a b", "unknown FUSE option 'max_frob=3';", id="one of two options"
+        ),
+        pytest.param("-o context a b", "unknown FUSE option 'context';", id="no value"),
+        pytest.param("-o ro=1 a b", "unknown FUSE option 'ro=1';", id="a value too much"),
+        pytest.param("--semantics linux-5 a b", "invalid choice: 'linux-5'", id="semantics"),
+        *(
+            pytest.param(
+                f"--max-{limit}={value} a b",
+                f"argument --max-{limit}: '{value}' is not a whole number of 0 or more",
+                id=f"{limit} of {value or 'nothing'}",
+            )
+            for limit in ("queued-events", "user-watches", "user-instances")
+            for value in ("-1", "many", "1.5", "")
+        ),
+    ],
+)
+def test_refuses_usage(arguments: str, message: str) -> None:
+    done = fusenotify("mount", *shlex.split(arguments))
+    assert message in done.stderr
+    assert done.stderr.startswith("usage: fusenotify mount")
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "the following arguments are required: COMMAND", id="no command"),
+        pytest.param(["frob"], "invalid choice: 'frob'", id="an unknown command"),
+    ],
+)
+def test_refuses_commands(arguments: list[str], message: str) -> None:
+    done = fusenotify(*arguments)
+    assert message in done.stderr
+    assert done.returncode == 2
+
+
+def test_without_pyfuse3_it_says_what_to_install(place: Path) -> None:
+    # -S: no site-packages, so that nothing but the standard library is there.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "fusenotify", "mount", "-f", place / "source", place / "mnt"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "pip install 'fusenotify[mount]'" in done.stderr
+    assert "the Debian packages fuse3 libfuse3-dev pkg-config gcc" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_dev_fuse_it_says_how_to_get_it(place: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can hide /dev/fuse, in a mount namespace of its own")
+    hidden = 'mount -t tmpfs none /dev && exec "$@"'
+    command = [sys.executable, "-m", "fusenotify", "mount", "-f", place / "source", place / "mnt"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", hidden, "sh", *command],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.startswith("fusenotify: /dev/fuse does not exist: load the module")
+    assert done.returncode == 1
+
+
+def user_place(public_path: Path, user: User) -> list[Path]:
+    """Return a source and a mount point that belong to a user."""
+    places = [public_path / "source", public_path / "mnt"]
+    for place in places:
+        place.mkdir()
+        os.chown(place, user.uid, user.uid)
+    return places
+
+
+def test_without_fusermount3_a_user_is_told_the_package(public_path: Path, nobody: User) -> None:
+    done = nobody.run(
+        *(nobody.python, "-m", "fusenotify", "mount", *user_place(public_path, nobody)),
+        env={"PATH": "/nonexistent"},
+    )
+    assert done.stderr == "fusenotify: fusermount3 is missing: install the Debian package fuse3\n"
+    assert done.returncode == 1
+
+
+def test_allow_other_needs_leave_for_users(public_path: Path, nobody: User) -> None:
+    with open("/etc/fuse.conf") as lines:
+        if any(line.strip() == "user_allow_other" for line in lines):
+            pytest.skip("/etc/fuse.conf gives every user leave")
+    places = user_place(public_path, nobody)
+    done = nobody.run(nobody.python, "-m", "fusenotify", "mount", "-o", "allow_other", *places)
+    assert done.stderr == (
+        "fusenotify: -o allow_other needs the line user_allow_other in /etc/fuse.conf\n"
+    )
+    assert done.returncode == 1
+
+
+def test_a_socket_directory_that_somebody_else_prepared_is_refused(
+    public_path: Path, nobody: User
+) -> None:
+    trap = Path(f"/tmp/fusenotify-{nobody.uid}")
+    if trap.exists():
+        pytest.skip(f"{trap} exists already")
+    trap.mkdir(mode=0o777)
+    try:
+        places = user_place(public_path, nobody)
+        done = nobody.run(nobody.python, "-m", "fusenotify", "mount", *places)
+    finally:
+        shutil.rmtree(trap)
+    assert done.stderr == (
+        f"fusenotify: {trap}: not a directory of yours alone; name another by --socket\n"
+    )
+    assert done.returncode == 1
+
+
+@pytest.mark.mount
+def test_a_live_mount_is_not_covered_by_another(mounting: Mounting) -> None:
+    with mounting() as mount:
+        for source in (mount.source, mount.mountpoint):
+            done = fusenotify("mount", source, mount.mountpoint)
+            assert done.stderr == (
+                f"fusenotify: {mount.mountpoint}: already mounted by fusenotify; "
+                "see 'fusenotify status'\n"
+            )
+            assert done.returncode == 1
+
+
+@pytest.mark.mount
+def test_a_socket_that_a_live_daemon_has_is_refused(mounting: Mounting, place: Path) -> None:
+    with mounting() as mount:
+        done = fusenotify("mount", "--socket", mount.socket, place / "source", place / "empty")
+        assert mount.socket in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert done.returncode == 1
+        assert not os.path.ismount(place / "empty")
+        mount.client().close()  # the first one still has it
+
+
+@pytest.mark.mount
+def test_a_socket_that_a_dead_daemon_left_is_taken_over(mounting: Mounting, tmp_path: Path) -> None:
+    path = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+        left.listen()
+    with mounting(socket=path) as mount:
+        mount.client().close()
+    assert not path.exists()
+
+
+@pytest.mark.mount
+def test_a_socket_path_too_long_for_a_socket_is_refused(place: Path) -> None:
+    path = place / ("x" * 100)
+    done = fusenotify("mount", "--socket", path, place / "source", place / "mnt")
+    assert str(path) in done.stderr
+    assert "107" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == 1
+    assert not os.path.ismount(place / "mnt")
