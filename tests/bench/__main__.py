@@ -196,7 +196,7 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     run = Run(console)
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(

@@ -56,7 +56,7 @@ class Results:
     def ratio_table(self, subject: str, peers: Sequence[str], title: str) -> Table:
         """Rows: operations.  Columns: the subject's time over each peer's."""
         table = Table(title=title)
-        table.add_column("operation")
+        table.add_column("operation", no_wrap=True)
         for peer in peers:
             table.add_column(f"/ {peer}", justify="right")
         for operation in self.operations:
@@ -67,7 +67,7 @@ class Results:
     def time_table(self, filesystems: Sequence[str], title: str) -> Table:
         """Rows: operations.  Columns: each filesystem's median in microseconds."""
         table = Table(title=title)
-        table.add_column("operation")
+        table.add_column("operation", no_wrap=True)
         for filesystem in filesystems:
             table.add_column(filesystem, justify="right")
         for operation in self.operations:
