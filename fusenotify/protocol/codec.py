@@ -47,7 +47,7 @@ class Decoder(Generic[M]):
         self._max_frame = max_frame
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[M]:
+    def feed(self, data: bytes | bytearray) -> Iterator[M]:
         """Return the messages that data completes; keep a frame that is partial.
 
         The iterator raises RemoteProtocolError (EMSGSIZE for a frame too long,

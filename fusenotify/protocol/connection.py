@@ -36,14 +36,13 @@ from fusenotify.protocol.messages import (
     Read,
     Records,
     Stream,
-    Sync,
     Welcome,
 )
 
 A = TypeVar("A", bound=AnyAnswer)
 
-# Requests that the server may answer much later, so that giving up one has a meaning.
-_WAITING = (Read, Poll, Stream, Sync)
+# Requests that the server lets wait until it is told that nobody does any more.
+_WAITING = (Read, Poll, Stream)
 
 
 class ConnectionLost(ConnectionResetError):

@@ -124,7 +124,7 @@ class Stream(Request, tag="stream"):
 
 
 class Cancel(Request, tag="cancel"):
-    """End a request that waits: it is answered by the error ECANCELED.  Answered by Done.
+    """End a read, poll or stream: it is answered by the error ECANCELED.  Answered by Done.
 
     A request that is not there, or was answered meanwhile, is no error.
     """

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A connection's devices: what is asked of them at once, and waiting for their events.
+
+server.session calls it for each request; engine.device does the work and
+calls back when it queued something.
+
+Invariants
+    Between a path's resolution and the watch nothing awaits.
+    A device's on_queued is set only while somebody waits, so that an event
+        that nobody waits for costs nothing here.
+    Numbers of devices are not used again.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from itertools import count
+
+import trio
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.policy import semantics
+from fusenotify.masks import IN_DONT_FOLLOW, IN_ONLYDIR
+from fusenotify.protocol.messages import (
+    AddWatch,
+    AnyAnswer,
+    Close,
+    Count,
+    DeviceMade,
+    Done,
+    Fionread,
+    Init,
+    RmWatch,
+    WatchAdded,
+)
+from fusenotify.server.peer import is_privileged
+from fusenotify.server.tree import Tree
+
+_ALL_BITS = 0xFFFFFFFF
+
+
+class Waiting:
+    """A request that waits for a device's events until cancel() is called."""
+
+    __slots__ = ("cancelled", "served")
+
+    def __init__(self, served: ServedDevice) -> None:
+        self.served = served
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Make readable() return."""
+        self.cancelled = True
+        self.served.wake()
+
+
+class ServedDevice:
+    """A device under the number that its connection gave it."""
+
+    __slots__ = ("_parked", "device", "number")
+
+    def __init__(self, number: int, device: Device) -> None:
+        self.number = number
+        self.device = device
+        self._parked = trio.lowlevel.ParkingLot()
+
+    async def readable(self, waiting: Waiting) -> None:
+        """Return when a read would find something, or waiting was cancelled.
+
+        Raises DeviceClosed (EBADF), also when it is closed meanwhile.
+        """
+        while not (waiting.cancelled or self.device.poll()):
+            self.device.on_queued = self.wake
+            await self._parked.park()
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        self.device.on_queued = None
+        self._parked.unpark_all()
+
+
+class ConnectionDevices:
+    """The devices that one client made.  who is the client."""
+
+    def __init__(self, table: DeviceTable, tree: Tree, who: Credentials) -> None:
+        self._table = table
+        self._tree = tree
+        self._who = who
+        self._numbers = count(1)
+        self._devices: dict[int, ServedDevice] = {}
+
+    def __iter__(self) -> Iterator[ServedDevice]:
+        return iter(self._devices.values())
+
+    def __getitem__(self, number: int) -> ServedDevice:
+        """Return the device with that number.
+
+        Raises OSError (EBADF).
+        """
+        served = self._devices.get(number)
+        if served is None:
+            raise OSError(errno.EBADF, f"this connection has no open device {number}")
+        return served
+
+    def close(self) -> None:
+        """Close them all."""
+        for served in self._devices.values():
+            served.device.close()
+        self._devices.clear()
+
+    def answer(self, request: Init | AddWatch | RmWatch | Fionread | Close) -> AnyAnswer:
+        """Do what the syscall of that name does.
+
+        Raises OSError, as the syscall does.
+        """
+        match request:
+            case AddWatch():
+                return WatchAdded(id=request.id, wd=self._add_watch(request))
+            case RmWatch():
+                self[request.device].device.rm_watch(request.wd)
+                return Done(id=request.id)
+            case Fionread():
+                return Count(id=request.id, bytes=self[request.device].device.fionread())
+            case Init():
+                return DeviceMade(id=request.id, device=self._init(request))
+            case Close():
+                self[request.device].device.close()
+                del self._devices[request.device]
+                return Done(id=request.id)
+
+    def _init(self, request: Init) -> int:
+        """Seed: sys_inotify_init()."""
+        wanted = request.max_queued_events
+        if wanted is not None and wanted < 0:
+            raise OSError(errno.EINVAL, f"max_queued_events is not negative as {wanted} is")
+        limit = self._table.limits.max_queued_events
+        if wanted is not None and wanted > limit and not is_privileged(self._who):
+            raise OSError(
+                errno.EPERM,
+                f"the mount's limit is max_queued_events = {limit}; "
+                "only root and the daemon's user may have more",
+            )
+        try:
+            policy = semantics(request.semantics) if request.semantics is not None else None
+        except ValueError as unknown:
+            raise OSError(errno.EINVAL, str(unknown)) from None
+        device = self._table.init(self._who.uid, policy=policy, max_queued_events=wanted)
+        number = next(self._numbers)
+        self._devices[number] = ServedDevice(number, device)
+        return number
+
+    def _add_watch(self, request: AddWatch) -> int:
+        """Seed: sys_inotify_add_watch()."""
+        device, mask = self[request.device].device, request.mask
+        if not 0 <= mask <= _ALL_BITS:
+            raise OSError(errno.EINVAL, f"a mask has 32 bits; {mask:#x} has not")
+        device.check_mask(mask)
+        with self._tree.resolved(
+            request.path,
+            self._who,
+            follow=not mask & IN_DONT_FOLLOW,
+            directory=bool(mask & IN_ONLYDIR),
+        ) as inode:
+            return device.add_watch(inode, mask)

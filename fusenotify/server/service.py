@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The server of a mount: takes connections and runs a session for each.
+
+The daemon starts it; server.session talks to a client.
+
+Invariant
+    Nothing that a client does, and no bug in a session, ends the server or
+    another session.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+
+import trio
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.device import DeviceTable
+from fusenotify.protocol.messages import Status
+from fusenotify.server.peer import credentials, is_privileged
+from fusenotify.server.session import Session
+from fusenotify.server.status import status_for
+from fusenotify.server.tree import Tree
+
+log = logging.getLogger(__name__)
+
+# How many connections a user may have who is neither root nor the daemon's:
+# each takes a descriptor that the filesystem may need.
+MAX_USER_CONNECTIONS = 256
+
+
+class Server:
+    """The clients of one mount.  mountpoint and source are absolute paths, for them to see."""
+
+    def __init__(self, table: DeviceTable, tree: Tree, *, mountpoint: bytes, source: bytes) -> None:
+        self.table = table
+        self.tree = tree
+        self.mountpoint = mountpoint
+        self.source = source
+        self._started = time.monotonic()
+        # In the order in which they came.
+        self._sessions: dict[Session, None] = {}
+        self._progress = trio.lowlevel.ParkingLot()
+
+    async def serve(self, listener: trio.SocketListener) -> None:
+        """Serve who connects, until cancelled; then no connection is left."""
+        await trio.serve_listeners(self._serve_client, [listener])
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until clients have taken all that is queued, then close every connection.
+
+        Waits at most timeout seconds.
+        """
+        with trio.move_on_after(timeout):
+            while not all(session.is_drained() for session in self._sessions):
+                await self._progress.park()
+        for session in self._sessions:
+            session.drop()
+
+    def status(self, who: Credentials, request: int) -> Status:
+        """Return what who may see of the mount and its clients."""
+        return status_for(
+            who,
+            request,
+            table=self.table,
+            mountpoint=self.mountpoint,
+            source=self.source,
+            started=self._started,
+            clients=[(session.who, session.devices) for session in self._sessions],
+        )
+
+    def progressed(self) -> None:
+        """Hear that a queue may have become empty; sessions call it."""
+        if self._progress:
+            self._progress.unpark_all()
+
+    async def _serve_client(self, stream: trio.SocketStream) -> None:
+        """Run a session; trio closes the stream when it ends."""
+        try:
+            who = credentials(stream.socket.fileno())
+            session = Session(self, stream, who)
+            others = sum(1 for other in self._sessions if other.who.uid == who.uid)
+            if others >= MAX_USER_CONNECTIONS and not is_privileged(who):
+                await session.refuse(
+                    errno.EMFILE, f"user {who.uid} has {MAX_USER_CONNECTIONS} connections already"
+                )
+                return
+            self._sessions[session] = None
+            try:
+                await session.run()
+            finally:
+                del self._sessions[session]
+        except Exception:
+            # A bug must cost its own client the connection, and nobody the mount.
+            log.exception("the connection of a client failed")

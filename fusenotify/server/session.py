@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One connection: its requests received, answered at once or when an event comes.
+
+server.service runs a session per client; server.devices does what is asked.
+docs/protocol.md says what a client may rely on.
+
+Invariants
+    One task at a time sends, a whole frame, under the lock _sending; records
+        leave a device's queue under it too.  So at most one answer is held
+        back by a client that does not read: its events stay in the device's
+        queue, merge and overflow there, and its requests are not read.
+    When run() returns, however that comes, the devices are closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Coroutine
+from typing import Protocol
+
+import trio
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.device import DeviceTable
+from fusenotify.errors import QueueEmpty
+from fusenotify.protocol.codec import encode, request_decoder
+from fusenotify.protocol.errors import LocalProtocolError, RemoteProtocolError
+from fusenotify.protocol.messages import (
+    MAX_READ,
+    NO_REQUEST,
+    VERSION,
+    AnyAnswer,
+    AnyRequest,
+    Cancel,
+    Done,
+    Error,
+    Hello,
+    Poll,
+    Read,
+    Ready,
+    Records,
+    Status,
+    StatusOf,
+    Stream,
+    Sync,
+    Welcome,
+)
+from fusenotify.server.devices import ConnectionDevices, Waiting
+from fusenotify.server.status import server_name
+from fusenotify.server.tree import Tree
+
+# How many requests of a connection may wait at a time.
+MAX_WAITING = 256
+# How long a client that stopped asking may take to read its last answers.
+FAREWELL_SECONDS = 5.0
+
+_RECEIVE_SIZE = 64 * 1024
+_AT_ONCE = -math.inf
+
+
+class Shared(Protocol):
+    """What all sessions of a mount have in common.  server.service is it."""
+
+    table: DeviceTable
+    tree: Tree
+    mountpoint: bytes
+
+    def status(self, who: Credentials, request: int) -> Status:
+        """Return the answer to a status request."""
+
+    def progressed(self) -> None:
+        """Hear that a queue may have become empty."""
+
+
+class Session:
+    """The server's end of one connection.  who is at the other end."""
+
+    def __init__(self, shared: Shared, stream: trio.abc.Stream, who: Credentials) -> None:
+        self.who = who
+        self.devices = ConnectionDevices(shared.table, shared.tree, who)
+        self._shared = shared
+        self._stream = stream
+        self._scope = trio.CancelScope()
+        self._sending = trio.Lock()
+        self._welcomed = False
+        self._waiting: dict[int, Waiting | None] = {}  # None for a fence
+
+    def is_drained(self) -> bool:
+        """Return whether nothing is queued, or on its way into the socket."""
+        return not self._sending.locked() and not any(
+            served.device.queued() for served in self.devices
+        )
+
+    def drop(self) -> None:
+        """Make run() return."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Answer requests until the client closes the connection or violates the protocol.
+
+        The caller closes the stream behind it.
+        Where the client only stops sending, what it asked is still answered;
+        what waits for an event ends with EBADF.
+        """
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    try:
+                        await self._answer_all(nursery)
+                    except RemoteProtocolError as violation:
+                        await self.refuse(violation.code, violation.detail)
+                    self._scope.deadline = trio.current_time() + FAREWELL_SECONDS
+                    self.devices.close()
+        finally:
+            self.devices.close()
+            self._shared.progressed()
+
+    async def refuse(self, code: int, message: str) -> None:
+        """Tell the client why its connection ends, and end it."""
+        with trio.move_on_after(FAREWELL_SECONDS):
+            await self._reply(Error(id=NO_REQUEST, errno=code, message=message))
+        self._scope.cancel()
+
+    # Requests.
+
+    async def _answer_all(self, nursery: trio.Nursery) -> None:
+        decoder = request_decoder()
+        while True:
+            try:
+                data = await self._stream.receive_some(_RECEIVE_SIZE)
+            except trio.BrokenResourceError:
+                return
+            if not data:
+                return
+            for request in decoder.feed(data):
+                self._check_order(request)
+                try:
+                    await self._answer(request, nursery)
+                except OSError as refusal:
+                    await self._reply(_refused(request, refusal))
+
+    def _check_order(self, request: AnyRequest) -> None:
+        """Refuse what has the shape of a request and no place here.
+
+        Raises RemoteProtocolError.
+        """
+        if request.id <= NO_REQUEST:
+            raise RemoteProtocolError(errno.EPROTO, "a request's id is 1 or more")
+        if request.id in self._waiting:
+            raise RemoteProtocolError(errno.EPROTO, f"request {request.id} is under way already")
+        if self._welcomed == isinstance(request, Hello):
+            raise RemoteProtocolError(
+                errno.EPROTO, "hello is the first request of a connection, and only the first"
+            )
+        if isinstance(request, Hello) and request.version != VERSION:
+            raise RemoteProtocolError(
+                errno.EPROTONOSUPPORT,
+                f"this is {server_name()}; it speaks version {VERSION} of the protocol, "
+                f"not {request.version}: use the same release of both",
+            )
+
+    async def _answer(self, request: AnyRequest, nursery: trio.Nursery) -> None:
+        """Answer a request, or start what will.
+
+        Raises OSError for a refusal.
+        """
+        match request:
+            case Read():
+                deadline = _deadline(request.timeout)
+                if request.size < 0:
+                    raise OSError(errno.EINVAL, "a size is not negative")
+                waiting = Waiting(self.devices[request.device])
+                if waiting.served.device.queued() and not self._sending.locked():
+                    deadline = _AT_ONCE  # nobody else can take what is there
+                work = self._read(request, waiting, deadline)
+                if deadline == _AT_ONCE:
+                    await work
+                else:
+                    self._start(nursery, request, waiting, work)
+            case Poll():
+                deadline = _deadline(request.timeout)
+                waiting = Waiting(self.devices[request.device])
+                self._start(nursery, request, waiting, self._poll(request, waiting, deadline))
+            case Stream():
+                waiting = Waiting(self.devices[request.device])
+                self._start(nursery, request, waiting, self._stream_to(request, waiting))
+            case Sync():
+                self._start(nursery, request, None, self._sync(request))
+            case Hello():
+                self._welcomed = True
+                await self._reply(self._welcome(request))
+            case Cancel():
+                cancelled = self._waiting.get(request.request)
+                if cancelled is not None:
+                    cancelled.cancel()
+                await self._reply(Done(id=request.id))
+            case StatusOf():
+                await self._reply(self._shared.status(self.who, request.id))
+            case _:
+                await self._reply(self.devices.answer(request))
+
+    def _welcome(self, request: Hello) -> Welcome:
+        return Welcome(
+            id=request.id,
+            version=VERSION,
+            semantics=self._shared.table.policy.name,
+            mountpoint=self._shared.mountpoint,
+            pid=os.getpid(),
+            server=server_name(),
+        )
+
+    # Requests that wait.
+
+    def _start(
+        self,
+        nursery: trio.Nursery,
+        request: AnyRequest,
+        waiting: Waiting | None,
+        work: Coroutine[None, None, None],
+    ) -> None:
+        """Let a request wait in a task of its own.
+
+        Raises OSError (EBUSY) where too many do.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            work.close()
+            raise OSError(errno.EBUSY, f"{MAX_WAITING} requests of this connection wait already")
+        self._waiting[request.id] = waiting
+        nursery.start_soon(self._finish, request, work)
+
+    async def _finish(self, request: AnyRequest, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except OSError as refusal:
+            await self._reply(_refused(request, refusal))
+        finally:
+            del self._waiting[request.id]
+
+    async def _read(self, request: Read, waiting: Waiting, deadline: float) -> None:
+        device = waiting.served.device
+        while True:
+            if deadline != _AT_ONCE:
+                with trio.CancelScope(deadline=deadline):
+                    await waiting.served.readable(waiting)
+            async with self._sending:
+                _check_cancelled(waiting)
+                try:
+                    data = device.read(min(request.size, MAX_READ))
+                except QueueEmpty:
+                    if trio.current_time() < deadline:
+                        continue  # another read was faster
+                    raise
+                await self._send(Records(id=request.id, data=data))
+            self._shared.progressed()
+            return
+
+    async def _poll(self, request: Poll, waiting: Waiting, deadline: float) -> None:
+        with trio.CancelScope(deadline=deadline):
+            await waiting.served.readable(waiting)
+        _check_cancelled(waiting)
+        await self._reply(Ready(id=request.id, ready=waiting.served.device.poll()))
+
+    async def _stream_to(self, request: Stream, waiting: Waiting) -> None:
+        """Send records for ever.  What was queued while a frame was sent makes the next one."""
+        served, size = waiting.served, min(request.size, MAX_READ)
+        while True:
+            await served.readable(waiting)
+            async with self._sending:
+                _check_cancelled(waiting)
+                try:
+                    data = served.device.read(size)
+                except QueueEmpty:
+                    continue  # another read was faster
+                if not data:  # as linux-2.6.18 says it
+                    raise OSError(errno.EINVAL, f"the first record does not fit {size} bytes")
+                await self._send(Records(id=request.id, data=data))
+            self._shared.progressed()
+
+    async def _sync(self, request: Sync) -> None:
+        await self._shared.tree.fence()
+        await self._reply(Done(id=request.id))
+
+    # Answers.
+
+    async def _reply(self, answer: AnyAnswer) -> None:
+        async with self._sending:
+            await self._send(answer)
+        self._shared.progressed()
+
+    async def _send(self, answer: AnyAnswer) -> None:
+        """Send a frame; the caller holds _sending.  Ends the session where the client is gone."""
+        try:
+            frame = encode(answer)
+        except LocalProtocolError as too_long:
+            frame = encode(Error(id=answer.id, errno=too_long.code, message=too_long.detail))
+        try:
+            await self._stream.send_all(frame)
+        except trio.BrokenResourceError:
+            self._scope.cancel()
+
+
+def _deadline(timeout: float | None) -> float:
+    """Return when a timeout passes, in trio's time.
+
+    Raises OSError (EINVAL).
+    """
+    if timeout is None:
+        return math.inf
+    if not timeout >= 0:  # NaN is not either
+        raise OSError(errno.EINVAL, f"a timeout is not {timeout}; without one it waits for ever")
+    return trio.current_time() + timeout if timeout else _AT_ONCE
+
+
+def _check_cancelled(waiting: Waiting) -> None:
+    if waiting.cancelled:
+        raise OSError(errno.ECANCELED, "the request was cancelled")
+
+
+def _refused(request: AnyRequest, refusal: OSError) -> Error:
+    code = refusal.errno or errno.EIO
+    return Error(id=request.id, errno=code, message=refusal.strerror or os.strerror(code))

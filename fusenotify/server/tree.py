@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the server needs of a filesystem.  fs.mount offers it; tests have one in memory."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.core import Inode
+
+
+class Tree(Protocol):
+    """A tree whose objects can be watched."""
+
+    def resolved(
+        self, path: bytes, who: Credentials, *, follow: bool, directory: bool
+    ) -> AbstractContextManager[Inode]:
+        """Return a block in which the inode that path names for who is pinned.
+
+        path is relative to the tree's root.  A symbolic link at its end is
+        followed where follow; directory asks for a directory.
+
+        Raises OSError, as inotify_add_watch(2) says, and EXDEV where a link
+        leaves the tree.
+        """
+
+    async def fence(self) -> None:
+        """Return when the events of all that was done in the tree before are queued."""

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Status shows everything to root and to the daemon's user, to others what is theirs."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.limits import Limits
+from fusenotify.protocol.messages import (
+    AddWatch,
+    DeviceMade,
+    DeviceStatus,
+    Init,
+    LimitsStatus,
+    Status,
+    StatusOf,
+    UserStatus,
+)
+from fusenotify.server.devices import ConnectionDevices
+from fusenotify.server.status import status_for
+from tests.server.conftest import Served
+from tests.server.memory_tree import MemoryTree
+
+ROOT = Credentials(pid=1, uid=0, gid=0)
+ANN = Credentials(pid=2, uid=1001, gid=1001)
+BEN = Credentials(pid=3, uid=1002, gid=1002)
+
+
+def busy_status(who: Credentials) -> Status:
+    """Return what who sees where Ann and Ben have a device each."""
+    tree = MemoryTree()
+    clients = []
+    for user in (ANN, BEN):
+        devices = ConnectionDevices(tree.table, tree, user)
+        devices.answer(Init(id=1))
+        devices.answer(AddWatch(id=2, device=1, path=b"/", mask=0xFFF))
+        clients.append((user, devices))
+    tree.make("a")
+    return status_for(
+        who, 7, table=tree.table, mountpoint=b"/m", source=b"/s", started=0.0, clients=clients
+    )
+
+
+@pytest.mark.parametrize(
+    ("who", "seen"),
+    [
+        pytest.param(ROOT, [1001, 1002], id="root"),
+        pytest.param(ANN, [1001], id="one with a device"),
+        pytest.param(Credentials(pid=4, uid=1003, gid=1003), [], id="one without"),
+    ],
+)
+def test_who_sees_whom(who: Credentials, seen: list[int]) -> None:
+    status = busy_status(who)
+    assert [client.uid for client in status.clients] == seen
+    assert status.users == [UserStatus(uid=uid, watches=1, devices=1) for uid in seen]
+
+
+@pytest.mark.trio
+async def test_status_comes_over_the_socket(served: Served) -> None:
+    peer = await served.connect()
+    await peer.device(max_queued_events=1)
+    await peer.ask(AddWatch(device=1, path=b"/", mask=0xFFF))
+    for name in "abc":
+        served.tree.make(name)
+    status = await peer.ask(StatusOf())
+    assert isinstance(status, Status)
+    assert (status.mountpoint, status.source, status.semantics) == (b"/mnt/x", b"/srv/x", "linux-6")
+    assert status.limits == LimitsStatus(
+        max_queued_events=16384, max_user_instances=128, max_user_watches=8192
+    )
+    assert status.clients[0].devices == [
+        DeviceStatus(
+            device=1,
+            uid=0,
+            semantics="linux-6",
+            queued=2,
+            max_queued_events=1,
+            watches=1,
+            overflows=1,
+            merged=0,
+            lost=2,
+        )
+    ]
+    assert 0 <= status.uptime < 60
+
+
+@pytest.mark.parametrize(
+    ("who", "wanted", "allowed"),
+    [(ANN, 5, True), (ANN, 6, False), (ROOT, 6, True), (ANN, 0, True)],
+)
+def test_only_the_privileged_exceed_the_mounts_queue(
+    who: Credentials, wanted: int, allowed: bool
+) -> None:
+    tree = MemoryTree(limits=Limits(max_queued_events=5))
+    devices = ConnectionDevices(tree.table, tree, who)
+    request = Init(id=1, max_queued_events=wanted)
+    if allowed:
+        assert devices.answer(request) == DeviceMade(id=1, device=1)
+    else:
+        with pytest.raises(PermissionError, match="max_queued_events = 5"):
+            devices.answer(request)
+
+
+def test_a_user_reaches_the_limit_of_devices_in_one_connection() -> None:
+    tree = MemoryTree(limits=Limits(max_user_instances=1))
+    devices = ConnectionDevices(tree.table, tree, ANN)
+    devices.answer(Init(id=1))
+    with pytest.raises(OSError, match="max_user_instances") as refusal:
+        devices.answer(Init(id=2))
+    assert refusal.value.errno == errno.EMFILE
+    devices.close()
+    assert tree.table.users.all() == {}
+
+
+def test_what_a_user_may_not_read_is_not_watched() -> None:
+    tree = MemoryTree()
+    tree.make("secret", readable=False)
+    devices = ConnectionDevices(tree.table, tree, ANN)
+    devices.answer(Init(id=1))
+    with pytest.raises(PermissionError):
+        devices.answer(AddWatch(id=2, device=1, path=b"/secret", mask=1))
