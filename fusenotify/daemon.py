@@ -6,7 +6,7 @@ which know nothing of each other.  This is the only module that sees both.
 
 Invariants
     The socket is bound before the mount shows, so that who finds the mount
-        can connect, and it is unlinked when the process ends.
+        can connect, and it is unlinked when the mount is gone.
     However the mount ends (a signal, umount, the end of who asked for it),
         every watch hears IN_UNMOUNT and IN_IGNORED, and clients have
         DRAIN_SECONDS to take them.
@@ -66,38 +66,30 @@ async def _run(settings: Settings, announce: Callable[[], None], until_eof: int 
         mountpoint=os.fsencode(settings.mountpoint),
         source=os.fsencode(settings.source),
     )
-    listener = bind_socket(settings.socket, settings.socket_mode)
-    try:
-        mount.open()
-        async with _helpers(mount, server, listener, settings, announce, until_eof):
+    with trio.open_signal_receiver(*_END_SIGNALS) as signals:
+        listener = bind_socket(settings.socket, settings.socket_mode)
+        try:
+            mount.open()
+        except BaseException:
+            os.unlink(settings.socket)
+            raise
+        async with trio.open_nursery() as clients:
+            clients.start_soon(server.serve, listener)
             try:
-                await mount.serve()
+                async with trio.open_nursery() as helpers:
+                    helpers.start_soon(_end_on_signal, mount, signals)
+                    if until_eof is not None:
+                        helpers.start_soon(_end_on_eof, mount, until_eof)
+                    helpers.start_soon(_announce_when_it_answers, settings.mountpoint, announce)
+                    await mount.serve()
+                    helpers.cancel_scope.cancel()
             finally:
                 mount.close()  # tells the watches, for the server to drain
+                # Before the drain: the next daemon for this mount point need not wait.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(settings.socket)
             await server.drain(DRAIN_SECONDS)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(settings.socket)
-
-
-@contextlib.asynccontextmanager
-async def _helpers(
-    mount: Mount,
-    server: Server,
-    listener: trio.SocketListener,
-    settings: Settings,
-    announce: Callable[[], None],
-    until_eof: int | None,
-) -> AsyncIterator[None]:
-    """Run what goes on beside the mount's requests, until the block ends."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.serve, listener)
-        nursery.start_soon(_end_on_signal, mount)
-        if until_eof is not None:
-            nursery.start_soon(_end_on_eof, mount, until_eof)
-        nursery.start_soon(_announce_when_it_answers, settings.mountpoint, announce)
-        yield
-        nursery.cancel_scope.cancel()
+            clients.cancel_scope.cancel()
 
 
 async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None]) -> None:
@@ -110,14 +102,12 @@ async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None
     announce()
 
 
-async def _end_on_signal(mount: Mount) -> None:
-    with trio.open_signal_receiver(*_END_SIGNALS) as signals:
-        await signals.__anext__()
-        await mount.detach()
-        with trio.move_on_after(GRACE_SECONDS):
-            await signals.__anext__()  # a second one is impatient
-        mount.terminate()
-        await trio.sleep_forever()  # further ones must not kill the clean-up
+async def _end_on_signal(mount: Mount, signals: AsyncIterator[int]) -> None:
+    await anext(signals)
+    await mount.detach()
+    with trio.move_on_after(GRACE_SECONDS):
+        await anext(signals)  # a second one is impatient
+    mount.terminate()
 
 
 async def _end_on_eof(mount: Mount, descriptor: int) -> None:

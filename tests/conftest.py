@@ -22,10 +22,19 @@ from typing import Any
 import pytest
 
 import fusenotify
-from fusenotify import Mounted
+from fusenotify import Mounted, mountinfo
 
 REPOSITORY = Path(fusenotify.__file__).parent.parent
 NOBODY = 65534
+PUBLIC_PREFIX = f"fusenotify-test-{os.getpid()}-"
+
+# Gives an ordinary user /dev/fuse in a mount namespace of the program's own:
+# not every machine opens the real one to all.
+_WITH_FUSE = """
+mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount --bind "$1/fuse" /dev/fuse || exit
+shift
+exec "$@"
+"""
 
 Mounting = Callable[..., contextlib.AbstractContextManager[Mounted]]
 
@@ -52,6 +61,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"cannot mount: {reason}"))
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_mounted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that mounts leaves no mount behind; one that does fails, and is cleaned up."""
+    if request.node.get_closest_marker("mount") is None:
+        yield
+        return
+    places = (
+        os.fsencode(request.getfixturevalue("tmp_path")) + b"/",
+        os.fsencode(tempfile.gettempdir()) + b"/" + PUBLIC_PREFIX.encode(),
+    )
+    yield
+    left = [
+        mount.mountpoint
+        for mount in mountinfo.mounts()
+        if mount.fstype == mountinfo.FSTYPE and mount.mountpoint.startswith(places)
+    ]
+    for mountpoint in left:
+        subprocess.run(["fusermount3", "-u", "-z", mountpoint], check=True)
+    assert not left
+
+
 @pytest.fixture
 def mounting(tmp_path: Path) -> Mounting:
     """A fresh source and mount point, and what mounts them: ``with mounting(**settings)``."""
@@ -74,7 +104,7 @@ def mounted(mounting: Mounting) -> Iterator[Mounted]:
 @pytest.fixture
 def public_path() -> Iterator[Path]:
     """A directory that other users may reach, as tmp_path is not."""
-    path = Path(tempfile.mkdtemp(prefix="fusenotify-test-"))
+    path = Path(tempfile.mkdtemp(prefix=PUBLIC_PREFIX))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
@@ -87,20 +117,32 @@ class User:
         self.uid = uid
         self.python = python
 
-    def run(self, *command: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str | Path, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; its environment finds this project's modules."""
-        environment = _modules() | settings.pop("env", {})
+        return self._run([*self._as_user(), *map(str, command)], env or {})
+
+    def run_with_fuse(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """Do so where the user may open /dev/fuse; what is mounted is seen only there."""
+        with tempfile.TemporaryDirectory() as device:
+            start = ["unshare", "--mount", "sh", "-c", _WITH_FUSE, "sh", device]
+            return self._run([*start, *self._as_user(), *map(str, command)], {})
+
+    def _as_user(self) -> list[str]:
+        setpriv = shutil.which("setpriv")
+        assert setpriv is not None
+        return [setpriv, f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--"]
+
+    def _run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(word) for word in command],
-            user=self.uid,
-            group=self.uid,
-            extra_groups=[],
-            env=environment,
+            command,
+            env=_modules() | env,
             cwd="/",
             capture_output=True,
             text=True,
             timeout=60,
-            **settings,
+            check=False,
         )
 
 
@@ -114,12 +156,14 @@ def nobody() -> User:
     """A user who is not root, with a Python that may import what the tests import."""
     if os.geteuid():
         pytest.skip("only root can run programs as another user")
-    version = "python{}.{}".format(*sys.version_info)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # The daemon is started by it, so that it must be found by the user, too.
+    probe = (
+        "import subprocess, sys, fusenotify.client, pyfuse3, trio\n"
+        "subprocess.run([sys.executable, '-c', ''], check=True)"
+    )
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         user = User(NOBODY, python)
-        try:
-            if not user.run(python, "-c", "import fusenotify.client, pyfuse3, trio").returncode:
-                return user
-        except OSError:
-            continue  # not there, or in a directory closed to others
+        if not user.run(python, "-c", probe).returncode:
+            return user
     pytest.skip("no Python that an ordinary user may run finds the tests' modules")

@@ -153,16 +153,21 @@ def _check_socket_directory(socket: str) -> None:
 
 
 def _check_fuse(settings: Settings) -> None:
-    if not os.path.exists("/dev/fuse"):
+    if os.geteuid() and fusermount() is None:
+        raise Failure("fusermount3 is missing: install the Debian package fuse3")
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))  # the kernel may load the module now
+    except FileNotFoundError:
         raise Failure(
             "/dev/fuse does not exist: load the module (modprobe fuse), or give it to the "
             "container (--device /dev/fuse --cap-add SYS_ADMIN)"
-        )
-    if os.geteuid() == 0:
-        return
-    if fusermount() is None:
-        raise Failure("fusermount3 is missing: install the Debian package fuse3")
-    if "allow_other" in settings.options and not _users_may_allow_other():
+        ) from None
+    except OSError as error:
+        raise Failure(
+            f"/dev/fuse cannot be opened ({error.strerror}): root may allow it to users "
+            "(chmod 666 /dev/fuse) or to the container (--device /dev/fuse)"
+        ) from error
+    if os.geteuid() and "allow_other" in settings.options and not _users_may_allow_other():
         raise Failure("-o allow_other needs the line user_allow_other in /etc/fuse.conf")
 
 

@@ -2,7 +2,9 @@
 """``fusenotify wait``: print events as inotifywait(1) does.
 
 It is a client like any other.  With -r it keeps one watch per directory
-(cli.watched has their paths); cli.lines forms what is printed.
+(cli.watched has their paths); cli.lines forms what is printed.  A directory is
+watched before it is listed, so that nothing in it is missed; where it comes
+while monitoring, the listing itself is among the events, as in inotifywait.
 
 Exit status: 0 an event came that was asked for, or the monitored mount was
 unmounted; 1 an error, or what was waited for is gone; 2 nothing came in time,
@@ -127,7 +129,7 @@ class _Watcher:
         # Only a monitor lives long enough to see new directories.
         self._keeps_tree = self._recursive and self._monitor
         self._mask = self._wanted | (_TREE_CHANGES if self._keeps_tree else 0)
-        # A mask must ask for something.
+        # Until all directories are found; a mask must ask for something.
         self._quiet_mask = self._mask & _QUIET or IN_CREATE
         self._paths = WatchedPaths()
         self._roots: list[bytes] = []
@@ -157,7 +159,11 @@ class _Watcher:
         self._paths.set(wd, path)
         self._roots.append(path)
         if recursive:
-            self._hear_all([path, *self._watch_below(path)])
+            below = self._watch_below(path, mask)
+            if mask != self._mask:
+                self._inotify.sync()  # our own listing of directories is over
+                for directory in [path, *below]:
+                    self._add(directory, self._mask)
 
     def wait(self) -> int:
         """Print events until the end, and return the exit status.
@@ -201,7 +207,7 @@ class _Watcher:
             self.say("Events were lost: they came faster than they were read.")
             if self._keeps_tree:
                 for root in self._roots:
-                    self._hear_all(self._watch_below(root))
+                    self._watch_below(root, self._mask)
             return
         if mask & IN_IGNORED:
             self._paths.forget(wd)
@@ -218,7 +224,7 @@ class _Watcher:
         elif mask & IN_MOVED_TO and arrived_from is not None:
             self._paths.moved(arrived_from, directory)
         elif mask & (IN_CREATE | IN_MOVED_TO):
-            self._hear_all(self._watch_tree(directory))
+            self._watch_tree(directory, self._mask)
 
     def _settle_leaving(self, mask: int, cookie: int) -> bytes | None:
         """Return the old path of a directory that arrives with this event.
@@ -239,30 +245,19 @@ class _Watcher:
                 self._inotify.rm_watch(wd)
         return None
 
-    def _watch_tree(self, directory: bytes) -> list[bytes]:
-        """Watch a directory that was found, and all below it; return their paths.
-
-        The watches do not hear yet what the search itself causes (_hear_all).
-        """
-        if not self._add(directory, self._quiet_mask):
+    def _watch_tree(self, directory: bytes, mask: int) -> list[bytes]:
+        """Watch a directory that was found, and all below it; return their paths."""
+        if not self._add(directory, mask):
             return []
-        return [directory, *self._watch_below(directory)]
+        return [directory, *self._watch_below(directory, mask)]
 
-    def _watch_below(self, directory: bytes) -> list[bytes]:
+    def _watch_below(self, directory: bytes, mask: int) -> list[bytes]:
         try:
             with os.scandir(directory) as entries:
                 found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError:
             return []  # gone, or not ours to read: then there is nothing we can see
-        return [path for below in found for path in self._watch_tree(below + b"/")]
-
-    def _hear_all(self, directories: list[bytes]) -> None:
-        """Let watches that were added quietly hear everything that was asked for."""
-        if not directories or self._mask == self._quiet_mask:
-            return
-        self._inotify.sync()  # our own scandir()s are over
-        for directory in directories:
-            self._add(directory, self._mask)
+        return [path for below in found for path in self._watch_tree(below + b"/", mask)]
 
     def _add(self, directory: bytes, mask: int) -> bool:
         try:

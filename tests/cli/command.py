@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
@@ -30,3 +33,23 @@ def fusenotify(
 def environment() -> dict[str, str]:
     """Return an environment in which the command finds the package under test."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Wait until a condition holds that nothing announces; fail where it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
+def ended(pid: int, seconds: float = 20.0) -> bool:
+    """Wait until a process ended, and return whether it did."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], seconds)[0])
+    finally:
+        os.close(pidfd)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import environment, fusenotify
+from tests.cli.command import FUSENOTIFY, environment, fusenotify
 from tests.conftest import Mounting, User
 
 
@@ -139,7 +139,7 @@ def test_without_dev_fuse_it_says_how_to_get_it(place: Path) -> None:
     if os.geteuid():
         pytest.skip("only root can hide /dev/fuse, in a mount namespace of its own")
     hidden = 'mount -t tmpfs none /dev && exec "$@"'
-    command = [sys.executable, "-m", "fusenotify", "mount", "-f", place / "source", place / "mnt"]
+    command = [*FUSENOTIFY, "mount", "-f", str(place / "source"), str(place / "mnt")]
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", hidden, "sh", *command],
         env=environment(),
@@ -162,11 +162,24 @@ def user_place(public_path: Path, user: User) -> list[Path]:
 
 
 def test_without_fusermount3_a_user_is_told_the_package(public_path: Path, nobody: User) -> None:
+    source, mountpoint = user_place(public_path, nobody)
     done = nobody.run(
-        *(nobody.python, "-m", "fusenotify", "mount", *user_place(public_path, nobody)),
+        *(nobody.python, "-m", "fusenotify", "mount", str(source), str(mountpoint)),
         env={"PATH": "/nonexistent"},
     )
     assert done.stderr == "fusenotify: fusermount3 is missing: install the Debian package fuse3\n"
+    assert done.returncode == 1
+
+
+def test_a_user_who_may_not_open_dev_fuse_is_told(public_path: Path, nobody: User) -> None:
+    if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
+        pytest.skip("/dev/fuse is open to all here")
+    places = user_place(public_path, nobody)
+    done = nobody.run(nobody.python, "-m", "fusenotify", "mount", *places)
+    assert done.stderr == (
+        "fusenotify: /dev/fuse cannot be opened (Permission denied): root may allow it to users "
+        "(chmod 666 /dev/fuse) or to the container (--device /dev/fuse)\n"
+    )
     assert done.returncode == 1
 
 
@@ -175,7 +188,8 @@ def test_allow_other_needs_leave_for_users(public_path: Path, nobody: User) -> N
         if any(line.strip() == "user_allow_other" for line in lines):
             pytest.skip("/etc/fuse.conf gives every user leave")
     places = user_place(public_path, nobody)
-    done = nobody.run(nobody.python, "-m", "fusenotify", "mount", "-o", "allow_other", *places)
+    command = [nobody.python, "-m", "fusenotify", "mount", "-o", "allow_other"]
+    done = nobody.run_with_fuse(*command, *places)
     assert done.stderr == (
         "fusenotify: -o allow_other needs the line user_allow_other in /etc/fuse.conf\n"
     )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify unmount``: what it refuses, and what it does with a busy mount."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import ended, fusenotify
+from tests.conftest import Mounting
+
+
+def test_a_directory_without_a_mount_is_refused(tmp_path: Path) -> None:
+    done = fusenotify("unmount", tmp_path)
+    assert done.stderr == (
+        f"fusenotify: {tmp_path}: no fusenotify mount is there; "
+        "'fusenotify status' lists those there are\n"
+    )
+    assert done.returncode == 1
+
+
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = fusenotify("unmount", tmp_path / "gone")
+    assert "no fusenotify mount is there" in done.stderr
+    assert done.returncode == 1
+
+
+def test_it_wants_a_mount_point() -> None:
+    done = fusenotify("unmount")
+    assert "the following arguments are required: MNT" in done.stderr
+    assert done.returncode == 2
+
+
+@pytest.mark.mount
+def test_a_mount_of_somebody_else_is_refused() -> None:
+    done = fusenotify("unmount", "/proc")
+    assert done.stderr.startswith("fusenotify: /proc: no fusenotify mount is there")
+    assert done.returncode == 1
+
+
+@pytest.mark.mount
+def test_a_directory_in_a_mount_is_refused_with_the_mount_point(mounting: Mounting) -> None:
+    with mounting() as mount:
+        os.mkdir(f"{mount.mountpoint}/below")
+        done = fusenotify("unmount", f"{mount.mountpoint}/below")
+        assert done.stderr == (
+            f"fusenotify: {mount.mountpoint}/below: not a mount point; "
+            f"the mount around it is {mount.mountpoint}\n"
+        )
+        assert done.returncode == 1
+        assert os.path.ismount(mount.mountpoint)
+
+
+@pytest.mark.mount
+def test_a_busy_mount_stays_and_a_lazy_unmount_hides_it(mounting: Mounting) -> None:
+    with mounting() as mount:
+        busy = subprocess.Popen(["cat"], cwd=mount.mountpoint, stdin=subprocess.PIPE)
+        with busy:
+            done = fusenotify("unmount", mount.mountpoint)
+            assert done.stderr == (
+                f"fusenotify: {mount.mountpoint}: busy, programs have files open or work in it "
+                "(fuser -vm shows them); end them, or use --lazy\n"
+            )
+            assert done.returncode == 1
+            assert os.path.ismount(mount.mountpoint)
+
+            done = fusenotify("unmount", "--lazy", mount.mountpoint)
+            assert done.returncode == 0
+            assert done.stderr == (
+                "fusenotify: hidden; the daemon ends when what is open is closed\n"
+            )
+            assert not os.path.ismount(mount.mountpoint)
+            assert not ended(mount.pid, seconds=0)
+        assert ended(mount.pid)
+
+
+@pytest.mark.mount
+def test_a_lazy_unmount_of_an_idle_mount_says_nothing(mounting: Mounting) -> None:
+    with mounting() as mount:
+        done = fusenotify("unmount", "-l", mount.mountpoint)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ended(mount.pid, seconds=0)
