@@ -103,7 +103,7 @@ clean_up() {
         ((status)) || status=1
         fusermount3 -u -q -- "$point" || fusermount3 -uz -- "$point"
     done < <(own_mounts)
-    if ((status)) || ! processes_end 5; then
+    if ! processes_end $((status ? 1 : 5)); then
         for pid in $(own_processes); do
             command=$(tr '\0' ' ' <"/proc/$pid/cmdline") 2>/dev/null || continue
             printf 'left running, ending: %s %s\n' "$pid" "$command" >&2
