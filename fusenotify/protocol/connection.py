@@ -31,7 +31,6 @@ from fusenotify.protocol.messages import (
     AnyRequest,
     Cancel,
     Error,
-    Hello,
     Poll,
     Read,
     Records,
@@ -147,10 +146,6 @@ class ClientConnection:
         call = self._calls[request.id] = Call(self, request, unread)
         return call, frame
 
-    def hello(self) -> tuple[Call, bytearray]:
-        """Return the call that opens the connection, and its frame."""
-        return self.ask(Hello(version=VERSION))
-
     def welcomed(self, welcome: Welcome) -> None:
         """Check what the server says of itself.
 
@@ -168,8 +163,10 @@ class ClientConnection:
 
         The server is told when it would go on working for the call.
         """
+        if call.given_up:
+            return None
         call.give_up()
-        if self._lost or call.request.id not in self._calls:
+        if self._lost is not None or call.request.id not in self._calls:
             return None
         if not isinstance(call.request, _WAITING):
             return None

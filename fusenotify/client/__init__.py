@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Watch a mount.  fusenotify.client.aio has the same names with ``async``.
+
+Client and Device mirror the syscalls over an explicit socket; Inotify takes
+ordinary paths and finds the socket itself.
+"""
+
+from fusenotify.client.blocking import Client, Device
+from fusenotify.client.events import InotifyEvent
+from fusenotify.client.inotify import Inotify
+from fusenotify.protocol.connection import ConnectionLost
+
+__all__ = ["Client", "ConnectionLost", "Device", "Inotify", "InotifyEvent"]

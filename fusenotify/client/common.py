@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the blocking and the async client share besides protocol.connection."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+# How long a daemon may take to answer the first request.
+HELLO_SECONDS = 10.0
+# What a read takes unless told otherwise.
+READ_SIZE = 64 * 1024
+# What is asked of the socket at a time.
+RECEIVE_SIZE = 256 * 1024
+
+# Linux: sun_path has 108 bytes, with the NUL.
+_LONGEST_SOCKET_PATH = 107
+
+_CONNECT_REFUSALS = {
+    errno.ENOENT: "there is no such socket: is the mount's daemon running?",
+    errno.ECONNREFUSED: "nobody listens there: the daemon that made this socket is dead",
+    errno.EACCES: "you may not connect: the daemon serves its own user unless mounted with "
+    "-o allow_other",
+}
+
+
+def socket_name(path: AnyPath) -> str:
+    """Return a socket's path as text.
+
+    Raises OSError (ENAMETOOLONG).
+    """
+    name = os.fsdecode(path)
+    if len(os.fsencode(name)) > _LONGEST_SOCKET_PATH:
+        raise OSError(
+            errno.ENAMETOOLONG, f"a socket's path has at most {_LONGEST_SOCKET_PATH} bytes", name
+        )
+    return name
+
+
+def connect_refusal(error: OSError, name: str) -> OSError:
+    """Return the error of a connect(2) with a message that helps."""
+    code = error.errno or errno.EIO
+    return OSError(code, _CONNECT_REFUSALS.get(code, os.strerror(code)), name)
+
+
+def no_answer(name: str) -> OSError:
+    """Return the error for a daemon that takes connections and does not serve them."""
+    return OSError(
+        errno.ETIMEDOUT, f"the daemon does not answer in {HELLO_SECONDS:g} s: is it stopped?", name
+    )
+
+
+def client_closed() -> OSError:
+    """Return the error for requests to a client that was closed."""
+    return OSError(errno.EBADF, "the client was closed")

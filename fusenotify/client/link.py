@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The blocking client's socket: sends requests, receives answers for all threads.
+
+protocol.connection numbers the requests and matches the answers;
+client.blocking says what is asked.  Whoever waits for an answer while nobody
+receives does so for all (the leader); the others wait for what it brings.
+
+Invariants
+    Frames are sent whole and one at a time.
+    At most one thread receives.
+    Who gives up (KeyboardInterrupt, a generator that is closed) loses no
+        event: what comes stays for the next read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+from typing import TypeVar
+
+from fusenotify.client.common import (
+    HELLO_SECONDS,
+    RECEIVE_SIZE,
+    client_closed,
+    connect_refusal,
+    no_answer,
+)
+from fusenotify.protocol.connection import Call, ClientConnection, ConnectionLost, Unread
+from fusenotify.protocol.messages import (
+    VERSION,
+    AnyAnswer,
+    AnyRequest,
+    Hello,
+    Read,
+    Records,
+    Welcome,
+)
+
+A = TypeVar("A", bound=AnyAnswer)
+
+
+class Link:
+    """A connection that was welcomed.  welcome is what the daemon said."""
+
+    def __init__(self, name: str) -> None:
+        """Connect to the socket of that name.
+
+        Raises OSError, ConnectionLost, RemoteProtocolError.
+        """
+        self._connection = ClientConnection(name)
+        # Both may be taken again by the thread that has them: the collector
+        # may close a generator anywhere, and that sends a frame.
+        self._changed = threading.Condition(threading.RLock())
+        self._sending = threading.RLock()
+        self._receiving = False
+        self._closed = False
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(HELLO_SECONDS)
+            self._connect(name)
+            self.welcome = self.ask(Hello(version=VERSION), Welcome)
+            self._connection.welcomed(self.welcome)
+            self._socket.settimeout(None)
+        except TimeoutError:
+            self.close()
+            raise no_answer(name) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the socket; who waits for an answer gets EBADF."""
+        with self._changed:
+            self._connection.fail(client_closed())
+        with contextlib.suppress(OSError):  # it may not be connected any more
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who receives or sends
+        with self._sending, self._changed:
+            self._closed = True
+            if not self._receiving:
+                self._socket.close()
+
+    def ask(self, request: AnyRequest, expected: type[A]) -> A:
+        """Send a request and return its answer.
+
+        Raises OSError for a refusal, ConnectionLost, RemoteProtocolError.
+        """
+        return self.wait(self.send(request), expected)
+
+    def read(self, request: Read, unread: Unread) -> bytes:
+        """Return records, first those that came for reads that were given up."""
+        with self._changed:
+            if unread:
+                return unread.take(request.size)
+        data = self.wait(self.send(request, unread), Records).data
+        with self._changed:
+            if not unread:
+                return data
+            unread.put(data)
+            return unread.take(request.size)
+
+    def take_all(self, unread: Unread) -> bytes:
+        """Return all records that came for reads that were given up."""
+        with self._changed:
+            return unread.take(len(unread))
+
+    def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
+        """Send a request and return its call, to wait for."""
+        with self._sending:
+            with self._changed:
+                call, frame = self._connection.ask(request, unread)
+            self._transmit(frame)
+        return call
+
+    def wait(self, call: Call, expected: type[A]) -> A:
+        """Return the next answer to a call."""
+        try:
+            with self._changed:
+                while (answer := call.take(expected)) is None:
+                    if self._receiving:
+                        self._changed.wait()
+                    else:
+                        self._receive()
+                return answer
+        except BaseException:
+            self.give_up(call)
+            raise
+
+    def give_up(self, call: Call) -> None:
+        """Want no answer to a call any more; nothing where all were had."""
+        with self._sending:
+            with self._changed:
+                frame = self._connection.give_up(call)
+            if frame is not None:
+                self._transmit(frame)
+
+    def _connect(self, name: str) -> None:
+        try:
+            self._socket.connect(name)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise connect_refusal(error, name) from None
+
+    def _transmit(self, frame: bytearray) -> None:
+        try:
+            self._socket.sendall(frame)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # what the server said last is still to be received, and then its end
+        except BaseException:
+            # The frame may be cut, and what follows would be read as its rest.
+            with self._changed:
+                self._connection.fail(
+                    ConnectionLost(errno.ECONNRESET, "a request was interrupted while it was sent")
+                )
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            raise
+
+    def _receive(self) -> None:
+        """Receive for all.  The caller holds _changed, which is let go meanwhile."""
+        self._receiving = True
+        self._changed.release()
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except TimeoutError:
+            raise
+        except OSError:
+            data = b""  # reset, or shut down by close()
+        finally:
+            self._changed.acquire()
+            self._receiving = False
+            self._changed.notify_all()
+            if self._closed:
+                self._socket.close()
+        self._connection.receive(data)
