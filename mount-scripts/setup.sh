@@ -158,7 +158,9 @@ install_packages() {
         # In front, not by run: a package manager is not to be stopped half-way.
         if ! "${as_root[@]}" apt-get -qq update </dev/null ||
             ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-                apt-get -qq install -y --no-install-recommends "${missing[@]}" </dev/null; then
+                apt-get -qq install -y --no-install-recommends "${missing[@]}" \
+                </dev/null >"$RUN_DIR/apt.log" 2>&1; then
+            [[ ! -e $RUN_DIR/apt.log ]] || tail -n 20 "$RUN_DIR/apt.log" >&2
             fail "apt-get failed: as root, apt-get install ${missing[*]}, then run this again"
         fi
         hash -r
