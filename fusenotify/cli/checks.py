@@ -64,6 +64,11 @@ def check(settings: Settings) -> None:
     state = look(mountpoint)
     if state is State.DEAD:
         take_away(mountpoint, lazy=True)
+    elif state is State.SILENT:
+        raise Failure(
+            f"{mountpoint}: already mounted by fusenotify, but its daemon does not answer; "
+            "continue or kill it, or take the mount away by 'fusenotify unmount --lazy'"
+        )
     elif state is State.LIVE:
         raise Failure(f"{mountpoint}: already mounted by fusenotify; see 'fusenotify status'")
     _check_directory(settings.source, "SOURCE")

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from fusenotify.cli.checks import KNOWN_OPTIONS, check, unknown_options
 from fusenotify.cli.failure import Failure
+from fusenotify.cli.mountpoints import resolve
 from fusenotify.cli.spawn import start_daemon
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
@@ -85,8 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    source = os.path.realpath(arguments.source)
-    mountpoint = os.path.realpath(arguments.mountpoint or arguments.source)
+    source = resolve(arguments.source)
+    mountpoint = resolve(arguments.mountpoint or arguments.source)
     return Settings(
         source=source,
         mountpoint=mountpoint,

@@ -11,11 +11,16 @@ import ctypes
 import enum
 import errno
 import os
+import queue
 import shutil
 import subprocess
+import threading
 
 from fusenotify import mountinfo
 from fusenotify.cli.failure import Failure
+
+# How long a daemon may take to answer before it is taken for stopped.
+ANSWER_SECONDS = 3.0
 
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
@@ -26,7 +31,24 @@ class State(enum.Enum):
 
     NOT_OURS = enum.auto()
     LIVE = enum.auto()
+    SILENT = enum.auto()  # a daemon that does not answer, as one that was stopped
     DEAD = enum.auto()
+
+
+def resolve(path: str) -> str:
+    """Return the absolute path without symbolic links, as os.path.realpath() does.
+
+    But it asks nothing of what is mounted on path itself, whose daemon may not answer.
+    """
+    directory, name = os.path.split(path.rstrip("/"))
+    if name in ("", ".", ".."):
+        return os.path.realpath(path)
+    resolved = os.path.join(os.path.realpath(directory), name)
+    try:
+        os.readlink(resolved)
+    except OSError:
+        return resolved  # no link
+    return os.path.realpath(path)
 
 
 def look(path: str) -> State:
@@ -39,13 +61,29 @@ def look(path: str) -> State:
     topmost = [mount for mount in mountinfo.mounts() if mount.mountpoint == wanted][-1:]
     if not topmost or topmost[0].fstype != mountinfo.FSTYPE:
         return State.NOT_OURS
+    return _ask(path)
+
+
+def _ask(path: str) -> State:
+    """Ask a mount something that nothing but its daemon can answer."""
+    answers: queue.SimpleQueue[State] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            os.statvfs(path)  # stat() would be answered from the kernel's cache
+        except OSError as error:
+            if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+                answers.put(State.DEAD)
+                return
+            # A user's mount keeps everybody else out, even root: it lives.
+        answers.put(State.LIVE)
+
+    # In a thread, because a syscall on a mount has no time limit.
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        os.stat(path)
-    except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            return State.DEAD
-        # A user's mount keeps everybody else out, even root: it lives.
-    return State.LIVE
+        return answers.get(timeout=ANSWER_SECONDS)
+    except queue.Empty:
+        return State.SILENT
 
 
 def fusermount() -> str | None:

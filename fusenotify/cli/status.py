@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import msgspec
 
 from fusenotify import mountinfo
 from fusenotify.cli.failure import Failure, describe
-from fusenotify.cli.mountpoints import State, look
+from fusenotify.cli.mountpoints import State, look, resolve
 from fusenotify.client import Client
 from fusenotify.protocol.messages import Status
 
@@ -63,17 +64,22 @@ def _reports(mountpoint: str | None, socket: str | None) -> list[Report]:
         if mount.fstype == mountinfo.FSTYPE
     }
     if mountpoint is not None:
-        path = os.path.realpath(mountpoint)
+        path = resolve(mountpoint)
         if path not in mounts:
             raise Failure(f"{path}: no fusenotify mount is there")
         mounts = {path: mounts[path]}
-    return [_report(path, source) for path, source in mounts.items()]
+    # At once, so that those that do not answer are waited for only once.
+    with ThreadPoolExecutor(max_workers=max(1, len(mounts))) as threads:
+        return list(threads.map(_report, mounts.keys(), mounts.values()))
 
 
 def _report(mountpoint: str, source: str) -> Report:
-    if look(mountpoint) is State.DEAD:
+    state = look(mountpoint)
+    if state is State.DEAD:
         trouble = f"its daemon is dead; 'fusenotify unmount {mountpoint}' cleans it away"
         return Report(mountpoint, source, None, trouble)
+    if state is State.SILENT:
+        return Report(mountpoint, source, None, "its daemon does not answer; is it stopped?")
     try:
         socket = os.fsdecode(os.getxattr(mountpoint, "user.fusenotify.socket"))
         return Report(mountpoint, source, _ask(socket))

@@ -17,7 +17,7 @@ import sys
 
 from fusenotify import mountinfo
 from fusenotify.cli.failure import Failure
-from fusenotify.cli.mountpoints import State, look, take_away
+from fusenotify.cli.mountpoints import State, look, resolve, take_away
 
 # How long a daemon may take to let its clients read their last events.
 _END_SECONDS = 10.0
@@ -40,10 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Unmount, and wait until the daemon is gone."""
-    mountpoint = os.path.realpath(arguments.mountpoint)
+    mountpoint = resolve(arguments.mountpoint)
     state = look(mountpoint)
     if state is State.NOT_OURS:
         raise Failure(_not_a_mount(mountpoint))
+    if state is State.SILENT and not arguments.lazy:
+        raise Failure(
+            f"{mountpoint}: its daemon does not answer; continue or kill it, or use --lazy"
+        )
     with contextlib.ExitStack() as stack:
         daemon = _daemon(mountpoint, stack) if state is State.LIVE else None
         take_away(mountpoint, lazy=arguments.lazy or state is State.DEAD)

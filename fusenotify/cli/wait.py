@@ -19,7 +19,7 @@ import os
 import sys
 import time
 
-from fusenotify.cli.failure import Failure, describe
+from fusenotify.cli.failure import Failure
 from fusenotify.cli.lines import DEFAULT_FORMAT, DEFAULT_TIME_FORMAT, LineFormat
 from fusenotify.cli.watched import WatchedPaths
 from fusenotify.client import Inotify
@@ -155,7 +155,7 @@ class _Watcher:
         try:
             wd = self._inotify.add_watch(_bare(path), mask)
         except OSError as error:
-            raise Failure(f"{os.fsdecode(path)}: cannot be watched: {describe(error)}") from error
+            raise Failure(f"{os.fsdecode(path)}: cannot be watched: {error.strerror}") from error
         self._paths.set(wd, path)
         self._roots.append(path)
         if recursive:
@@ -265,7 +265,7 @@ class _Watcher:
         except (FileNotFoundError, NotADirectoryError):
             return False  # gone again, or replaced, before we came
         except OSError as error:
-            self.say(f"Couldn't watch {os.fsdecode(directory)}: {describe(error)}")
+            self.say(f"Couldn't watch {os.fsdecode(directory)}: {error.strerror}")
             return False
         self._paths.set(wd, directory)
         return True

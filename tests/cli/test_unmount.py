@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -83,3 +84,23 @@ def test_a_lazy_unmount_of_an_idle_mount_says_nothing(mounting: Mounting) -> Non
         done = fusenotify("unmount", "-l", mount.mountpoint)
         assert (done.returncode, done.stderr) == (0, "")
         assert ended(mount.pid, seconds=0)
+
+
+@pytest.mark.mount
+def test_a_stopped_daemon_is_named_and_a_lazy_unmount_still_works(mounting: Mounting) -> None:
+    with mounting() as mount:
+        os.kill(mount.pid, signal.SIGSTOP)
+        try:
+            done = fusenotify("unmount", mount.mountpoint)
+            assert done.stderr == (
+                f"fusenotify: {mount.mountpoint}: its daemon does not answer; "
+                "continue or kill it, or use --lazy\n"
+            )
+            assert done.returncode == 1
+            done = fusenotify("status", mount.mountpoint)
+            assert "its daemon does not answer; is it stopped?" in done.stdout
+            assert done.returncode == 1
+            assert fusenotify("unmount", "--lazy", mount.mountpoint).returncode == 0
+            assert not os.path.ismount(mount.mountpoint)
+        finally:
+            os.kill(mount.pid, signal.SIGCONT)
