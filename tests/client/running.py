@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import trio
@@ -35,9 +36,17 @@ class Running:
 
     def do(self, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Return what a call gives in the server's thread."""
-        return trio.from_thread.run_sync(
-            lambda: call(*arguments, **options), trio_token=self._token
-        )
+        assert self._token is not None
+        answer: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(call(*arguments, **options))
+            except Exception as error:
+                answer.set_exception(error)
+
+        self._token.run_sync_soon(run)  # unlike trio.from_thread, from another trio too
+        return answer.result(10)
 
     def make(self, *paths: str, **options: Any) -> None:
         """Create objects in the tree."""

@@ -257,6 +257,7 @@ def test_a_killed_daemon_is_told_at_once(tmp_path: Path) -> None:
         with pytest.raises(ConnectionLost):
             client.sync()
         device.close()
+    # The process is reaped: its sockets close one after the other.
     with pytest.raises(ConnectionRefusedError, match="is dead"):
         Client(path)
 
