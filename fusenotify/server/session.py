@@ -31,6 +31,7 @@ from fusenotify.protocol.messages import (
     MAX_READ,
     NO_REQUEST,
     VERSION,
+    AddWatch,
     AnyAnswer,
     AnyRequest,
     Cancel,
@@ -41,6 +42,7 @@ from fusenotify.protocol.messages import (
     Read,
     Ready,
     Records,
+    RmWatch,
     Status,
     StatusOf,
     Stream,
@@ -199,6 +201,9 @@ class Session:
             case StatusOf():
                 await self._reply(self._shared.status(self.who, request.id))
             case _:
+                if isinstance(request, AddWatch | RmWatch):
+                    # As on Linux, an earlier close is not heard by a new watch, and is by an old.
+                    await self._shared.tree.fence()
                 await self._reply(self.devices.answer(request))
 
     def _welcome(self, request: Hello) -> Welcome:
@@ -235,8 +240,6 @@ class Session:
             await work
         except OSError as refusal:
             await self._reply(_refused(request, refusal))
-        finally:
-            del self._waiting[request.id]
 
     async def _read(self, request: Read, waiting: Waiting, deadline: float) -> None:
         device = waiting.served.device
@@ -275,7 +278,7 @@ class Session:
                     continue  # another read was faster
                 if not data:  # as linux-2.6.18 says it
                     raise OSError(errno.EINVAL, f"the first record does not fit {size} bytes")
-                await self._send(Records(id=request.id, data=data))
+                await self._send(Records(id=request.id, data=data), more_follow=True)
             self._shared.progressed()
 
     async def _sync(self, request: Sync) -> None:
@@ -289,8 +292,10 @@ class Session:
             await self._send(answer)
         self._shared.progressed()
 
-    async def _send(self, answer: AnyAnswer) -> None:
+    async def _send(self, answer: AnyAnswer, more_follow: bool = False) -> None:
         """Send a frame; the caller holds _sending.  Ends the session where the client is gone."""
+        if not more_follow:  # from here on the client may use the number again
+            self._waiting.pop(answer.id, None)
         try:
             frame = encode(answer)
         except LocalProtocolError as too_long:

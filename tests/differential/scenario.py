@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fusenotify.events import Event, unpack
-from fusenotify.masks import IN_ALL_EVENTS, IN_IGNORED, names
+from fusenotify.masks import IN_ALL_EVENTS, names
 
 
 class AnyDevice(Protocol):
@@ -44,7 +44,7 @@ SCENARIOS: dict[str, Scenario] = {}
 
 def scenario(function: Scenario) -> Scenario:
     """Register a function as a scenario of its own."""
-    return _register(function.__name__.strip("_"), function)
+    return register(function.__name__.strip("_"), function)
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,20 @@ def operation(
 ) -> Callable[[Callable[[Path], object]], Callable[[Path], object]]:
     """Register a function as three scenarios: watched directory, watched objects, both."""
 
-    def register(act: Callable[[Path], object]) -> Callable[[Path], object]:
-        registered = Operation(prepare, objects, act)
+    def registered_thrice(act: Callable[[Path], object]) -> Callable[[Path], object]:
+        done = Operation(prepare, objects, act)
         name = act.__name__.strip("_")
-        _register(f"{name}, directory watched", registered.watching(True, False))
+        register(f"{name}, directory watched", done.watching(True, False))
         if objects:
-            _register(f"{name}, object watched", registered.watching(False, True))
-            _register(f"{name}, both watched", registered.watching(True, True))
+            register(f"{name}, object watched", done.watching(False, True))
+            register(f"{name}, both watched", done.watching(True, True))
         return act
 
-    return register
+    return registered_thrice
 
 
-def _register(name: str, run: Scenario) -> Scenario:
+def register(name: str, run: Scenario) -> Scenario:
+    """Register a scenario by a name that says what happens."""
     name = name.replace("_", " ")
     assert name not in SCENARIOS, name
     SCENARIOS[name] = run
@@ -136,11 +137,6 @@ def readable(recorded: Iterable[Event]) -> list[str]:
             words.append(repr(event.name))
         lines.append(" ".join(words))
     return lines
-
-
-def ignored(recorded: Iterable[Event]) -> bool:
-    """Return whether IN_IGNORED is among the events."""
-    return any(event.mask & IN_IGNORED for event in recorded)
 
 
 def as_user(uid: int, act: Callable[[], object], groups: Iterable[int] = ()) -> Any:

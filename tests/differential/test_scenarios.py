@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The same calls give the same records, natively and through the mount.
+
+The live kernel is the oracle: nothing is expected here but what it answers.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.differential import answers, devices, operations
+from tests.differential.conftest import World
+from tests.differential.scenario import SCENARIOS, Scenario, record
+
+# Importing these registers their scenarios.
+__all__ = ["answers", "devices", "operations"]
+
+pytestmark = pytest.mark.mount
+
+
+@pytest.mark.parametrize("run", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_agrees_with_linux(run: Scenario, linux: World, ours: World) -> None:
+    recorded = []
+    for world in (linux, ours):
+        device = world.device()
+        try:
+            recorded.append(record(run, world.directory(), device))
+        finally:
+            device.close()
+    on_linux, through_the_mount = recorded
+    assert through_the_mount == on_linux
