@@ -46,6 +46,9 @@ def run(settings: Settings, announce: Callable[[], None], until_eof: int | None 
     Raises MountError, OSError; then nothing is mounted and no socket is left.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for end in _END_SIGNALS:
+        # What trio's receiver puts back: a signal behind the end shall not make it a failure.
+        signal.signal(end, signal.SIG_IGN)
     trio.run(_run, settings, announce, until_eof)
 
 

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A real mount under real programs: nothing differs from SOURCE, nothing is kept for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fusenotify import Mounted
+from fusenotify.events import unpack
+from fusenotify.masks import (
+    IN_ALL_EVENTS,
+    IN_CLOSE,
+    IN_CLOSE_WRITE,
+    IN_IGNORED,
+    IN_ISDIR,
+    IN_UNMOUNT,
+)
+
+pytestmark = pytest.mark.mount
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a program that must succeed; return what it printed."""
+    environment = os.environ | {
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_SYSTEM": "/dev/null",
+        "HOME": "/nonexistent",
+    }
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def descriptors(mount: Mounted) -> int:
+    return len(os.listdir(f"/proc/{mount.pid}/fd"))
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait, a bounded time, for what the kernel does in the background."""
+    tick = threading.Event()
+    return any(condition() or tick.wait(0.05) for _ in range(200)) and condition()
+
+
+def make_repository(top: Path) -> None:
+    """Make a repository of some files and commits."""
+    run("git", "init", "-q", top)
+    for commit in range(3):
+        for number in range(40):
+            below = top / f"d{number % 5}"
+            below.mkdir(exist_ok=True)
+            (below / f"f{number}").write_text(f"{commit} {number}\n" * 50)
+        run("git", "add", "-A", cwd=top)
+        author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        run("git", *author, "commit", "-qm", f"commit {commit}", cwd=top)
+
+
+def test_git_clones_checks_and_finds_nothing_changed(mounted: Mounted, tmp_path: Path) -> None:
+    make_repository(tmp_path / "origin")
+    clone = Path(mounted.mountpoint) / "clone"
+    run("git", "clone", "-q", "--no-hardlinks", tmp_path / "origin", clone)
+    assert run("git", "status", "--porcelain", cwd=clone) == ""
+    run("git", "fsck", "--full", "--strict", cwd=clone)
+    run("git", "gc", "-q", cwd=clone)
+    run("git", "fsck", "--full", "--strict", cwd=clone)
+    assert run("diff", "-r", mounted.mountpoint, mounted.source) == ""
+
+
+def test_a_package_installed_into_a_venv_inside_is_imported(mounted: Mounted) -> None:
+    venv = Path(mounted.mountpoint) / "venv"
+    package = Path(mounted.mountpoint) / "package"
+    (package / "greeting").mkdir(parents=True)
+    (package / "greeting" / "__init__.py").write_text("word = 'hello'\n")
+    (package / "pyproject.toml").write_text('[project]\nname = "greeting"\nversion = "1"\n')
+    run(sys.executable, "-m", "venv", "--without-pip", "--symlinks", venv)
+    libraries = next((venv / "lib").glob("python*")) / "site-packages"
+    run("cp", "-a", package / "greeting", libraries)
+    run(sys.executable, "-m", "compileall", "-q", libraries)
+    printed = run(venv / "bin" / "python", "-c", "import greeting; print(greeting.word)")
+    assert printed == "hello\n"
+    assert run("diff", "-r", mounted.mountpoint, mounted.source) == ""
+
+
+def test_descriptors_go_when_the_kernel_forgets(mounted: Mounted) -> None:
+    if os.geteuid():
+        pytest.skip("only root can make the kernel drop its caches")
+    idle = descriptors(mounted)
+    top = Path(mounted.source) / "many"
+    for number in range(30):
+        (top / str(number)).mkdir(parents=True)
+        for file in range(30):
+            (top / str(number) / str(file)).touch()
+    walked = sum(1 for _ in os.walk(Path(mounted.mountpoint) / "many"))
+    assert walked == 31
+    assert descriptors(mounted) > idle + 900
+
+    def dropped() -> bool:
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        return descriptors(mounted) <= idle + 1
+
+    assert eventually(dropped)
+
+
+def test_removing_a_tree_leaves_no_descriptor(mounted: Mounted) -> None:
+    idle = descriptors(mounted)
+    top = Path(mounted.mountpoint) / "tree"
+    for number in range(20):
+        (top / str(number)).mkdir(parents=True)
+        (top / str(number) / "f").write_text("x")
+    run("rm", "-rf", top)
+    assert eventually(lambda: descriptors(mounted) <= idle)
+
+
+def test_a_sync_comes_behind_two_hundred_outstanding_releases(mounted: Mounted) -> None:
+    with mounted.client() as client:
+        device = client.init(nonblock=True)
+        device.add_watch("/", IN_CLOSE)
+        names = [f"f{number}" for number in range(200)]
+        open_files = [
+            os.open(Path(mounted.mountpoint) / name, os.O_WRONLY | os.O_CREAT) for name in names
+        ]
+        for fd in open_files:
+            os.close(fd)
+        client.sync()
+        assert device.fionread() == 200 * 32
+        closed = {event.name for event in unpack(device.read(1 << 20))}
+        assert closed == {name.encode() for name in names}
+
+
+def test_a_sync_comes_behind_the_closes_of_four_writers(mounted: Mounted) -> None:
+    with mounted.client() as client:
+        device = client.init(nonblock=True)
+        device.add_watch("/", IN_CLOSE_WRITE)
+        script = (
+            "import sys\n"
+            "for number in range(100):\n"
+            "    open(f'{sys.argv[1]}/{sys.argv[2]}-{number}', 'w').close()\n"
+        )
+        writers = [
+            subprocess.Popen([sys.executable, "-c", script, mounted.mountpoint, str(writer)])
+            for writer in range(4)
+        ]
+        assert [writer.wait() for writer in writers] == [0] * 4
+        client.sync()
+        assert len(list(unpack(device.read(1 << 20)))) == 400
+
+
+def test_unmounting_sends_unmount_and_ignored_to_every_watch(mounted: Mounted) -> None:
+    top = Path(mounted.mountpoint)
+    (top / "s").mkdir()
+    (top / "f").touch()
+    with mounted.client() as client:
+        device = client.init()
+        wds = [device.add_watch(path, IN_ALL_EVENTS) for path in ("/", "/s", "/f")]
+        run("fusermount3", "-u", mounted.mountpoint)
+        told: list[tuple[int, int]] = []
+        while len(told) < 6:
+            told += [(event.wd, event.mask) for event in unpack(device.read(4096))]
+    directory, file = IN_UNMOUNT | IN_ISDIR, IN_UNMOUNT
+    expected = {
+        wd: [mask, IN_IGNORED] for wd, mask in zip(wds, (directory, directory, file), strict=True)
+    }
+    assert {wd: [mask for of, mask in told if of == wd] for wd in wds} == expected
+
+
+@pytest.mark.parametrize("name", ["user.fusenotify.other", "security.nonsense", "x"])
+def test_a_failing_request_does_not_end_the_daemon(mounted: Mounted, name: str) -> None:
+    top = Path(mounted.mountpoint)
+    with pytest.raises(OSError, match=r"No data|not supported"):
+        os.getxattr(top, name)
+    assert os.listdir(top) == []
+
+
+def test_the_reserved_attribute_names_the_socket_and_cannot_be_set(mounted: Mounted) -> None:
+    top = Path(mounted.mountpoint)
+    assert os.getxattr(top, "user.fusenotify.socket") == os.fsencode(mounted.socket)
+    assert "user.fusenotify.socket" not in os.listxattr(top)
+    with pytest.raises(PermissionError):
+        os.setxattr(top, "user.fusenotify.socket", b"x")
+
+
+def test_the_mount_table_shows_type_and_source(mounted: Mounted) -> None:
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    (line,) = [line for line in lines if line.split()[1] == mounted.mountpoint]
+    assert line.split()[::2][:2] == [mounted.source, "fuse.fusenotify"]
