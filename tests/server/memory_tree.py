@@ -37,7 +37,7 @@ class MemoryInode(Inode):
 class MemoryTree:
     """Offers the server what a mount does; events come from calls of make() and remove().
 
-    fence() waits for on_fence where a test set it.
+    fence() calls on_fence where a test set it.
     """
 
     def __init__(self, policy: Policy = LINUX_6, limits: Limits | None = None) -> None:
@@ -45,7 +45,7 @@ class MemoryTree:
         self.hooks = Hooks(self.core)
         self.table = DeviceTable(self.core, limits or Limits(), policy)
         self.root = MemoryInode(is_dir=True)
-        self.on_fence: Callable[[], None] | None = None
+        self.on_fence: Callable[[], object] | None = None
 
     def make(
         self,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+from functools import partial
 from typing import Any
 
 import pytest
@@ -137,6 +138,34 @@ async def test_a_waiting_request_has_its_number_to_itself(served: Served) -> Non
     answer = await peer.answer()
     assert isinstance(answer, Error)
     assert (answer.id, code(answer)) == (0, "EPROTO")
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("kind", [Read(id=9, device=1, size=4096), Poll(id=9, device=1)])
+async def test_an_answered_number_can_be_used_again_at_once(
+    served: Served, kind: AnyRequest
+) -> None:
+    peer = await watching(served)
+    for number in range(100):
+        await peer.stream.send_all(encode(kind))
+        await settle()
+        served.tree.make(str(number))
+        answer = await peer.answer()
+        assert answer is not None
+        assert answer.id == 9
+        if isinstance(kind, Poll):
+            await peer.ask(Read(device=1, size=4096))
+
+
+@pytest.mark.trio
+async def test_watches_come_and_go_behind_a_fence(served: Served) -> None:
+    """What was done before is heard by an old watch, and not by a new one."""
+    served.tree.on_fence = partial(served.tree.make, "before add_watch")
+    peer = await watching(served)
+    served.tree.on_fence = partial(served.tree.make, "before rm_watch")
+    await peer.ask(RmWatch(device=1, wd=1))
+    heard = [(event.mask, event.name) for event in events(await peer.ask(Read(device=1, size=999)))]
+    assert heard == [(IN_CREATE, b"before rm_watch"), (IN_IGNORED, None)]
 
 
 # Refusals: the connection goes on.
@@ -374,11 +403,7 @@ async def test_too_many_waiting_requests_are_refused(served: Served) -> None:
 @pytest.mark.trio
 async def test_sync_is_answered_behind_the_fence(served: Served) -> None:
     peer = await watching(served)
-
-    def somebody_else_is_first() -> None:
-        served.tree.make("a")
-
-    served.tree.on_fence = somebody_else_is_first
+    served.tree.on_fence = partial(served.tree.make, "a")
     assert isinstance(await peer.ask(Sync()), Done)
     assert len(events(await peer.ask(Read(device=1, size=4096, timeout=0)))) == 1
 
@@ -498,8 +523,8 @@ async def test_a_bug_costs_its_client_the_connection_and_nobody_else(
     def fails() -> None:
         raise RuntimeError("a bug")
 
-    served.tree.on_fence = fails
     victim, other = await watching(served), await watching(served)
+    served.tree.on_fence = fails
     await victim.send(Sync())
     assert await victim.answer() is None
     assert isinstance(await other.ask(Fionread(device=1)), Count)
