@@ -105,7 +105,7 @@ def _end(started: Started, mountpoint: str) -> None:
     """End the daemon, if need be by force, and leave nothing mounted."""
     import subprocess
 
-    from fusenotify.cli.mountpoints import State, look, take_away
+    from fusenotify.cli.mountpoints import State, look, remove_dead_socket, take_away
 
     process = started.process
     try:
@@ -120,6 +120,8 @@ def _end(started: Started, mountpoint: str) -> None:
             os.close(started.lifeline)
     if look(mountpoint) is State.DEAD:
         take_away(mountpoint, lazy=True)
+    if started.socket is not None:
+        remove_dead_socket(started.socket)
 
 
 def _check_ended_well(started: Started, messages: IO[bytes]) -> None:

@@ -7,12 +7,14 @@ the kernel's table, and every use of it fails with ENOTCONN.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import errno
 import os
 import queue
 import shutil
+import socket
 import subprocess
 import threading
 
@@ -127,6 +129,19 @@ def take_away(path: str, *, lazy: bool) -> None:
             "end them, or use --lazy"
         )
     raise Failure(f"{path}: cannot be unmounted: {reason}")
+
+
+def remove_dead_socket(path: str) -> None:
+    """Unlink a socket on which nobody listens any more; let any other be."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            refused = probe.connect_ex(path) == errno.ECONNREFUSED
+        except OSError:
+            return  # too long a path for a socket
+    if refused:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def _umount2(path: str, lazy: bool) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from fusenotify.protocol.messages import Status
 if TYPE_CHECKING:
     from fusenotify.cli.status import Report
 
+_WIDE = 1000
+
 
 def show(reports: Iterable[Report]) -> None:
     """Print every mount with its clients' devices and its users."""
-    console = Console(highlight=False)
+    # What is piped is not for a screen of some width.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
     shown = False
     for report in reports:
         shown = True
@@ -48,8 +52,12 @@ def _show_status(console: Console, status: Status) -> None:
         console.print(_users(status))
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, padding=(0, 1))
+
+
 def _devices(status: Status) -> Table:
-    table = Table(title="devices", title_justify="left")
+    table = _table("devices")
     for heading in ("pid", "uid", "device", "semantics", "watches", "queued", "overflows"):
         table.add_column(heading, justify="left" if heading == "semantics" else "right")
     for heading in ("merged", "lost"):
@@ -71,7 +79,7 @@ def _devices(status: Status) -> Table:
 
 
 def _users(status: Status) -> Table:
-    table = Table(title="users", title_justify="left")
+    table = _table("users")
     for heading in ("uid", "watches", "devices"):
         table.add_column(heading, justify="right")
     for user in status.users:

@@ -17,7 +17,8 @@ import sys
 
 from fusenotify import mountinfo
 from fusenotify.cli.failure import Failure
-from fusenotify.cli.mountpoints import State, look, resolve, take_away
+from fusenotify.cli.mountpoints import State, look, remove_dead_socket, resolve, take_away
+from fusenotify.settings import default_socket
 
 # How long a daemon may take to let its clients read their last events.
 _END_SECONDS = 10.0
@@ -51,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         daemon = _daemon(mountpoint, stack) if state is State.LIVE else None
         take_away(mountpoint, lazy=arguments.lazy or state is State.DEAD)
+        if state is State.DEAD:
+            remove_dead_socket(default_socket(mountpoint))
         if daemon is None:
             return 0
         seconds = _LAZY_END_SECONDS if arguments.lazy else _END_SECONDS

@@ -223,6 +223,8 @@ class _Watcher:
             self._leaving = (cookie, directory)
         elif mask & IN_MOVED_TO and arrived_from is not None:
             self._paths.moved(arrived_from, directory)
+            if not self._paths.below(directory):  # it left before it could be watched
+                self._watch_tree(directory, self._mask)
         elif mask & (IN_CREATE | IN_MOVED_TO):
             self._watch_tree(directory, self._mask)
 

@@ -17,6 +17,7 @@ from fusenotify import Mounted, MountFailed
 from fusenotify.client import Client, ConnectionLost
 from fusenotify.events import Event, unpack
 from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_IGNORED, IN_ISDIR, IN_UNMOUNT
+from fusenotify.settings import default_socket
 from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify
 from tests.conftest import Mounting, User
 
@@ -143,9 +144,12 @@ def killed(places: tuple[Path, Path]) -> Path:
 
 def test_unmount_cleans_up_after_a_killed_daemon(places: tuple[Path, Path]) -> None:
     mountpoint = killed(places)
+    socket = default_socket(str(mountpoint))
+    assert os.path.exists(socket)
     done = fusenotify("unmount", mountpoint)
     assert (done.returncode, done.stderr) == (0, "")
     assert os.listdir(mountpoint) == []
+    assert not os.path.exists(socket)
 
 
 def test_the_next_mount_cleans_up_after_a_killed_daemon(places: tuple[Path, Path]) -> None:
@@ -230,6 +234,7 @@ def test_mounted_cleans_up_after_a_killed_daemon(mounting: Mounting) -> None:
     with mounting() as mount:
         os.kill(mount.pid, signal.SIGKILL)
     assert os.listdir(mount.mountpoint) == []
+    assert not os.path.exists(mount.socket)
 
 
 def test_mounted_ends_with_a_program_that_is_killed(places: tuple[Path, Path]) -> None:

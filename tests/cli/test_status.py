@@ -69,7 +69,7 @@ def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
 @pytest.mark.mount
 def test_without_a_path_it_shows_every_mount(mounted: Mounted) -> None:
     assert mounted.mountpoint in [report["mountpoint"] for report in reports(mounted.mountpoint)]
-    done = fusenotify("status", env={"COLUMNS": "200"})
+    done = fusenotify("status")
     assert f"{mounted.mountpoint} shows {mounted.source}" in done.stdout
     assert f"pid {mounted.pid}, linux-6" in done.stdout
 
@@ -78,7 +78,7 @@ def test_without_a_path_it_shows_every_mount(mounted: Mounted) -> None:
 def test_tables_show_each_device(mounted: Mounted) -> None:
     with mounted.client() as client:
         client.init().add_watch("/", IN_CREATE)
-        done = fusenotify("status", mounted.mountpoint, env={"COLUMNS": "200"})
+        done = fusenotify("status", mounted.mountpoint)
     assert done.returncode == 0
     row = next(line for line in done.stdout.splitlines() if str(os.getpid()) in line)
     assert "0/16384" in row
@@ -90,6 +90,6 @@ def test_a_dead_daemon_is_shown_with_the_way_out(mounting: Mounting) -> None:
     with mounting() as mount:
         os.kill(mount.pid, signal.SIGKILL)
         assert ended(mount.pid)
-        done = fusenotify("status", mount.mountpoint, env={"COLUMNS": "300"})
+        done = fusenotify("status", mount.mountpoint)
         assert f"its daemon is dead; 'fusenotify unmount {mount.mountpoint}'" in done.stdout
         assert done.returncode == 1

@@ -136,6 +136,21 @@ def test_recursion_keeps_the_paths_of_renamed_directories(mounted: Mounted) -> N
 
 
 @pytest.mark.mount
+def test_recursion_finds_a_directory_that_was_renamed_before_it_could_be_watched(
+    mounted: Mounted,
+) -> None:
+    root = mounted.mountpoint
+    with waiting("-m", "-r", "-e", "create", root) as waiter:
+        waiter.process.send_signal(signal.SIGSTOP)
+        os.makedirs(f"{root}/a/b")
+        os.rename(f"{root}/a", f"{root}/z")
+        waiter.process.send_signal(signal.SIGCONT)
+        wait_for_watches(mounted, 3)
+        Path(root, "z/b/x").touch()
+        assert waiter.lines_until(f"{root}/z/b/ CREATE x") == [f"{root}/ CREATE,ISDIR a"]
+
+
+@pytest.mark.mount
 def test_recursion_forgets_what_moves_out(mounted: Mounted) -> None:
     root = mounted.mountpoint
     os.makedirs(f"{root}/in/a/b")
