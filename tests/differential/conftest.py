@@ -14,7 +14,7 @@ import pytest
 import fusenotify
 from fusenotify.client import Client
 from tests.differential.linux import LinuxDevice
-from tests.differential.scenario import AnyDevice
+from tests.differential.scenario import AnyDevice, Scenario, record
 
 
 class OurDevice:
@@ -63,6 +63,18 @@ class World:
 
     def device(self) -> AnyDevice:
         return LinuxDevice() if self._client is None else OurDevice(self._client, self.top)
+
+
+def both(run: Scenario, *worlds: World) -> list[list[str]]:
+    """Run a scenario in each world and return what was recorded there."""
+    recorded = []
+    for world in worlds:
+        device = world.device()
+        try:
+            recorded.append(record(run, world.directory(), device))
+        finally:
+            device.close()
+    return recorded
 
 
 @pytest.fixture(scope="package")

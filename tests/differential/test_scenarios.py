@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from tests.differential import answers, devices, operations
-from tests.differential.conftest import World
-from tests.differential.scenario import SCENARIOS, Scenario, record
+from tests.differential.conftest import World, both
+from tests.differential.scenario import SCENARIOS, Scenario
 
 # Importing these registers their scenarios.
 __all__ = ["answers", "devices", "operations"]
@@ -20,12 +20,5 @@ pytestmark = pytest.mark.mount
 
 @pytest.mark.parametrize("run", SCENARIOS.values(), ids=SCENARIOS.keys())
 def test_agrees_with_linux(run: Scenario, linux: World, ours: World) -> None:
-    recorded = []
-    for world in (linux, ours):
-        device = world.device()
-        try:
-            recorded.append(record(run, world.directory(), device))
-        finally:
-            device.close()
-    on_linux, through_the_mount = recorded
+    on_linux, through_the_mount = both(run, linux, ours)
     assert through_the_mount == on_linux

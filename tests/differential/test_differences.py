@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where FUSE hides what Linux would tell; docs/differences.md gives the reasons.
+
+Each is a strict xfail: should one agree one day, the documentation must change.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusenotify.masks import IN_ACCESS, IN_ALL_EVENTS, IN_CLOSE_WRITE, IN_DELETE_SELF, IN_OPEN
+from tests.differential.conftest import World, both
+from tests.differential.scenario import AnyDevice, outcome
+
+pytestmark = pytest.mark.mount
+
+
+def use_of_a_fifo(root: Path, device: AnyDevice) -> None:
+    os.mkfifo(root / "p")
+    device.add_watch(root, IN_ALL_EVENTS)
+    os.close(os.open(root / "p", os.O_RDWR))
+
+
+def use_of_a_device_file(root: Path, device: AnyDevice) -> Any:
+    os.mknod(root / "null", 0o20666, os.makedev(1, 3))
+    device.add_watch(root, IN_OPEN)
+    return outcome(lambda: os.close(os.open(root / "null", os.O_WRONLY)))
+
+
+def reading_a_page_twice_with_one_descriptor(root: Path, device: AnyDevice) -> list[bytes]:
+    (root / "f").write_bytes(b"content")
+    device.add_watch(root, IN_ACCESS)
+    fd = os.open(root / "f", os.O_RDONLY)
+    os.pread(fd, 7, 0)
+    device.fence()
+    seen = [device.read(4096)]
+    os.pread(fd, 7, 0)
+    os.close(fd)
+    device.fence()
+    return [*seen, device.read(4096) if device.poll() else b""]
+
+
+def an_anonymous_file(root: Path, device: AnyDevice) -> Any:
+    device.add_watch(root, IN_ALL_EVENTS)
+    return outcome(lambda: os.close(os.open(root, os.O_TMPFILE | os.O_WRONLY)))
+
+
+def a_store_through_a_shared_mapping(root: Path, device: AnyDevice) -> None:
+    (root / "f").write_bytes(b"." * 4096)
+    fd = os.open(root / "f", os.O_RDWR)
+    device.add_watch(root, IN_ALL_EVENTS)
+    with mmap.mmap(fd, 4096) as mapping:
+        mapping[0:1] = b"x"
+        mapping.flush()
+    os.close(fd)
+
+
+def removing_what_is_held_by_path_only(root: Path, device: AnyDevice) -> list[bool]:
+    (root / "f").touch()
+    device.add_watch(root / "f", IN_DELETE_SELF)
+    fd = os.open(root / "f", os.O_PATH)
+    (root / "f").unlink()
+    device.fence()
+    told_while_held = device.poll()
+    os.close(fd)
+    return [told_while_held]
+
+
+def reading_a_large_file_in_small_pieces(root: Path, device: AnyDevice) -> list[bool]:
+    (root / "f").write_bytes(b"x" * (1 << 20))
+    device.add_watch(root, IN_ACCESS)
+    fd = os.open(root / "f", os.O_RDONLY)
+    told = []
+    for _ in range(8):
+        os.read(fd, 1 << 14)
+        device.fence()
+        told.append(device.poll())
+        if device.poll():
+            device.read(4096)
+    os.close(fd)
+    return told
+
+
+def a_second_link_used_within_a_second_of_the_first(root: Path, device: AnyDevice) -> None:
+    (root / "f").touch()
+    os.link(root / "f", root / "g")
+    device.add_watch(root, IN_CLOSE_WRITE)
+    for name in ("g", "f"):
+        (root / name).write_bytes(b"x")
+
+
+@pytest.mark.xfail(strict=True, reason="FUSE hides it: docs/differences.md")
+@pytest.mark.parametrize(
+    "run",
+    [
+        use_of_a_fifo,
+        use_of_a_device_file,
+        reading_a_page_twice_with_one_descriptor,
+        an_anonymous_file,
+        a_store_through_a_shared_mapping,
+        removing_what_is_held_by_path_only,
+        reading_a_large_file_in_small_pieces,
+        a_second_link_used_within_a_second_of_the_first,
+    ],
+    ids=lambda run: run.__name__.replace("_", " "),
+)
+def test_differs_from_linux(
+    run: Callable[[Path, AnyDevice], Any], linux: World, ours: World
+) -> None:
+    on_linux, through_the_mount = both(run, linux, ours)
+    assert through_the_mount == on_linux
