@@ -46,13 +46,13 @@ def kernels_verdicts(paths: list[Path], uid: int, gid: int, groups: tuple[int, .
             os.setgroups(groups)
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
-            verdicts = [os.access(path, wanted) for path in paths for wanted in WANTED]
-            os.write(write_end, json.dumps(verdicts).encode())
+            asked = [os.access(path, wanted) for path in paths for wanted in WANTED]
+            os.write(write_end, json.dumps(asked).encode())
         finally:
             os._exit(0)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
-        verdicts = json.loads(pipe.read())
+        verdicts: list[bool] = json.loads(pipe.read())
     os.waitpid(child, 0)
     return verdicts
 

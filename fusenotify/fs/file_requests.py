@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""FUSE requests about open files and directories.
+
+Built on fs.requests; fs.operations adds those about names and attributes.
+
+Invariants
+    No method that notifies awaits, so requests finish in the order in which
+        they arrive; fs.mount's fence rests on it.
+    RELEASE is answered at once: behind twelve unanswered ones the kernel lets
+        later requests overtake.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pyfuse3
+import trio
+from pyfuse3 import EntryAttributes, FileInfo, RequestContext
+
+from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
+from fusenotify.fs.inodes import Inode
+from fusenotify.fs.ownership import clear_set_id, give_to_caller
+from fusenotify.fs.requests import Requests, answered
+from fusenotify.fs.syscalls import path_of
+
+
+class FileRequests(Requests):
+    """What programs do with open files and directories."""
+
+    @answered
+    async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+        """OPEN: do_dentry_open(), handle_truncate()."""
+        opened = self.inodes[inode]
+        truncates = flags & os.O_TRUNC
+        mode = os.fstat(opened.fd).st_mode if truncates else 0
+        file = self._opened(opened, os.open(opened.path, flags_below(flags)), flags, ctx)
+        if truncates:
+            self.hooks.truncated_by_open(file, clear_set_id(file, mode, ctx))
+        return FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False)
+
+    @answered
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        """CREATE: vfs_create(), then do_dentry_open()."""
+        parent = self.inodes[parent_inode]
+        mode &= ~ctx.umask
+        below = flags_below(flags)
+        try:
+            fd = os.open(name, below | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent.fd)
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            # It came up behind the mount since the kernel looked.
+            existing, status = self.inodes.lookup(parent, name)
+            info = await self.open(existing.number, flags, ctx)
+            return info, self.entry(existing, status)
+        try:
+            give_to_caller(fd, parent, ctx, mode)
+            inode, status = self.inodes.take(os.open(path_of(fd), os.O_PATH))
+        except BaseException:
+            os.close(fd)
+            raise
+        self.hooks.created(parent, name, inode)
+        file = self._opened(inode, fd, flags, ctx)
+        info = FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False)
+        return info, self.entry(inode, status)
+
+    @answered
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """READ: vfs_read()."""
+        self.background += 1
+        data = os.pread(fh, size, off)
+        if data:
+            self.hooks.accessed(self.files[fh])
+        return data
+
+    @answered
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """WRITE: vfs_write()."""
+        self.background += 1
+        written = os.pwrite(fh, buf, off)
+        if written:
+            self.hooks.modified(self.files[fh])
+        return written
+
+    @answered
+    async def flush(self, fh: int) -> None:
+        """FLUSH: filp_close(); what close(2) may still have to report."""
+        os.close(os.dup(fh))
+
+    @answered
+    async def release(self, fh: int) -> None:
+        """RELEASE: __fput()."""
+        self.background += 1
+        file = self.files.pop(fh)
+        try:
+            os.close(fh)
+        finally:
+            self.hooks.closed(file)
+
+    @answered
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """FSYNC: vfs_fsync(); in a thread, for it emits nothing and may take seconds."""
+        await trio.to_thread.run_sync(os.fdatasync if datasync else os.fsync, fh)
+
+    # Directories.
+
+    @answered
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        """OPENDIR: do_dentry_open()."""
+        opened = self.inodes[inode]
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        return self._opened(opened, os.open(opened.path, flags), flags, ctx).fd
+
+    @answered
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """READDIRPLUS: iterate_dir(); offsets are indices into the snapshot."""
+        directory = self.files[fh]
+        assert isinstance(directory, OpenDirectory)
+        assert isinstance(directory.inode, Inode)
+        if not start_id:
+            directory.snapshot()
+        for index in range(start_id, len(directory.entries)):
+            name = directory.entries[index]
+            if name in (b".", b".."):
+                # The kernel takes no reference to these and reads only the type.
+                attributes = self.attributes(directory.inode, os.fstat(fh))
+                if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), attributes, index + 1):
+                    break
+                continue
+            try:
+                inode, status = self.inodes.lookup(directory.inode, name)
+            except FileNotFoundError:
+                continue  # removed since the snapshot
+            entry = self.entry(inode, status)
+            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, index + 1):
+                self.inodes.forget(inode.number, 1)
+                break
+        self.hooks.accessed(directory)
+
+    @answered
+    async def releasedir(self, fh: int) -> None:
+        """RELEASEDIR: __fput()."""
+        await self.release(fh)
+
+    @answered
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """FSYNCDIR: vfs_fsync()."""
+        await self.fsync(fh, datasync)
+
+    def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
+        kind = OpenDirectory if inode.is_dir else OpenFile
+        file = self.files[fd] = kind(inode, fd, flags, ctx.pid, ctx.uid, ctx.gid)
+        self.hooks.opened(file)
+        return file

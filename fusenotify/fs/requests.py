@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all FUSE requests share: the tables, the answers and the errors.
+
+fs.file_requests and fs.operations build on it; pyfuse3 calls what they define.
+
+Invariant
+    A request ends in an answer or in FUSEError, whatever happened: any other
+        exception would end the daemon (answered()).
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FUSEError
+
+from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.handles import OpenFile
+from fusenotify.fs.inodes import Inode, Inodes
+
+_Self = TypeVar("_Self", bound="Requests")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+
+def answered(
+    method: Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
+    """Turn every exception of a request into the errno that the program gets."""
+
+    @functools.wraps(method)
+    async def answer(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await method(self, *args, **kwargs)
+        except OSError as error:
+            raise FUSEError(error.errno or errno.EIO) from None
+        except FUSEError:
+            raise
+        except Exception:
+            log.exception("%s%r failed", method.__name__, args)
+            raise FUSEError(errno.EIO) from None
+
+    return answer
+
+
+class Requests(pyfuse3.Operations):
+    """The state behind the requests of one mount.
+
+    timeout is how long, in seconds, the kernel may answer lookups and stats
+    from its cache.  files are the open ones, by descriptor; background counts
+    the requests done that the kernel sends without waiting for them.
+    """
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, inodes: Inodes, hooks: Hooks, *, timeout: float) -> None:
+        super().__init__()
+        self.inodes = inodes
+        self.hooks = hooks
+        self.background = 0
+        self.files: dict[int, OpenFile] = {}
+        self._timeout = timeout
+
+    def entry(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
+        """Answer with an inode, of which the kernel now has one lookup more.
+
+        The names of a file with several are not cached: what is done to it
+        says only the inode, and the lookup before tells by which name.
+        """
+        inode.lookups += 1
+        answer = self.attributes(inode, status)
+        if status.st_nlink > 1 and not inode.is_dir:
+            answer.entry_timeout = 0
+        return answer
+
+    def attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
+        answer = EntryAttributes()
+        answer.st_ino = pyfuse3.InodeT(inode.number)
+        answer.entry_timeout = answer.attr_timeout = self._timeout
+        answer.st_mode = pyfuse3.ModeT(status.st_mode)
+        answer.st_nlink = status.st_nlink
+        answer.st_uid = status.st_uid
+        answer.st_gid = status.st_gid
+        answer.st_rdev = status.st_rdev
+        answer.st_size = status.st_size
+        answer.st_blksize = status.st_blksize
+        answer.st_blocks = status.st_blocks
+        answer.st_atime_ns = status.st_atime_ns
+        answer.st_mtime_ns = status.st_mtime_ns
+        answer.st_ctime_ns = status.st_ctime_ns
+        return answer
