@@ -174,13 +174,8 @@ class Session:
                 if request.size < 0:
                     raise OSError(errno.EINVAL, "a size is not negative")
                 waiting = Waiting(self.devices[request.device])
-                if waiting.served.device.queued() and not self._sending.locked():
-                    deadline = _AT_ONCE  # nobody else can take what is there
-                work = self._read(request, waiting, deadline)
-                if deadline == _AT_ONCE:
-                    await work
-                else:
-                    self._start(nursery, request, waiting, work)
+                if not await self._read_now(request, waiting, may_wait=deadline != _AT_ONCE):
+                    self._start(nursery, request, waiting, self._read(request, waiting, deadline))
             case Poll():
                 deadline = _deadline(request.timeout)
                 waiting = Waiting(self.devices[request.device])
@@ -242,22 +237,34 @@ class Session:
             await self._reply(_refused(request, refusal))
 
     async def _read(self, request: Read, waiting: Waiting, deadline: float) -> None:
+        answered = False
+        while not answered:
+            with trio.CancelScope(deadline=deadline):
+                await waiting.served.readable(waiting)
+            _check_cancelled(waiting)
+            # Another read may have been faster; then wait on.
+            may_wait = trio.current_time() < deadline
+            answered = await self._read_now(request, waiting, may_wait=may_wait)
+
+    async def _read_now(self, request: Read, waiting: Waiting, *, may_wait: bool) -> bool:
+        """Answer a read; return False where nothing is queued and it may wait.
+
+        Raises OSError for a refusal.
+        """
         device = waiting.served.device
-        while True:
-            if deadline != _AT_ONCE:
-                with trio.CancelScope(deadline=deadline):
-                    await waiting.served.readable(waiting)
-            async with self._sending:
-                _check_cancelled(waiting)
-                try:
-                    data = device.read(min(request.size, MAX_READ))
-                except QueueEmpty:
-                    if trio.current_time() < deadline:
-                        continue  # another read was faster
-                    raise
-                await self._send(Records(id=request.id, data=data))
-            self._shared.progressed()
-            return
+        if may_wait and not device.queued():
+            return False
+        async with self._sending:
+            _check_cancelled(waiting)
+            try:
+                data = device.read(min(request.size, MAX_READ))
+            except QueueEmpty:
+                if may_wait:
+                    return False
+                raise
+            await self._send(Records(id=request.id, data=data))
+        self._shared.progressed()
+        return True
 
     async def _poll(self, request: Poll, waiting: Waiting, deadline: float) -> None:
         with trio.CancelScope(deadline=deadline):
