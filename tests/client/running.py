@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from fusenotify.engine.policy import LINUX_6, Policy
 from fusenotify.server import Server
 from fusenotify.server.listener import bind_socket
 from tests.server.memory_tree import MemoryTree
@@ -23,12 +24,18 @@ MOUNTPOINT = b"/mnt/x"
 
 
 class Running:
-    """A server in a thread.  The tree is touched through do() only."""
+    """A server in a thread.  The tree is touched through do() only.
 
-    def __init__(self, socket: str, mountpoint: bytes) -> None:
+    policy is the tree's, mode says who may connect.
+    """
+
+    def __init__(
+        self, socket: str, mountpoint: bytes, *, policy: Policy = LINUX_6, mode: int = 0o600
+    ) -> None:
         self.socket = socket
-        self.tree = MemoryTree()
+        self.tree = MemoryTree(policy)
         self.server = Server(self.tree.table, self.tree, mountpoint=mountpoint, source=b"/srv/x")
+        self._mode = mode
         self._serving = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._serve,))
         self._token: trio.lowlevel.TrioToken | None = None
@@ -72,7 +79,7 @@ class Running:
         self._token = trio.lowlevel.current_trio_token()
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.server.serve, bind_socket(self.socket, 0o600))
+                nursery.start_soon(self.server.serve, bind_socket(self.socket, self._mode))
                 self._serving.set()
 
 
