@@ -5,8 +5,8 @@ server.service runs a session per client; server.devices does what is asked.
 docs/protocol.md says what a client may rely on.
 
 Invariants
-    One task at a time sends, a whole frame, under the lock _sending; records
-        leave a device's queue under it too.  So at most one answer is held
+    One task at a time has _outlet and sends a whole frame; records leave a
+        device's queue only then.  So at most one answer is held
         back by a client that does not read: its events stay in the device's
         queue, merge and overflow there, and its requests are not read.
     When run() returns, however that comes, the devices are closed.
@@ -50,6 +50,7 @@ from fusenotify.protocol.messages import (
     Welcome,
 )
 from fusenotify.server.devices import ConnectionDevices, Waiting
+from fusenotify.server.outlet import Outlet
 from fusenotify.server.status import server_name
 from fusenotify.server.tree import Tree
 
@@ -79,21 +80,19 @@ class Shared(Protocol):
 class Session:
     """The server's end of one connection.  who is at the other end."""
 
-    def __init__(self, shared: Shared, stream: trio.abc.Stream, who: Credentials) -> None:
+    def __init__(self, shared: Shared, stream: trio.SocketStream, who: Credentials) -> None:
         self.who = who
         self.devices = ConnectionDevices(shared.table, shared.tree, who)
         self._shared = shared
         self._stream = stream
         self._scope = trio.CancelScope()
-        self._sending = trio.Lock()
+        self._outlet = Outlet(stream)
         self._welcomed = False
         self._waiting: dict[int, Waiting | None] = {}  # None for a fence
 
     def is_drained(self) -> bool:
         """Return whether nothing is queued, or on its way into the socket."""
-        return not self._sending.locked() and not any(
-            served.device.queued() for served in self.devices
-        )
+        return self._outlet.is_idle() and not any(served.device.queued() for served in self.devices)
 
     def drop(self) -> None:
         """Make run() return."""
@@ -142,6 +141,7 @@ class Session:
                     await self._answer(request, nursery)
                 except OSError as refusal:
                     await self._reply(_refused(request, refusal))
+                await trio.lowlevel.checkpoint()  # the mount's own requests have their turn
 
     def _check_order(self, request: AnyRequest) -> None:
         """Refuse what has the shape of a request and no place here.
@@ -254,7 +254,7 @@ class Session:
         device = waiting.served.device
         if may_wait and not device.queued():
             return False
-        async with self._sending:
+        async with self._outlet:
             _check_cancelled(waiting)
             try:
                 data = device.read(min(request.size, MAX_READ))
@@ -277,7 +277,7 @@ class Session:
         served, size = waiting.served, min(request.size, MAX_READ)
         while True:
             await served.readable(waiting)
-            async with self._sending:
+            async with self._outlet:
                 _check_cancelled(waiting)
                 try:
                     data = served.device.read(size)
@@ -295,12 +295,12 @@ class Session:
     # Answers.
 
     async def _reply(self, answer: AnyAnswer) -> None:
-        async with self._sending:
+        async with self._outlet:
             await self._send(answer)
         self._shared.progressed()
 
     async def _send(self, answer: AnyAnswer, more_follow: bool = False) -> None:
-        """Send a frame; the caller holds _sending.  Ends the session where the client is gone."""
+        """Send a frame; the caller has _outlet.  Ends the session where the client is gone."""
         if not more_follow:  # from here on the client may use the number again
             self._waiting.pop(answer.id, None)
         try:
@@ -308,7 +308,7 @@ class Session:
         except LocalProtocolError as too_long:
             frame = encode(Error(id=answer.id, errno=too_long.code, message=too_long.detail))
         try:
-            await self._stream.send_all(frame)
+            await self._outlet.send(frame)
         except trio.BrokenResourceError:
             self._scope.cancel()
 
