@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Generator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -29,8 +30,6 @@ from fusenotify.protocol.messages import (
     Init,
     Poll,
     Read,
-    Ready,
-    Records,
     RmWatch,
     Status,
     StatusOf,
@@ -149,7 +148,12 @@ class Device:
         the device is nonblock, EINVAL where the first does not fit.
         """
         wait = 0.0 if self.nonblock else timeout
-        return self._link.read(Read(device=self._number, size=size, timeout=wait), self._unread)
+        request = Read(device=self._number, size=size, timeout=wait)
+        call = self._link.send(request, self._unread)
+        try:
+            return self._link.wait(call, partial(call.take_records, size))
+        finally:
+            self._link.give_up(call)  # where it took what came for another
 
     def stream(self, size: int = READ_SIZE) -> Generator[bytes, None, None]:
         """Yield records as they come, at most size bytes at a time, without asking for each.
@@ -159,24 +163,25 @@ class Device:
 
         Raises OSError as read() does.
         """
-        if kept := self._link.take_all(self._unread):
-            yield kept
         call = self._link.send(Stream(device=self._number, size=size), self._unread)
         try:
             while True:
-                yield self._link.wait(call, Records).data
+                yield self._link.wait(call, partial(call.take_records, size))
         finally:
             self._link.give_up(call)
 
     def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
-        return len(self._unread) + self._link.ask(Fionread(device=self._number), Count).bytes
+        count = self._link.ask(Fionread(device=self._number), Count)
+        return count.bytes + len(self._unread)
 
     def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
-        wait = 0.0 if self._unread else timeout
-        ready = self._link.ask(Poll(device=self._number, timeout=wait), Ready).ready
-        return ready or bool(self._unread)
+        call = self._link.send(Poll(device=self._number, timeout=timeout), self._unread)
+        try:
+            return self._link.wait(call, call.take_ready)
+        finally:
+            self._link.give_up(call)  # where something came for another
 
     def close(self) -> None:
         """Drop watches and queue; a second close is nothing."""

@@ -18,6 +18,8 @@ import contextlib
 import errno
 import socket
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from fusenotify.client.common import (
@@ -33,12 +35,11 @@ from fusenotify.protocol.messages import (
     AnyAnswer,
     AnyRequest,
     Hello,
-    Read,
-    Records,
     Welcome,
 )
 
 A = TypeVar("A", bound=AnyAnswer)
+T = TypeVar("T")
 
 
 class Link:
@@ -86,24 +87,8 @@ class Link:
 
         Raises OSError for a refusal, ConnectionLost, RemoteProtocolError.
         """
-        return self.wait(self.send(request), expected)
-
-    def read(self, request: Read, unread: Unread) -> bytes:
-        """Return records, first those that came for reads that were given up."""
-        with self._changed:
-            if unread:
-                return unread.take(request.size)
-        data = self.wait(self.send(request, unread), Records).data
-        with self._changed:
-            if not unread:
-                return data
-            unread.put(data)
-            return unread.take(request.size)
-
-    def take_all(self, unread: Unread) -> bytes:
-        """Return all records that came for reads that were given up."""
-        with self._changed:
-            return unread.take(len(unread))
+        call = self.send(request)
+        return self.wait(call, partial(call.take, expected))
 
     def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
         """Send a request and return its call, to wait for."""
@@ -113,16 +98,16 @@ class Link:
             self._transmit(frame)
         return call
 
-    def wait(self, call: Call, expected: type[A]) -> A:
-        """Return the next answer to a call."""
+    def wait(self, call: Call, take: Callable[[], T | None]) -> T:
+        """Return what take() gives of a call, as soon as it gives something."""
         try:
             with self._changed:
-                while (answer := call.take(expected)) is None:
+                while (taken := take()) is None:
                     if self._receiving:
                         self._changed.wait()
                     else:
                         self._receive()
-                return answer
+                return taken
         except BaseException:
             self.give_up(call)
             raise

@@ -6,8 +6,9 @@ their sockets give, and ask each Call whether its answer is there.
 
 Invariants
     An answer goes to the call whose number it bears, in the order of arrival.
-    Records that came for a call that was given up go to the device's Unread,
-        so that giving up a read loses no event.
+    Records that come for a call that was given up go to the device's Unread,
+        and from there to its next read, so that giving up loses no event.
+        They come before what is asked later is answered.
     The first reason for which a connection is lost is the one that is told,
         and every call under way hears it behind the answers it has.
 """
@@ -33,6 +34,7 @@ from fusenotify.protocol.messages import (
     Error,
     Poll,
     Read,
+    Ready,
     Records,
     Stream,
     Welcome,
@@ -108,6 +110,29 @@ class Call:
             self._connection.fail(_unexpected(answer))
             raise _unexpected(answer)
         return answer
+
+    def take_records(self, size: int) -> bytes | None:
+        """Return the next records, or None as long as there are none.
+
+        Those that came for calls that were given up come first; then size
+        says how many may be taken at once.
+
+        Raises as take(), and OSError (EINVAL) where the first does not fit.
+        """
+        if self._unread:
+            return self._unread.take(size)
+        answer = self.take(Records)
+        return None if answer is None else answer.data
+
+    def take_ready(self) -> bool | None:
+        """Return whether there is something to read, or None as long as that is open.
+
+        Raises as take().
+        """
+        if self._unread:
+            return True
+        answer = self.take(Ready)
+        return None if answer is None else answer.ready
 
     def deliver(self, answer: AnyAnswer) -> None:
         """Take an answer.  The connection calls this."""

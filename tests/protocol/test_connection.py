@@ -19,6 +19,7 @@ from fusenotify.protocol.messages import (
     Done,
     Error,
     Fionread,
+    Poll,
     Read,
     Records,
     Stream,
@@ -95,6 +96,22 @@ def test_records_that_came_before_the_read_was_given_up_stay_too(
     arrive(connection, Records(id=1, data=TWO), Done(id=2))
     arrive(connection, Error(id=1, errno=errno.ECANCELED, message="cancelled"))
     assert unread.take(4096) == ONE + TWO
+
+
+def test_a_read_that_waits_gets_what_comes_for_one_given_up(
+    connection: ClientConnection,
+) -> None:
+    unread = Unread()
+    stream, _ = connection.ask(Stream(device=1, size=4096), unread)
+    connection.give_up(stream)
+    read, _ = connection.ask(Read(device=1, size=4096), unread)
+    poll, _ = connection.ask(Poll(device=1), unread)
+    assert (read.take_records(4096), poll.take_ready()) == (None, None)
+    arrive(connection, Records(id=1, data=ONE))
+    assert poll.take_ready() is True
+    assert read.take_records(4096) == ONE
+    arrive(connection, Records(id=3, data=TWO))
+    assert read.take_records(4096) == TWO
 
 
 def test_giving_up_what_was_answered_sends_nothing(connection: ClientConnection) -> None:

@@ -14,6 +14,8 @@ Invariants
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -26,12 +28,11 @@ from fusenotify.protocol.messages import (
     AnyAnswer,
     AnyRequest,
     Hello,
-    Read,
-    Records,
     Welcome,
 )
 
 A = TypeVar("A", bound=AnyAnswer)
+T = TypeVar("T")
 
 
 class Link:
@@ -63,16 +64,8 @@ class Link:
 
         Raises OSError for a refusal, ConnectionLost, RemoteProtocolError.
         """
-        return await self.wait(await self.send(request), expected)
-
-    async def read(self, request: Read, unread: Unread) -> bytes:
-        """Return records, first those that came for reads that were given up."""
-        if not unread:
-            data = (await self.wait(await self.send(request, unread), Records)).data
-            if not unread:
-                return data
-            unread.put(data)
-        return unread.take(request.size)
+        call = await self.send(request)
+        return await self.wait(call, partial(call.take, expected))
 
     async def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
         """Send a request and return its call, to wait for."""
@@ -81,15 +74,15 @@ class Link:
             await self._transmit(frame)
         return call
 
-    async def wait(self, call: Call, expected: type[A]) -> A:
-        """Return the next answer to a call."""
+    async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
+        """Return what take() gives of a call, as soon as it gives something."""
         try:
-            while (answer := call.take(expected)) is None:
+            while (taken := take()) is None:
                 if self._receiving:
                     await self._received.wait()
                 else:
                     await self._receive()
-            return answer
+            return taken
         except BaseException:
             await self.give_up(call)
             raise

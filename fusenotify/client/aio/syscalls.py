@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import AsyncGenerator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -38,8 +39,6 @@ from fusenotify.protocol.messages import (
     Init,
     Poll,
     Read,
-    Ready,
-    Records,
     RmWatch,
     Status,
     StatusOf,
@@ -191,7 +190,11 @@ class Device:
         """
         wait = 0.0 if self.nonblock else timeout
         request = Read(device=self._number, size=size, timeout=wait)
-        return await self._link.read(request, self._unread)
+        call = await self._link.send(request, self._unread)
+        try:
+            return await self._link.wait(call, partial(call.take_records, size))
+        finally:
+            await self._link.give_up(call)  # where it took what came for another
 
     async def stream(self, size: int = READ_SIZE) -> AsyncGenerator[bytes, None]:
         """Yield records as they come, at most size bytes at a time, without asking for each.
@@ -202,25 +205,25 @@ class Device:
 
         Raises OSError as read() does.
         """
-        if self._unread:
-            yield self._unread.take(len(self._unread))
         call = await self._link.send(Stream(device=self._number, size=size), self._unread)
         try:
             while True:
-                yield (await self._link.wait(call, Records)).data
+                yield await self._link.wait(call, partial(call.take_records, size))
         finally:
             await self._link.give_up(call)
 
     async def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
         count = await self._link.ask(Fionread(device=self._number), Count)
-        return len(self._unread) + count.bytes
+        return count.bytes + len(self._unread)
 
     async def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
-        wait = 0.0 if self._unread else timeout
-        ready = await self._link.ask(Poll(device=self._number, timeout=wait), Ready)
-        return ready.ready or bool(self._unread)
+        call = await self._link.send(Poll(device=self._number, timeout=timeout), self._unread)
+        try:
+            return await self._link.wait(call, call.take_ready)
+        finally:
+            await self._link.give_up(call)  # where something came for another
 
     async def close(self) -> None:
         """Drop watches and queue; a second close is nothing."""
