@@ -6,9 +6,9 @@ docs/protocol.md says what a client may rely on.
 
 Invariants
     One task at a time has _outlet and sends a whole frame; records leave a
-        device's queue only then.  So at most one answer is held
-        back by a client that does not read: its events stay in the device's
-        queue, merge and overflow there, and its requests are not read.
+        device's queue only then.  So at most one answer is held back by a client
+        that does not read: its events stay in the device's queue, merge and
+        overflow there, and its requests are not read.
     When run() returns, however that comes, the devices are closed.
 """
 
