@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who asks: the identity that decides what a client may watch.
+"""Who asks, the identity that decides what a client may watch; and who acts.
 
 Every layer imports this module; it imports nothing of ours.
 """
@@ -7,6 +7,7 @@ Every layer imports this module; it imports nothing of ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,11 @@ class Credentials:
     uid: int
     gid: int
     groups: frozenset[int] = frozenset()
+
+
+class Actor(Protocol):
+    """Who does something in the filesystem."""
+
+    @property
+    def uid(self) -> int:
+        """The user as which it is done."""

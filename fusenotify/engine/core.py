@@ -30,6 +30,7 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Protocol
 
+from fusenotify.credentials import Actor
 from fusenotify.engine.policy import Policy
 from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
 from fusenotify.masks import (
@@ -250,9 +251,14 @@ class Handle:
 
 
 class Core:
-    """The producers' side, and the maker of handles.  One per filesystem."""
+    """The producers' side, and the maker of handles.  One per filesystem.
+
+    actor is who causes what is queued now, or None where nobody can be named;
+    a producer sets it before it queues, and consumers may ask it.
+    """
 
     def __init__(self) -> None:
+        self.actor: Actor | None = None
         self._cookies = count(1)
 
     def init(self, operations: Operations, policy: Policy) -> Handle:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from fusenotify.engine.core import Core, Inode, Watch, put_watch
 from fusenotify.engine.limits import Limits, Users
 from fusenotify.engine.policy import Policy
+from fusenotify.engine.statistics import Statistics
 from fusenotify.errors import (
     BufferTooSmall,
     DeviceClosed,
@@ -40,21 +41,20 @@ class Device:
     the events that were dropped.  on_queued is called after an event was queued.
     """
 
-    def __init__(
-        self, core: Core, users: Users, limits: Limits, policy: Policy, uid: int, max_events: int
-    ) -> None:
+    def __init__(self, table: DeviceTable, policy: Policy, uid: int, max_events: int) -> None:
         self.uid = uid
         self.policy = policy
         self.max_events = max_events
         self.closed = False
         self.on_queued: Callable[[], None] | None = None
         self.overflows = self.merged = self.lost = 0
-        self._users = users
-        self._limits = limits
-        self._handle = core.init(self, policy)
+        self._users = table.users
+        self._limits = table.limits
+        self._statistics = table.statistics
+        self._handle = table.core.init(self, policy)
         self._events: deque[Event] = deque()
         self._overflow_queued = False
-        users.charge(uid, devices=1)
+        self._users.charge(uid, devices=1)
 
     # What a process does with an inotify descriptor.
 
@@ -79,6 +79,7 @@ class Device:
             raise TooManyWatches(f"user {self.uid} has max_user_watches = {limit} already")
         wd = self._handle.add_watch(Watch(), inode, mask)
         self._users.charge(self.uid, watches=1)
+        self._statistics.follow(inode)
         return wd
 
     def check_mask(self, mask: int) -> None:
@@ -176,14 +177,17 @@ class Device:
         event = Event(wd, mask, cookie, name)
         if (excess < 0 or self.policy.merge_into_full_queue) and events and self._merges(event):
             self.merged += 1
+            self._statistics.merged += 1
             return
         if excess >= 0:
             self.lost += 1
+            self._statistics.lost += 1
             if excess > 0 or (self._overflow_queued and not self.policy.overflow_repeats):
                 return
             event = Event(-1, IN_Q_OVERFLOW, cookie if self.policy.overflow_keeps_cookie else 0)
             self._overflow_queued = True
             self.overflows += 1
+            self._statistics.overflows += 1
         events.append(event)
         if self.on_queued is not None:
             self.on_queued()
@@ -191,6 +195,7 @@ class Device:
     def destroy_watch(self, watch: Watch) -> None:
         """Give the watch back to its user's count.  Seed: free_inotify_user_watch()."""
         self._users.charge(self.uid, watches=-1)
+        self._statistics.unfollow(watch.inode)
 
     def _merges(self, event: Event) -> bool:
         """Return whether an event says nothing new."""
@@ -208,13 +213,14 @@ class Device:
 
 
 class DeviceTable:
-    """What all devices of a mount share: the core, the limits and the users."""
+    """What all devices of a mount share: the core, the limits, the users, the statistics."""
 
     def __init__(self, core: Core, limits: Limits, policy: Policy) -> None:
         self.core = core
         self.limits = limits
         self.policy = policy
         self.users = Users()
+        self.statistics = Statistics(core)
 
     def init(
         self, uid: int, *, policy: Policy | None = None, max_queued_events: int | None = None
@@ -230,6 +236,4 @@ class DeviceTable:
             raise TooManyInstances(f"user {uid} has max_user_instances = {limit} already")
         if max_queued_events is None:
             max_queued_events = self.limits.max_queued_events
-        return Device(
-            self.core, self.users, self.limits, policy or self.policy, uid, max_queued_events
-        )
+        return Device(self, policy or self.policy, uid, max_queued_events)

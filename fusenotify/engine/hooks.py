@@ -16,7 +16,9 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
+from fusenotify.credentials import Actor
 from fusenotify.engine.core import Core, Dentry, Inode
 from fusenotify.masks import (
     IN_ACCESS,
@@ -55,6 +57,11 @@ class Hooks:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+
+    def by(self, actor: Actor | None) -> Self:
+        """Say who did what is told next: ``hooks.by(ctx).created(...)``."""
+        self.core.actor = actor
+        return self
 
     # Names.
 

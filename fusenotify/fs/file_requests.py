@@ -36,7 +36,7 @@ class FileRequests(Requests):
         mode = os.fstat(opened.fd).st_mode if truncates else 0
         file = self._opened(opened, os.open(opened.path, flags_below(flags)), flags, ctx)
         if truncates:
-            self.hooks.truncated_by_open(file, clear_set_id(file, mode, ctx))
+            self.hooks.by(file).truncated_by_open(file, clear_set_id(file, mode, ctx))
         return FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False)
 
     @answered
@@ -62,7 +62,7 @@ class FileRequests(Requests):
         except BaseException:
             os.close(fd)
             raise
-        self.hooks.created(parent, name, inode)
+        self.hooks.by(ctx).created(parent, name, inode)
         file = self._opened(inode, fd, flags, ctx)
         info = FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False)
         return info, self.entry(inode, status)
@@ -73,7 +73,8 @@ class FileRequests(Requests):
         self.background += 1
         data = os.pread(fh, size, off)
         if data:
-            self.hooks.accessed(self.files[fh])
+            file = self.files[fh]
+            self.hooks.by(file).accessed(file)
         return data
 
     @answered
@@ -82,7 +83,8 @@ class FileRequests(Requests):
         self.background += 1
         written = os.pwrite(fh, buf, off)
         if written:
-            self.hooks.modified(self.files[fh])
+            file = self.files[fh]
+            self.hooks.by(file).modified(file)
         return written
 
     @answered
@@ -98,7 +100,7 @@ class FileRequests(Requests):
         try:
             os.close(fh)
         finally:
-            self.hooks.closed(file)
+            self.hooks.by(file).closed(file)
 
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -138,7 +140,7 @@ class FileRequests(Requests):
             if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, index + 1):
                 self.inodes.forget(inode.number, 1)
                 break
-        self.hooks.accessed(directory)
+        self.hooks.by(directory).accessed(directory)
 
     @answered
     async def releasedir(self, fh: int) -> None:
@@ -153,5 +155,5 @@ class FileRequests(Requests):
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile
         file = self.files[fd] = kind(inode, fd, flags, ctx.pid, ctx.uid, ctx.gid)
-        self.hooks.opened(file)
+        self.hooks.by(file).opened(file)
         return file

@@ -122,7 +122,7 @@ class Mount:
         """Unmount, and send IN_UNMOUNT and IN_IGNORED to every watch."""
         assert self._inodes is not None
         pyfuse3.close()
-        self._hooks.unmounted(self._inodes.all())
+        self._hooks.by(None).unmounted(self._inodes.all())
         self._inodes.close()
 
     def resolved(

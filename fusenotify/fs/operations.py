@@ -86,7 +86,7 @@ class Operations(FileRequests):
             atime = attr.st_atime_ns if fields.update_atime else None
             mtime = attr.st_mtime_ns if fields.update_mtime else None
             utimens(path, atime, mtime)
-        self.hooks.attributes_changed(
+        self.hooks.by(ctx).attributes_changed(
             changed,
             changed.dentry if file is None else file.dentry,
             atime=fields.update_atime,
@@ -146,7 +146,7 @@ class Operations(FileRequests):
         """LINK: vfs_link()."""
         linked, parent = self.inodes[inode], self.inodes[new_parent_inode]
         os.link(linked.path, new_name, dst_dir_fd=parent.fd, follow_symlinks=True)
-        self.hooks.linked(linked, parent, new_name)
+        self.hooks.by(ctx).linked(linked, parent, new_name)
         return self.entry(linked, os.fstat(linked.fd))
 
     @answered
@@ -155,7 +155,7 @@ class Operations(FileRequests):
         parent = self.inodes[parent_inode]
         victim, _ = self.inodes.lookup(parent, name)
         os.unlink(name, dir_fd=parent.fd)
-        self.hooks.unlinked(parent, name, victim, os.fstat(victim.fd).st_nlink)
+        self.hooks.by(ctx).unlinked(parent, name, victim, os.fstat(victim.fd).st_nlink)
         self.inodes.drop_if_unused(victim)
 
     @answered
@@ -164,7 +164,7 @@ class Operations(FileRequests):
         parent = self.inodes[parent_inode]
         victim, _ = self.inodes.lookup(parent, name)
         os.rmdir(name, dir_fd=parent.fd)
-        self.hooks.removed_directory(parent, name, victim)
+        self.hooks.by(ctx).removed_directory(parent, name, victim)
         self.inodes.drop_if_unused(victim)
 
     @answered
@@ -185,10 +185,12 @@ class Operations(FileRequests):
             renameat2(parent.fd, name_old, new_parent.fd, name_new, flags)
             if flags & pyfuse3.RENAME_EXCHANGE:
                 assert target is not None
-                self.hooks.exchanged(parent, name_old, moved, new_parent, name_new, target)
+                self.hooks.by(ctx).exchanged(parent, name_old, moved, new_parent, name_new, target)
             elif target is not moved:
                 links = 0 if target is None or target.is_dir else os.fstat(target.fd).st_nlink
-                self.hooks.renamed(parent, name_old, new_parent, name_new, moved, target, links)
+                self.hooks.by(ctx).renamed(
+                    parent, name_old, new_parent, name_new, moved, target, links
+                )
         finally:
             self.inodes.drop_if_unused(moved)
             if target is not None:
@@ -228,7 +230,7 @@ class Operations(FileRequests):
         _refuse_reserved(name)
         changed = self.inodes[inode]
         os.setxattr(changed.path, name, value)
-        self.hooks.xattr_changed(changed)
+        self.hooks.by(ctx).xattr_changed(changed)
 
     @answered
     async def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
@@ -241,7 +243,7 @@ class Operations(FileRequests):
         _refuse_reserved(name)
         changed = self.inodes[inode]
         os.removexattr(changed.path, name)
-        self.hooks.xattr_changed(changed)
+        self.hooks.by(ctx).xattr_changed(changed)
 
     # Helpers.
 
@@ -251,7 +253,7 @@ class Operations(FileRequests):
         """Finish a new object that has a name but no open descriptor."""
         give_to_caller(name, parent, ctx, mode)
         inode, status = self.inodes.lookup(parent, name)
-        self.hooks.created(parent, name, inode)
+        self.hooks.by(ctx).created(parent, name, inode)
         return self.entry(inode, status)
 
     def _lookup_or_none(self, parent: Inode, name: bytes) -> Inode | None:
