@@ -28,6 +28,7 @@ fail() {
 begin_run() {
     RUN_DIR=$(mktemp -d "${TMPDIR:-/tmp}/fn.XXXXXX") # short: AF_UNIX paths have 107 bytes
     RUN_DIR=$(realpath "$RUN_DIR")
+    chmod 711 "$RUN_DIR" # tests act as other users in it
     trap clean_up EXIT
     trap 'interrupted INT 130' INT
     trap 'interrupted TERM 143' TERM
