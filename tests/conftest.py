@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What all tests share: real mounts, and other users' processes.
+"""What all tests share: the pytest plugin, real mounts, and other users' processes.
 
-Tests that mount carry the ``mount`` marker; where mounting is impossible they
-are skipped, with the reason.
+Tests that mount carry the ``mount`` marker, and are skipped where the plugin's
+own fixtures would be.  ``mounting`` and ``mounted`` give the mount alone, for
+tests of the mount; for tests of what devices hear there are the plugin's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import shutil
 import subprocess
@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import pytest
 
 import fusenotify
 from fusenotify import Mounted, mountinfo
+from fusenotify.cli.mountpoints import take_away
+from fusenotify.testing import why_no_mounts
 
 REPOSITORY = Path(fusenotify.__file__).parent.parent
 NOBODY = 65534
@@ -36,50 +39,44 @@ shift
 exec "$@"
 """
 
+# Where the project is installed, pytest has found its plugin already.
+PLUGIN = [] if entry_points(group="pytest11", name="fusenotify") else ["fusenotify.pytest_plugin"]
+pytest_plugins = ["pytester", *PLUGIN]
+
 Mounting = Callable[..., contextlib.AbstractContextManager[Mounted]]
 
 
-def why_no_mounts() -> str:
-    """Return what is missing for real mounts, or nothing."""
-    if not os.path.exists("/dev/fuse"):
-        return "there is no /dev/fuse"
-    if shutil.which("fusermount3") is None:
-        return "there is no fusermount3 (Debian package fuse3)"
-    for module in ("trio", "pyfuse3"):
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            return f"{module} cannot be imported: {error}"
-    return ""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reason = why_no_mounts()
-    if reason:
-        for item in items:
-            if item.get_closest_marker("mount"):
-                item.add_marker(pytest.mark.skip(reason=f"cannot mount: {reason}"))
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("mount") and (reason := why_no_mounts()):
+        pytest.skip(f"cannot mount: {reason}")
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_mounted(request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_stays_mounted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """A test that mounts leaves no mount behind; one that does fails, and is cleaned up."""
     if request.node.get_closest_marker("mount") is None:
         yield
         return
     places = (
-        os.fsencode(request.getfixturevalue("tmp_path")) + b"/",
+        os.fsencode(tmp_path_factory.getbasetemp()) + b"/",
         os.fsencode(tempfile.gettempdir()) + b"/" + PUBLIC_PREFIX.encode(),
     )
+    before = _our_mounts(places)
     yield
-    left = [
+    left = _our_mounts(places) - before
+    for mountpoint in left:
+        take_away(os.fsdecode(mountpoint), lazy=True)
+    assert not left
+
+
+def _our_mounts(places: tuple[bytes, ...]) -> set[bytes]:
+    return {
         mount.mountpoint
         for mount in mountinfo.mounts()
         if mount.fstype == mountinfo.FSTYPE and mount.mountpoint.startswith(places)
-    ]
-    for mountpoint in left:
-        subprocess.run(["fusermount3", "-u", "-z", mountpoint], check=True)
-    assert not left
+    }
 
 
 @pytest.fixture

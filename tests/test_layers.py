@@ -25,7 +25,7 @@ ALLOWED = {
     "client": VALUES | {"protocol"},
     "settings": {"engine"},
 }
-WIRING = {"", "__main__", "daemon", "cli", "mounted"}
+WIRING = {"", "__main__", "daemon", "cli", "mounted", "testing", "pytest_plugin"}
 # What each layer may import of others'.  The wiring may import what it likes.
 LIBRARIES = {
     **{value: set[str]() for value in VALUES},
@@ -131,6 +131,19 @@ def test_modules_stay_short_enough_to_read(module: str) -> None:
             ["fusenotify.cli.wait", "fusenotify.cli.status", "fusenotify.cli.unmount"],
             ["trio", "pyfuse3", "fusenotify.fs"],
             id="the clients' commands",
+        ),
+        pytest.param(
+            ["fusenotify.pytest_plugin"],
+            [
+                *("trio", "pyfuse3", "anyio", "msgspec", "rich"),
+                *("fusenotify.engine", "fusenotify.client", "fusenotify.testing"),
+            ],
+            id="the pytest plugin",
+        ),
+        pytest.param(
+            ["fusenotify.testing"],
+            ["trio", "pyfuse3", "anyio", "msgspec", "rich", "pytest", "fusenotify.client"],
+            id="what the pytest plugin hands out",
         ),
     ],
 )

@@ -11,7 +11,7 @@ import errno
 import importlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fusenotify.cli.failure import Failure, describe
 from fusenotify.cli.mountpoints import State, fusermount, look, take_away
@@ -78,7 +78,7 @@ def check(settings: Settings) -> None:
         if "nonempty" not in settings.options:
             _check_empty(mountpoint)
     _check_socket_directory(settings.socket)
-    _check_fuse(settings)
+    check_fuse(settings.options)
     check_pyfuse3()
 
 
@@ -157,7 +157,13 @@ def _check_socket_directory(socket: str) -> None:
         raise Failure(f"{directory}: not a directory of yours alone; name another by --socket")
 
 
-def _check_fuse(settings: Settings) -> None:
+def check_fuse(options: Collection[str]) -> None:
+    """Refuse to go on where /dev/fuse or fusermount3 is missing or not for this user.
+
+    options are FUSE's, of which users may not have all.
+
+    Raises Failure saying how to get it.
+    """
     if os.geteuid() and fusermount() is None:
         raise Failure("fusermount3 is missing: install the Debian package fuse3")
     try:
@@ -172,7 +178,7 @@ def _check_fuse(settings: Settings) -> None:
             f"/dev/fuse cannot be opened ({error.strerror}): root may allow it to users "
             "(chmod 666 /dev/fuse) or to the container (--device /dev/fuse)"
         ) from error
-    if os.geteuid() and "allow_other" in settings.options and not _users_may_allow_other():
+    if os.geteuid() and "allow_other" in options and not _users_may_allow_other():
         raise Failure("-o allow_other needs the line user_allow_other in /etc/fuse.conf")
 
 

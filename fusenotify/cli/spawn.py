@@ -53,7 +53,7 @@ def start_daemon(
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=stderr,
-                    env=_environment(),
+                    env=environment(),
                     pass_fds=passed,
                     start_new_session=True,
                 )
@@ -73,8 +73,8 @@ def start_daemon(
     return Started(process, socket or None, lifeline)
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment, in which this package can be imported.
+def environment() -> dict[str, str]:
+    """Return the environment for a daemon: ours, in which this package can be imported.
 
     It may have been found next to the running program, where the daemon does
     not look.

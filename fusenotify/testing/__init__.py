@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tests use; the pytest plugin (fusenotify.pytest_plugin) hands it out as fixtures.
+
+Nothing here needs pytest, and nothing but a mount needs FUSE.
+"""
+
+from fusenotify.testing.expectations import Seen
+from fusenotify.testing.mounts import MountDevice, TemporaryMount, temporary_mount, why_no_mounts
+from fusenotify.testing.tree import EngineDevice, EngineTree, OpenFile
+from fusenotify.testing.watching import Watcher, assert_events
+
+__all__ = [
+    "EngineDevice",
+    "EngineTree",
+    "MountDevice",
+    "OpenFile",
+    "Seen",
+    "TemporaryMount",
+    "Watcher",
+    "assert_events",
+    "temporary_mount",
+    "why_no_mounts",
+]

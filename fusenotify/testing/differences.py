@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The difference between expected and seen records, for people.
+
+Lines are those of testing.expectations, so that what was seen can be pasted
+into a test.  ``-`` is expected and was not seen, ``+`` was seen besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from fusenotify.testing.expectations import Expected, Seen, spell
+from fusenotify.testing.matching import Pairs, pairs_in_any_order, wrong_cookies
+
+# Lines that agree which are shown before and behind one that does not.
+_CONTEXT = 3
+# Above this many comparisons the differing middle is not aligned line by line.
+_MOST_COMPARISONS = 1_000_000
+
+
+def describe(
+    expected: Sequence[Expected], seen: Sequence[Seen], *, any_order: bool, at_least: bool
+) -> str:
+    """Say what differs, in some lines of text."""
+    align = pairs_in_any_order if any_order else _aligned
+    pairs = align(expected, seen)
+    for number in wrong_cookies(expected, seen, pairs):
+        del pairs[number]
+    lines = list(_lines(expected, seen, pairs))
+    order = ", in any order" if any_order else ""
+    if at_least:
+        head = f"not all expected records came{order} (- missing, + others, which are no fault):"
+    else:
+        head = f"not the expected records{order} (- expected, + got):"
+    tail = f"{len(expected)} expected, {len(seen)} got"
+    return "\n".join([head, *("  " + line for line in _folded(lines)), tail])
+
+
+def _lines(expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs) -> Iterator[str]:
+    """Yield the lines in the order of what was seen, missing ones where they would be."""
+    spelled = _speller(expected, seen, pairs)
+    paired = {index: number for number, index in pairs.items()}
+    missing = iter(number for number in range(len(expected)) if number not in pairs)
+    due = next(missing, None)
+    for index, record in enumerate(seen):
+        number = paired.get(index)
+        while due is not None and number is not None and due < number:
+            yield f"- {expected[due]}"
+            due = next(missing, None)
+        yield f"{'+' if number is None else ' '} {spelled(record)}"
+    while due is not None:
+        yield f"- {expected[due]}"
+        due = next(missing, None)
+
+
+def _speller(
+    expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
+) -> Callable[[Seen], str]:
+    """Return what writes a seen record: cookies numbered, watches named where it matters."""
+    several = len({record.watch for record in seen if record.watch}) > 1
+    with_watch = several or any(one.watch is not None for one in expected)
+    numbers: dict[int, int] = {}
+    for number, index in sorted(pairs.items()):
+        wanted = expected[number].cookie
+        if wanted is not None:
+            numbers[seen[index].cookie] = wanted
+    used = {*numbers.values(), *(one.cookie for one in expected)}
+    free = (number for number in range(1, len(expected) + len(seen) + 2) if number not in used)
+    for record in seen:
+        if record.cookie and record.cookie not in numbers:
+            numbers[record.cookie] = next(free)
+
+    def spelled(record: Seen) -> str:
+        watch = record.watch if with_watch and record.watch else None
+        return spell(record.mask, record.name, watch, numbers.get(record.cookie))
+
+    return spelled
+
+
+def _aligned(expected: Sequence[Expected], seen: Sequence[Seen]) -> Pairs:
+    """Pair as many records as possible in order, cookies aside."""
+    start, end = 0, 0
+    shorter = min(len(expected), len(seen))
+    while start < shorter and expected[start].fits(seen[start]):
+        start += 1
+    while end < shorter - start and expected[-1 - end].fits(seen[-1 - end]):
+        end += 1
+    pairs = {number: number for number in range(start)}
+    pairs |= {len(expected) - number: len(seen) - number for number in range(1, end + 1)}
+    rows = range(start, len(expected) - end)
+    columns = range(start, len(seen) - end)
+    if len(rows) * len(columns) <= _MOST_COMPARISONS:
+        pairs |= _longest_common(expected, seen, rows, columns)
+    return pairs
+
+
+def _longest_common(
+    expected: Sequence[Expected], seen: Sequence[Seen], rows: range, columns: range
+) -> Pairs:
+    """Return the longest common subsequence of two ranges."""
+    # best[r][c]: how many pairs the records from row r and column c on allow.
+    best = [[0] * (len(columns) + 1)]
+    for number in reversed(rows):
+        below, row = best[-1], [0] * (len(columns) + 1)
+        for column in range(len(columns) - 1, -1, -1):
+            if expected[number].fits(seen[columns[column]]):
+                row[column] = below[column + 1] + 1
+            else:
+                row[column] = max(below[column], row[column + 1])
+        best.append(row)
+    best.reverse()
+    pairs: Pairs = {}
+    row_index = column = 0
+    while row_index < len(rows) and column < len(columns):
+        if expected[rows[row_index]].fits(seen[columns[column]]):
+            pairs[rows[row_index]] = columns[column]
+            row_index += 1
+            column += 1
+        elif best[row_index + 1][column] >= best[row_index][column + 1]:
+            row_index += 1
+        else:
+            column += 1
+    return pairs
+
+
+def _folded(lines: list[str]) -> Iterator[str]:
+    """Yield the lines, long runs of those that agree cut to their ends."""
+    differing = [number for number, line in enumerate(lines) if not line.startswith(" ")]
+    shown = {
+        near
+        for number in differing
+        for near in range(number - _CONTEXT, number + _CONTEXT + 1)
+        if 0 <= near < len(lines)
+    }
+    hidden = 0
+    for number, line in enumerate(lines):
+        if number in shown:
+            if hidden:
+                yield f"  ... {hidden} more that agree"
+            hidden = 0
+            yield line
+        else:
+            hidden += 1
+    if hidden:
+        yield f"  ... {hidden} more that agree"

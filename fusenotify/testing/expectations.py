@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How records are written in tests: one line of text each.
+
+    CREATE report.txt
+    CREATE|ISDIR sub
+    docs: MOVED_FROM a #1
+    CREATE b'caf\\xe9'
+
+A line is ``[WATCH: ]EVENTS[ NAME][ #COOKIE]``.  testing.matching compares lines
+with what a device gave; testing.devices makes Seen of its records.
+
+Invariant
+    What spell() writes, parse() reads as the same thing.  A name or a watch for
+    which that would not be so, or which cannot be read by people, is written as
+    a bytes literal.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import re
+from dataclasses import dataclass
+
+from fusenotify.masks import IN_ALL_EVENTS, IN_CLOSE, IN_MOVE, KNOWN_BITS, names
+
+_BITS = {names(1 << bit)[0]: 1 << bit for bit in range(32) if KNOWN_BITS & 1 << bit}
+_GROUPS = {"CLOSE": IN_CLOSE, "MOVE": IN_MOVE, "ALL_EVENTS": IN_ALL_EVENTS}
+
+_LITERAL = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
+_LINE = re.compile(
+    rf"(?:(?P<watch>{_LITERAL}|.+?): )?"
+    r"(?P<mask>[A-Z_]+(?:\|[A-Z_]+)*)"
+    rf"(?: (?P<name>{_LITERAL}|.+?))?"
+    r"(?: #(?P<cookie>[1-9][0-9]*))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One record that a device gave.
+
+    watch is the path that was given to watch(), "" for IN_Q_OVERFLOW; the rest
+    is as in fusenotify.events.Event.
+    """
+
+    watch: str
+    mask: int
+    name: bytes | None = None
+    cookie: int = 0
+
+    def __str__(self) -> str:
+        return spell(self.mask, self.name, self.watch or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One record that a test expects.
+
+    watch and cookie are compared where they are not None; cookie is the number
+    behind ``#``: records with the same number have the same cookie, records with
+    different numbers different ones.
+    """
+
+    mask: int
+    name: bytes | None = None
+    watch: str | None = None
+    cookie: int | None = None
+
+    def fits(self, seen: Seen) -> bool:
+        """Return whether this is what was seen, whatever its cookie."""
+        return (
+            self.mask == seen.mask
+            and self.name == seen.name
+            and (self.watch is None or self.watch == seen.watch)
+            and (self.cookie is None or seen.cookie != 0)
+        )
+
+    def __str__(self) -> str:
+        return spell(self.mask, self.name, self.watch, self.cookie)
+
+
+def parse(line: str) -> Expected:
+    """Return what a line expects.
+
+    Raises ValueError, TypeError that say what is wrong with it.
+    """
+    if not isinstance(line, str):
+        raise TypeError(f"an expected record is text such as 'CREATE name', not {line!r}")
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise ValueError(
+            f"'{line}' is no record; write [WATCH: ]EVENTS[ NAME][ #COOKIE], "
+            "as in 'CREATE|ISDIR sub' or 'docs: MOVED_FROM a #1'"
+        )
+    watch, name, cookie = found["watch"], found["name"], found["cookie"]
+    return Expected(
+        mask=_mask_of_record(found["mask"], line),
+        name=None if name is None else _from_text(name),
+        watch=None if watch is None else os.fsdecode(_from_text(watch)),
+        cookie=None if cookie is None else int(cookie),
+    )
+
+
+def spell(
+    mask: int, name: bytes | None = None, watch: str | None = None, cookie: int | None = None
+) -> str:
+    """Return the line for a record; the inverse of parse()."""
+    meant = Expected(mask, name, watch, cookie)
+    events = "|".join(names(mask))
+    literal_name = "" if name is None else f" {name!r}"
+    literal_watch = "" if watch is None else f"{os.fsencode(watch)!r}: "
+    number = "" if cookie is None else f" #{cookie}"
+    plain_name = literal_name if name is None else f" {_as_text(name)}"
+    plain_watch = literal_watch if watch is None else f"{_as_text(os.fsencode(watch))}: "
+    for before, behind in (
+        (plain_watch, plain_name),
+        (plain_watch, literal_name),
+        (literal_watch, plain_name),
+    ):
+        line = f"{before}{events}{behind}{number}"
+        if _reads_as(line, meant):
+            return line
+    return f"{literal_watch}{events}{literal_name}{number}"
+
+
+def parse_mask(text: str) -> int:
+    """Return the mask that words such as ``CREATE|DELETE|ONESHOT`` ask for.
+
+    Raises ValueError naming the word that is none.
+    """
+    mask = 0
+    for word in text.split("|"):
+        mask |= _bit(word, _BITS | _GROUPS, text)
+    return mask
+
+
+def _mask_of_record(text: str, line: str) -> int:
+    mask = 0
+    for word in text.split("|"):
+        if word in _GROUPS:
+            several = " or ".join(names(_GROUPS[word]))
+            raise ValueError(f"'{line}': {word} is several events; a record has one: {several}")
+        mask |= _bit(word, _BITS, line)
+    return mask
+
+
+def _bit(word: str, known: dict[str, int], whole: str) -> int:
+    if word in known:
+        return known[word]
+    near = difflib.get_close_matches(word.strip().upper().removeprefix("IN_"), known, 1)
+    meant = f"did you mean {near[0]}?" if near else "there are " + ", ".join(known)
+    raise ValueError(f"'{whole}': {word or 'nothing'} is no event; {meant}")
+
+
+def _reads_as(line: str, meant: Expected) -> bool:
+    try:
+        return parse(line) == meant
+    except ValueError:
+        return False
+
+
+def _as_text(name: bytes) -> str:
+    """Return a name as people read it, or as a bytes literal where they could not."""
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return repr(name)
+    return text if text.isprintable() and text == text.strip() else repr(name)
+
+
+def _from_text(text: str) -> bytes:
+    if re.fullmatch(_LITERAL, text):
+        value = ast.literal_eval(text)
+        assert isinstance(value, bytes)
+        return value
+    return os.fsencode(text)

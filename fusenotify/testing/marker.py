@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The keywords of ``@pytest.mark.fusenotify``: limits and semantics of one test.
+
+The pytest plugin gathers the markers; this module knows which keywords there
+are and refuses the others.  It knows nothing of pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+
+class DeviceSettings(TypedDict, total=False):
+    """What each device may have for itself."""
+
+    max_queued_events: int
+    semantics: str
+
+
+class MountSettings(DeviceSettings, total=False):
+    """What a mount has: keywords of fusenotify.mounted()."""
+
+    max_user_watches: int
+    max_user_instances: int
+    options: Sequence[str]
+
+
+def mount_settings(given: Mapping[str, Any]) -> MountSettings:
+    """Return the settings that a marker's keywords mean.
+
+    Raises ValueError that names the keyword and says what may be there.
+    """
+    for keyword, value in given.items():
+        if keyword not in _CHECKS:
+            raise ValueError(f"unknown keyword '{keyword}'; there are {', '.join(_CHECKS)}")
+        complaint = _CHECKS[keyword](value)
+        if complaint:
+            raise ValueError(f"{keyword}={value!r}: {complaint}")
+    return cast(MountSettings, dict(given))
+
+
+def device_settings(given: MountSettings) -> DeviceSettings:
+    """Return the settings of a device on a mount that others share.
+
+    Raises ValueError where one can be set for a whole mount only.
+    """
+    too_many = given.keys() - DeviceSettings.__optional_keys__
+    if too_many:
+        raise ValueError(
+            f"{', '.join(sorted(too_many))} cannot be set on a mount that tests share; "
+            "use fusenotify_mount, which is the test's own"
+        )
+    return cast(DeviceSettings, given)
+
+
+def _count(value: object) -> str:
+    # True is an int.
+    if type(value) is int and value >= 0:
+        return ""
+    return "not a whole number of 0 or more"
+
+
+def _semantics(value: object) -> str:
+    from fusenotify.engine.policy import SEMANTICS
+
+    return "" if value in SEMANTICS else f"there are {' and '.join(SEMANTICS)}"
+
+
+def _options(value: object) -> str:
+    from fusenotify.cli.checks import KNOWN_OPTIONS, unknown_options
+
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+        return "not a list of FUSE options, each a text"
+    unknown = unknown_options(value)
+    if unknown:
+        return f"unknown FUSE option '{unknown[0]}'; there are {', '.join(sorted(KNOWN_OPTIONS))}"
+    return ""
+
+
+# Each returns what is wrong with a value, or nothing.
+_CHECKS: dict[str, Callable[[object], str]] = {
+    "max_queued_events": _count,
+    "max_user_watches": _count,
+    "max_user_instances": _count,
+    "semantics": _semantics,
+    "options": _options,
+}

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which expected record is which seen one, in the four forms of a comparison.
+
+Seen records are in their order.  Expected ones are in that order too, or in any
+(any_order); all seen records are expected, or some are others' (at_least).
+testing.expectations says when one fits the other; testing.differences shows
+what does not.
+
+Cookies are what makes it a search: ``#1`` may stand for one of several cookies.
+A choice of a cookie for each number is tried after the other, the likeliest
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from fusenotify.testing.expectations import Expected, Seen
+
+# By index: expected record, seen record.
+Pairs = dict[int, int]
+
+# How many choices of cookies are tried, and how many steps are taken to find them.  One
+# choice is enough unless the same rename is seen again and again.
+_MOST_CHOICES = 1000
+_MOST_STEPS = 100_000
+
+
+def matches(
+    expected: Sequence[Expected], seen: Sequence[Seen], *, any_order: bool, at_least: bool
+) -> bool:
+    """Return whether what was seen is what was expected."""
+    if len(expected) > len(seen) or (len(expected) < len(seen) and not at_least):
+        return False
+    if not any_order and not at_least:
+        pairs = {number: number for number in range(len(expected))}
+        fit = all(one.fits(other) for one, other in zip(expected, seen, strict=True))
+        return fit and not wrong_cookies(expected, seen, pairs)
+    pairing = pairs_in_any_order if any_order else pairs_in_order
+    return any(
+        len(pairing(expected, seen, choice)) == len(expected)
+        for choice in islice(_choices(expected, seen), _MOST_CHOICES)
+    )
+
+
+def pairs_in_any_order(
+    expected: Sequence[Expected], seen: Sequence[Seen], cookies: dict[int, int] | None = None
+) -> Pairs:
+    """Pair what fits, whatever the order.
+
+    cookies says which cookie each number stands for; without it they are not
+    compared.
+    """
+    alike: dict[tuple[int, bytes | None], list[int]] = {}
+    for index, record in enumerate(seen):
+        alike.setdefault((record.mask, record.name), []).append(index)
+    pairs: Pairs = {}
+    # Who says most chooses first: the others take what is left.
+    for number in sorted(range(len(expected)), key=lambda number: -_said(expected[number])):
+        wanted = expected[number]
+        free = alike.get((wanted.mask, wanted.name), [])
+        for place, index in enumerate(free):
+            if _fits(wanted, seen[index], cookies):
+                pairs[number] = free.pop(place)
+                break
+    return pairs
+
+
+def pairs_in_order(
+    expected: Sequence[Expected], seen: Sequence[Seen], cookies: dict[int, int]
+) -> Pairs:
+    """Pair each expected record with the first that fits behind the one before."""
+    pairs: Pairs = {}
+    index = 0
+    for number, wanted in enumerate(expected):
+        while index < len(seen) and not _fits(wanted, seen[index], cookies):
+            index += 1
+        if index == len(seen):
+            break
+        pairs[number] = index
+        index += 1
+    return pairs
+
+
+def wrong_cookies(expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs) -> list[int]:
+    """Return the expected records of pairs whose cookie contradicts an earlier one."""
+    cookies: dict[int, int] = {}
+    numbers: dict[int, int] = {}
+    wrong = []
+    for number, index in sorted(pairs.items()):
+        wanted, cookie = expected[number].cookie, seen[index].cookie
+        if wanted is None:
+            continue
+        if cookies.setdefault(wanted, cookie) != cookie or numbers.setdefault(cookie, wanted) != (
+            wanted
+        ):
+            wrong.append(number)
+    return wrong
+
+
+def _fits(wanted: Expected, record: Seen, cookies: dict[int, int] | None) -> bool:
+    if not wanted.fits(record):
+        return False
+    return cookies is None or wanted.cookie is None or cookies[wanted.cookie] == record.cookie
+
+
+def _said(wanted: Expected) -> int:
+    return 2 * (wanted.cookie is not None) + (wanted.watch is not None)
+
+
+def _choices(expected: Sequence[Expected], seen: Sequence[Seen]) -> Iterator[dict[int, int]]:
+    """Yield the ways to give each number a cookie of its own under which all could fit."""
+    wanted: dict[int, list[Expected]] = {}
+    for one in expected:
+        if one.cookie is not None:
+            wanted.setdefault(one.cookie, []).append(one)
+    groups: dict[int, list[Seen]] = {}
+    for record in seen:
+        groups.setdefault(record.cookie, []).append(record)
+    possible = [
+        [
+            cookie
+            for cookie, group in groups.items()
+            if all(any(one.fits(record) for record in group) for one in ones)
+        ]
+        for ones in wanted.values()
+    ]
+    # Depth first without recursion: there may be thousands of renames.
+    chosen: list[int] = []
+    taken: set[int] = set()
+    trying = [iter(possible[0])] if possible else []
+    if not possible:
+        yield {}
+    for _ in range(_MOST_STEPS):
+        if not trying:
+            return
+        if len(chosen) == len(trying):
+            taken.discard(chosen.pop())
+        cookie = next((cookie for cookie in trying[-1] if cookie not in taken), None)
+        if cookie is None:
+            trying.pop()
+            continue
+        chosen.append(cookie)
+        taken.add(cookie)
+        if len(chosen) == len(possible):
+            yield dict(zip(wanted, chosen, strict=True))
+        else:
+            trying.append(iter(possible[len(chosen)]))

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real mounts of temporary trees, and why there can be none.
+
+Above is the pytest plugin; below are fusenotify.mounted, which starts and ends
+the daemon, and the client.  What they need they import when a mount is made.
+
+Invariant
+    When temporary_mount() is left nothing is mounted, and its clients and
+    devices are closed, whatever happened in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from fusenotify import mountinfo
+from fusenotify.mounted import Mounted, mounted
+from fusenotify.testing.marker import MountSettings
+from fusenotify.testing.watching import Watcher
+
+if TYPE_CHECKING:
+    from fusenotify.client import Client, Device
+
+_CAP_SYS_ADMIN = 1 << 21
+
+
+class TemporaryMount:
+    """A mount that is the test's own.
+
+    path is where it is mounted, for programs to work in; source is the directory
+    it shows, in which nothing that is done is reported.  socket and pid are the
+    daemon's.
+    """
+
+    def __init__(self, mount: Mounted, closing: contextlib.ExitStack) -> None:
+        self.path = Path(mount.mountpoint)
+        self.source = Path(mount.source)
+        self.socket = mount.socket
+        self.pid = mount.pid
+        self._closing = closing
+        self._mount = mount
+        self._fence: Client | None = None
+        self._made = 0
+
+    def client(self) -> Client:
+        """Return a new connection, which is closed with the mount if not before."""
+        return self._closing.enter_context(self._mount.client())
+
+    def device(
+        self, *, max_queued_events: int | None = None, semantics: str | None = None
+    ) -> MountDevice:
+        """Return a new device on a connection of its own, closed with the mount if not before.
+
+        Its settings default to the mount's.
+
+        Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
+        longer than the mount's).
+        """
+        device = MountDevice(self.client(), self.path, max_queued_events, semantics)
+        return self._closing.enter_context(device)
+
+    def sync(self) -> None:
+        """Return when what happened before is queued, on all devices."""
+        if self._fence is None:
+            self._fence = self.client()
+        self._fence.sync()
+
+    def fresh_directory(self) -> Path:
+        """Return a new empty directory in the mount, for a test that shares it with others."""
+        self._made += 1
+        made = self.path / f"fresh-{self._made}"
+        made.mkdir()
+        return made
+
+
+class MountDevice(Watcher):
+    """A device of a mount, on a connection of its own."""
+
+    raw: Device
+
+    def __init__(
+        self, client: Client, path: Path, max_queued_events: int | None, semantics: str | None
+    ) -> None:
+        super().__init__()
+        self._root = os.fsencode(path)
+        self._client = client
+        self.raw = client.init(
+            nonblock=True, max_queued_events=max_queued_events, semantics=semantics
+        )
+
+    def sync(self) -> None:
+        self._client.sync()
+
+    def close(self) -> None:
+        super().close()
+        self._client.close()
+
+    def _relative(self, path: bytes) -> bytes:
+        if not path.startswith(b"/"):
+            return path
+        if not mountinfo.contains(self._root, path):
+            raise ValueError(
+                f"'{os.fsdecode(path)}' is not in the mount at '{os.fsdecode(self._root)}': "
+                "watch a path in it, absolute or relative to it"
+            )
+        return path[len(self._root) :].lstrip(b"/") or b"."
+
+    def _add_watch(self, path: bytes, mask: int) -> int:
+        return self.raw.add_watch(path, mask)
+
+
+@contextlib.contextmanager
+def temporary_mount(
+    directory: str | os.PathLike[str], **settings: Unpack[MountSettings]
+) -> Iterator[TemporaryMount]:
+    """Mount ``source`` at ``mnt`` in a directory while the block runs; both are made.
+
+    settings are those of fusenotify.mounted().  With allow_other or allow_root
+    among the options, the tree is made in the directory for temporary files
+    instead, where others may reach it, and removed at the end.
+
+    Raises MountFailed.
+    """
+    shared = {"allow_other", "allow_root"} & {*settings.get("options", ())}
+    with contextlib.ExitStack() as stack:
+        top = Path(stack.enter_context(_public_directory()) if shared else directory)
+        for name in ("source", "mnt"):
+            (top / name).mkdir(exist_ok=True)
+        mount = stack.enter_context(mounted(top / "source", top / "mnt", **settings))
+        closing = stack.enter_context(contextlib.ExitStack())
+        yield TemporaryMount(mount, closing)
+
+
+@functools.cache
+def why_no_mounts() -> str:
+    """Return what is missing for real mounts, or nothing.  Asked once in a process."""
+    from fusenotify.cli.checks import check_fuse
+    from fusenotify.cli.failure import Failure
+    from fusenotify.cli.spawn import environment
+
+    try:
+        check_fuse(())
+    except Failure as failure:
+        return str(failure)
+    if not os.geteuid() and not _may_mount():
+        return "root needs CAP_SYS_ADMIN here (to a container: --cap-add SYS_ADMIN)"
+    # In a process of its own, as the daemon imports it: this one can do without.
+    code = "from fusenotify.cli.checks import check_pyfuse3 as c; c()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last_line = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+    return last_line.removeprefix("fusenotify.cli.failure.Failure: ") if done.returncode else ""
+
+
+def _may_mount() -> bool:
+    with open("/proc/self/status") as lines:
+        (capabilities,) = (int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+    return bool(capabilities & _CAP_SYS_ADMIN)
+
+
+@contextlib.contextmanager
+def _public_directory() -> Iterator[str]:
+    path = tempfile.mkdtemp(prefix="fusenotify-")
+    try:
+        os.chmod(path, 0o755)  # noqa: S103
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A tree that is nothing but inodes of the engine: no files, no FUSE, no daemon.
+
+Its methods are the calls of a program: each changes the tree and tells the
+engine by its hook, as fs.operations does; a call that fails tells nothing.
+core, hooks and table are there for what has no method.
+
+Paths are relative to the root; a leading ``/`` changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.hooks import File, Hooks
+from fusenotify.engine.limits import Limits
+from fusenotify.engine.policy import LINUX_6, Policy, semantics
+from fusenotify.masks import IN_ONLYDIR
+from fusenotify.testing.watching import AnyPath, Watcher
+
+
+class TreeInode(Inode):
+    """An inode that counts its names."""
+
+    __slots__ = ("links",)
+
+    def __init__(self, is_dir: bool) -> None:
+        super().__init__(is_dir)
+        self.links = 1
+
+
+class OpenFile:
+    """An open description; leaving its block closes it."""
+
+    def __init__(self, hooks: Hooks, inode: TreeInode, writable: bool) -> None:
+        self.file = File(inode, writable)
+        self._hooks = hooks
+        self._closed = False
+        hooks.opened(self.file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def read(self) -> None:
+        """Read a byte or more."""
+        self._check_open()
+        self._hooks.accessed(self.file)
+
+    def write(self) -> None:
+        """Write a byte or more.
+
+        Raises OSError (EBADF) where it is not open for writing.
+        """
+        self._check_open()
+        if not self.file.writable:
+            raise OSError(errno.EBADF, "the file is not open for writing")
+        self._hooks.modified(self.file)
+
+    def close(self) -> None:
+        """Close the last descriptor; a second close is nothing."""
+        if not self._closed:
+            self._closed = True
+            self._hooks.closed(self.file)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the file was closed")
+
+
+class EngineDevice(Watcher):
+    """A device of the engine's."""
+
+    raw: Device
+
+    def __init__(self, raw: Device, tree: EngineTree) -> None:
+        super().__init__()
+        self.raw = raw
+        self._tree = tree
+
+    def sync(self) -> None:
+        """Return at once: nothing is under way."""
+
+    def _relative(self, path: bytes) -> bytes:
+        return path.lstrip(b"/") or b"."
+
+    def _add_watch(self, path: bytes, mask: int) -> int:
+        self.raw.check_mask(mask)
+        inode = self._tree.inode(path)
+        if mask & IN_ONLYDIR and not inode.is_dir:
+            raise _error(errno.ENOTDIR, path)
+        return self.raw.add_watch(inode, mask)
+
+
+class EngineTree:
+    """A tree and its engine.
+
+    limits and policy are those of a mount; root is the root's inode.  Methods
+    raise OSError with the errno of the call they stand for.
+    """
+
+    def __init__(self, limits: Limits | None = None, policy: Policy = LINUX_6) -> None:
+        self.core = Core()
+        self.hooks = Hooks(self.core)
+        self.table = DeviceTable(self.core, limits or Limits(), policy)
+        self.root = TreeInode(is_dir=True)
+
+    def device(
+        self, *, uid: int = 0, max_queued_events: int | None = None, semantics: str | None = None
+    ) -> EngineDevice:
+        """Return a new device, counted against uid.
+
+        Raises TooManyInstances (EMFILE), ValueError for an unknown semantics.
+        """
+        raw = self.table.init(uid, policy=_policy(semantics), max_queued_events=max_queued_events)
+        return EngineDevice(raw, self)
+
+    def inode(self, path: AnyPath) -> TreeInode:
+        """Return what a path names."""
+        found = self.root
+        for name in _names(path):
+            if not found.is_dir:
+                raise _error(errno.ENOTDIR, path)
+            child = _child(found, name)
+            if child is None:
+                raise _error(errno.ENOENT, path)
+            found = child
+        return found
+
+    # Without a record.
+
+    def prepare(self, *paths: AnyPath) -> None:
+        """Make files, and directories where a path ends in ``/``, and what is above them.
+
+        No record tells of it.  What is there already stays.
+        """
+        for path in paths:
+            directory, names = self.root, _names(path)
+            for number, name in enumerate(names, 1):
+                if not directory.is_dir:
+                    raise _error(errno.ENOTDIR, path)
+                child = _child(directory, name)
+                if child is None:
+                    is_dir = number < len(names) or os.fsencode(path).endswith(b"/")
+                    child = TreeInode(is_dir)
+                    self.core.instantiate(directory, name, child)
+                directory = child
+
+    # Names.
+
+    def create(self, path: AnyPath) -> TreeInode:
+        """mknod(2), symlink(2), or the part of open(2) that makes a file."""
+        return self._create(path, is_dir=False)
+
+    def mkdir(self, path: AnyPath) -> TreeInode:
+        """mkdir(2)."""
+        return self._create(path, is_dir=True)
+
+    def link(self, old: AnyPath, new: AnyPath) -> None:
+        """link(2)."""
+        inode = self.inode(old)
+        parent, name = self._free(new)
+        if inode.is_dir:
+            raise _error(errno.EPERM, old)
+        inode.links += 1
+        self.hooks.linked(inode, parent, name)
+
+    def unlink(self, path: AnyPath) -> None:
+        """unlink(2)."""
+        parent, name, inode = self._entry(path)
+        if inode.is_dir:
+            raise _error(errno.EISDIR, path)
+        inode.links -= 1
+        self.hooks.unlinked(parent, name, inode, inode.links)
+
+    def rmdir(self, path: AnyPath) -> None:
+        """rmdir(2)."""
+        parent, name, inode = self._entry(path)
+        _check_empty_directory(inode, path)
+        inode.links = 0
+        self.hooks.removed_directory(parent, name, inode)
+
+    def rename(self, old: AnyPath, new: AnyPath) -> None:
+        """rename(2), over what is at new if need be."""
+        old_parent, old_name, inode = self._entry(old)
+        parent, name = self._parent(new)
+        if inode in self._above(new):
+            raise _error(errno.EINVAL, new)
+        replaced = _child(parent, name)
+        if replaced is inode:
+            return  # two names of one file: rename(2) does nothing
+        if replaced is not None:
+            if inode.is_dir:
+                _check_empty_directory(replaced, new)
+            elif replaced.is_dir:
+                raise _error(errno.EISDIR, new)
+            replaced.links -= 1
+        links = replaced.links if replaced is not None else 0
+        self.hooks.renamed(old_parent, old_name, parent, name, inode, replaced, links)
+
+    def exchange(self, one: AnyPath, other: AnyPath) -> None:
+        """renameat2(2) with RENAME_EXCHANGE."""
+        entry, other_entry = self._entry(one), self._entry(other)
+        if entry[2] in self._above(other) or other_entry[2] in self._above(one):
+            raise _error(errno.EINVAL, other)
+        if entry[2] is not other_entry[2]:
+            self.hooks.exchanged(*entry, *other_entry)
+
+    # Files.
+
+    def open(self, path: AnyPath, *, writable: bool = False, truncate: bool = False) -> OpenFile:
+        """open(2) of what is there, or opendir(3); truncate is O_TRUNC."""
+        inode = self.inode(path)
+        if inode.is_dir and (writable or truncate):
+            raise _error(errno.EISDIR, path)
+        file = OpenFile(self.hooks, inode, writable)
+        if truncate:
+            self.hooks.truncated_by_open(file.file, set_id_bits_lost=False)
+        return file
+
+    def write(self, path: AnyPath) -> None:
+        """Open a file for writing, write, close it."""
+        with self.open(path, writable=True) as file:
+            file.write()
+
+    def truncate(self, path: AnyPath) -> None:
+        """truncate(2)."""
+        inode = self.inode(path)
+        if inode.is_dir:
+            raise _error(errno.EISDIR, path)
+        self.hooks.attributes_changed(inode, inode.dentry, size=True)
+
+    # Attributes.
+
+    def chmod(self, path: AnyPath) -> None:
+        """chmod(2), chown(2)."""
+        inode = self.inode(path)
+        self.hooks.attributes_changed(inode, inode.dentry, owner_or_mode=True)
+
+    def utime(self, path: AnyPath, *, atime: bool = True, mtime: bool = True) -> None:
+        """utimensat(2); either time may be left as it is."""
+        inode = self.inode(path)
+        self.hooks.attributes_changed(inode, inode.dentry, atime=atime, mtime=mtime)
+
+    def setxattr(self, path: AnyPath) -> None:
+        """setxattr(2), removexattr(2)."""
+        self.hooks.xattr_changed(self.inode(path))
+
+    # The end.
+
+    def unmount(self) -> None:
+        """umount(2)."""
+        self.hooks.unmounted(list(_all_below(self.root)))
+
+    def _create(self, path: AnyPath, is_dir: bool) -> TreeInode:
+        parent, name = self._free(path)
+        inode = TreeInode(is_dir)
+        self.hooks.created(parent, name, inode)
+        return inode
+
+    def _parent(self, path: AnyPath) -> tuple[TreeInode, bytes]:
+        """Return the directory of a path's last name, and that name."""
+        names = _names(path)
+        if not names:
+            raise _error(errno.EBUSY, path)  # the root is everybody's
+        parent = self.inode(b"/".join(names[:-1]))
+        if not parent.is_dir:
+            raise _error(errno.ENOTDIR, path)
+        return parent, names[-1]
+
+    def _free(self, path: AnyPath) -> tuple[TreeInode, bytes]:
+        parent, name = self._parent(path)
+        if _child(parent, name) is not None:
+            raise _error(errno.EEXIST, path)
+        return parent, name
+
+    def _entry(self, path: AnyPath) -> tuple[TreeInode, bytes, TreeInode]:
+        parent, name = self._parent(path)
+        inode = _child(parent, name)
+        if inode is None:
+            raise _error(errno.ENOENT, path)
+        return parent, name, inode
+
+    def _above(self, path: AnyPath) -> list[TreeInode]:
+        """Return the directories above a path."""
+        names = _names(path)
+        return [self.inode(b"/".join(names[:depth])) for depth in range(len(names))]
+
+
+def _policy(name: str | None) -> Policy | None:
+    return None if name is None else semantics(name)
+
+
+def _names(path: AnyPath) -> list[bytes]:
+    return [name for name in os.fsencode(path).split(b"/") if name not in (b"", b".")]
+
+
+def _child(directory: TreeInode, name: bytes) -> TreeInode | None:
+    dentry = (directory.children or {}).get(name)
+    if dentry is None:
+        return None
+    assert isinstance(dentry.inode, TreeInode)
+    return dentry.inode
+
+
+def _check_empty_directory(inode: TreeInode, path: AnyPath) -> None:
+    if not inode.is_dir:
+        raise _error(errno.ENOTDIR, path)
+    if inode.children:
+        raise _error(errno.ENOTEMPTY, path)
+
+
+def _all_below(inode: Inode) -> Iterator[Inode]:
+    yield inode
+    for dentry in (inode.children or {}).values():
+        yield from _all_below(dentry.inode)
+
+
+def _error(code: int, path: AnyPath) -> OSError:
+    return OSError(code, os.strerror(code), os.fsdecode(path))
