@@ -99,4 +99,9 @@ def _plain(report: Report) -> dict[str, Any]:
         return plain | {"error": report.trouble}
     answered: dict[str, Any] = msgspec.to_builtins(report.status)
     del answered["type"], answered["id"]
+    if report.status.statistics is not None:
+        answered["statistics"]["directories"] = [
+            {"path": os.fsdecode(directory.path), "events": directory.events}
+            for directory in report.status.statistics.directories
+        ]
     return answered | plain

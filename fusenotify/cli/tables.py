@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
@@ -12,12 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fusenotify.protocol.messages import Status
+from fusenotify.protocol.messages import Statistics, Status
 
 if TYPE_CHECKING:
     from fusenotify.cli.status import Report
 
 _WIDE = 1000
+# How many directories and users are shown; --json has more.
+_BUSIEST = 10
 
 
 def show(reports: Iterable[Report]) -> None:
@@ -50,6 +53,36 @@ def _show_status(console: Console, status: Status) -> None:
         console.print("  no devices")
     if status.users:
         console.print(_users(status))
+    if status.statistics is not None:
+        _show_statistics(console, status.statistics)
+
+
+def _show_statistics(console: Console, statistics: Statistics) -> None:
+    """Print what was counted, the busiest directories and users only."""
+    if statistics.events:
+        counted = sorted(statistics.events.items(), key=lambda counts: counts[1], reverse=True)
+        console.print("  events: " + ", ".join(f"{count} {name}" for name, count in counted))
+    else:
+        console.print("  no events where somebody watches")
+    console.print(
+        f"  all queues: {statistics.merged} merged, {statistics.lost} lost, "
+        f"{statistics.overflows} overflows"
+    )
+    if statistics.directories:
+        busiest = [(_path(os.fsdecode(each.path)), each.events) for each in statistics.directories]
+        console.print(_activity("events in", "directory", busiest[:_BUSIEST]))
+    if statistics.users:
+        causers = [(str(each.uid), each.events) for each in statistics.users]
+        console.print(_activity("events caused by", "uid", causers[:_BUSIEST]))
+
+
+def _activity(title: str, heading: str, counts: Iterable[tuple[str, int]]) -> Table:
+    table = _table(title)
+    table.add_column("events", justify="right")
+    table.add_column(heading)
+    for name, events in counts:
+        table.add_row(str(events), name)
+    return table
 
 
 def _table(title: str) -> Table:
@@ -88,5 +121,6 @@ def _users(status: Status) -> Table:
 
 
 def _path(text: str) -> str:
-    """Return text that may hold a path that is no text, for the terminal."""
-    return escape(text.encode(errors="surrogateescape").decode(errors="backslashreplace"))
+    """Return text that may hold any path, for the terminal, which shall not obey it."""
+    shown = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return escape("".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown))

@@ -239,10 +239,41 @@ class LimitsStatus(msgspec.Struct, kw_only=True):
     max_user_watches: int
 
 
+class DirectoryActivity(msgspec.Struct, kw_only=True):
+    """How many events there were in a directory.  path is from the mount's root."""
+
+    path: bytes
+    events: int
+
+
+class UserActivity(msgspec.Struct, kw_only=True):
+    """How many events a user caused."""
+
+    uid: int
+    events: int
+
+
+class Statistics(msgspec.Struct, kw_only=True):
+    """What happened to watched objects since the mount was made.
+
+    events are counted by type, named as in inotify(7) without ``IN_``.
+    directories and users are the busiest, in this order.  overflows, merged
+    and lost are as in DeviceStatus, of all devices there were.
+    """
+
+    events: dict[str, int]
+    directories: list[DirectoryActivity]
+    users: list[UserActivity]
+    overflows: int
+    merged: int
+    lost: int
+
+
 class Status(Answer, tag="status"):
     """The mount and its clients.  uptime is in seconds, server is as in Welcome.
 
-    Root and the daemon's user see everybody in clients and users; others see themselves.
+    Root and the daemon's user see everybody in clients and users; others see
+    themselves, and no statistics.
     """
 
     server: str
@@ -254,6 +285,7 @@ class Status(Answer, tag="status"):
     limits: LimitsStatus
     clients: list[ClientStatus]
     users: list[UserStatus]
+    statistics: Statistics | None = None
 
 
 AnyRequest = (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify status`` shows: the mount, its clients, their devices.
+"""What ``fusenotify status`` shows: the mount, its clients, their devices, the statistics.
 
-Root and the daemon's user see everybody; others see themselves.
+Root and the daemon's user see everything; others see themselves.
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ from collections.abc import Iterable
 from importlib import metadata
 
 from fusenotify.credentials import Credentials
+from fusenotify.engine import statistics
 from fusenotify.engine.device import DeviceTable
 from fusenotify.protocol.messages import (
     ClientStatus,
     DeviceStatus,
+    DirectoryActivity,
     LimitsStatus,
+    Statistics,
     Status,
+    UserActivity,
     UserStatus,
 )
 from fusenotify.server.devices import ServedDevice
 from fusenotify.server.peer import is_privileged
+
+# How many of the busiest directories and users are shown.
+MOST = 100
 
 
 def server_name() -> str:
@@ -68,6 +75,22 @@ def status_for(
             for uid, counts in sorted(table.users.all().items())
             if everybody or uid == who.uid
         ],
+        # The names of directories are for those who may read them all.
+        statistics=_statistics(table.statistics) if everybody else None,
+    )
+
+
+def _statistics(counted: statistics.Statistics) -> Statistics:
+    return Statistics(
+        events=counted.events(),
+        directories=[
+            DirectoryActivity(path=path, events=events)
+            for path, events in counted.directories(MOST)
+        ],
+        users=[UserActivity(uid=uid, events=events) for uid, events in counted.users(MOST)],
+        overflows=counted.overflows,
+        merged=counted.merged,
+        lost=counted.lost,
     )
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from fusenotify import Mounted
+from fusenotify import mounted as fusenotify_mounted
 from fusenotify.masks import IN_CREATE
 from tests.cli.command import ended, fusenotify
-from tests.conftest import Mounting
+from tests.conftest import Mounting, User
 
 
 def test_a_directory_without_a_mount_is_refused(tmp_path: Path) -> None:
@@ -64,6 +65,85 @@ def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
             assert shown["watches"] == 1
             assert (shown["queued"], shown["max_queued_events"]) == (3, 2)
             assert (shown["overflows"], shown["lost"], shown["merged"]) == (1, 2, 0)
+
+
+@pytest.mark.mount
+def test_statistics_say_what_happened_where_and_by_whom(public_path: Path, nobody: User) -> None:
+    for name in ("source", "mnt"):
+        (public_path / name).mkdir()
+    (public_path / "source" / "shared").mkdir(mode=0o777)
+    (public_path / "source" / "shared").chmod(0o777)
+    mnt = public_path / "mnt"
+    with (
+        fusenotify_mounted(public_path / "source", mnt, options=["allow_other"]) as mount,
+        mount.client() as client,
+    ):
+        device = client.init(max_queued_events=2)
+        for path in ("/", "/shared"):
+            device.add_watch(path, IN_CREATE)
+        (mnt / "by-root").mkdir()
+        code = f"""
+import os
+from pathlib import Path
+os.chdir({str(mnt / "shared")!r})
+Path("a").write_bytes(b"content")     # CREATE OPEN MODIFY CLOSE_WRITE
+Path("a").read_bytes()                # OPEN ACCESS CLOSE_NOWRITE
+os.link("a", "b")                     # CREATE
+os.rename("b", "c")                   # MOVED_FROM MOVED_TO
+os.chmod("c", 0o600)                  # ATTRIB
+os.setxattr("c", "user.x", b"")       # ATTRIB
+os.removexattr("c", "user.x")         # ATTRIB
+os.unlink("c")                        # DELETE
+os.mkdir("d")                         # CREATE
+os.rmdir("d")                         # DELETE
+os.symlink("a", "e")                  # CREATE
+"""
+        done = nobody.run(nobody.python, "-c", code)
+        assert (done.stderr, done.returncode) == ("", 0)
+        client.sync()
+        (report,) = reports(mount.mountpoint)
+        assert report["statistics"] == {
+            "events": {
+                "ACCESS": 1,
+                "MODIFY": 1,
+                "ATTRIB": 3,
+                "CLOSE_WRITE": 1,
+                "CLOSE_NOWRITE": 1,
+                "OPEN": 2,
+                "MOVED_FROM": 1,
+                "MOVED_TO": 1,
+                "CREATE": 5,
+                "DELETE": 2,
+            },
+            "directories": [{"path": "/shared", "events": 17}, {"path": "/", "events": 1}],
+            "users": [{"uid": nobody.uid, "events": 17}, {"uid": 0, "events": 1}],
+            "overflows": 1,
+            "merged": 0,
+            "lost": 3,
+        }
+        shown = fusenotify("status", mount.mountpoint).stdout
+        assert "  events: 5 CREATE, 3 ATTRIB, " in shown
+        assert "  all queues: 0 merged, 3 lost, 1 overflows\n" in shown
+        assert [line.split() for line in shown.splitlines()[-7:]] == [
+            ["events", "directory"],
+            ["17", "/shared"],
+            ["1", "/"],
+            ["events", "caused", "by"],
+            ["events", "uid"],
+            ["17", str(nobody.uid)],
+            ["1", "0"],
+        ]
+
+
+@pytest.mark.mount
+def test_a_directorys_name_does_not_steer_the_terminal(mounted: Mounted) -> None:
+    name = b"[red]\x1b[2J\n\xff"
+    os.mkdir(os.fsencode(mounted.mountpoint) + b"/" + name)
+    with mounted.client() as client:
+        client.init().add_watch(b"/" + name, IN_CREATE)
+        os.mkdir(os.fsencode(mounted.mountpoint) + b"/" + name + b"/a")
+        done = fusenotify("status", mounted.mountpoint)
+    assert "/[red]\\x1b[2J\\n\\xff" in done.stdout
 
 
 @pytest.mark.mount

@@ -9,18 +9,23 @@ import pytest
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.limits import Limits
+from fusenotify.masks import IN_CREATE
 from fusenotify.protocol.messages import (
     AddWatch,
+    Close,
     DeviceMade,
     DeviceStatus,
+    DirectoryActivity,
     Init,
     LimitsStatus,
+    Statistics,
     Status,
     StatusOf,
+    UserActivity,
     UserStatus,
 )
 from fusenotify.server.devices import ConnectionDevices
-from fusenotify.server.status import status_for
+from fusenotify.server.status import MOST, status_for
 from tests.server.conftest import Served
 from tests.server.memory_tree import MemoryTree
 
@@ -56,6 +61,60 @@ def test_who_sees_whom(who: Credentials, seen: list[int]) -> None:
     status = busy_status(who)
     assert [client.uid for client in status.clients] == seen
     assert status.users == [UserStatus(uid=uid, watches=1, devices=1) for uid in seen]
+
+
+def test_statistics_are_for_who_sees_everybody() -> None:
+    counted = Statistics(
+        events={"CREATE": 1},
+        directories=[DirectoryActivity(path=b"/", events=1)],
+        users=[],
+        overflows=0,
+        merged=0,
+        lost=0,
+    )
+    assert busy_status(ROOT).statistics == counted
+    assert busy_status(ANN).statistics is None
+
+
+@pytest.mark.trio
+async def test_statistics_come_over_the_socket(served: Served) -> None:
+    peer = await served.connect()
+    await peer.device(max_queued_events=1)
+    served.tree.make("sub", directory=True)
+    await peer.ask(AddWatch(device=1, path=b"/sub", mask=IN_CREATE))
+    served.tree.hooks.by(BEN)
+    for name in "ab":
+        served.tree.make(f"sub/{name}")
+    await peer.ask(Close(device=1))
+    status = await peer.ask(StatusOf())
+    assert isinstance(status, Status)
+    assert status.statistics == Statistics(
+        events={"CREATE": 2},
+        directories=[DirectoryActivity(path=b"/sub", events=2)],
+        users=[UserActivity(uid=BEN.uid, events=2)],
+        overflows=1,
+        merged=0,
+        lost=1,
+    )
+
+
+@pytest.mark.trio
+async def test_the_longest_statistics_fit_an_answer(served: Served) -> None:
+    peer = await served.connect()
+    await peer.device()
+    deep = ""
+    for _ in range(20):
+        deep += "/" + "x" * 255
+        served.tree.make(deep, directory=True)
+    for number in range(2 * MOST):
+        path = f"{deep}/{number}"
+        served.tree.make(path, directory=True)
+        await peer.ask(AddWatch(device=1, path=path.encode(), mask=IN_CREATE))
+        served.tree.make(f"{path}/a")
+    status = await peer.ask(StatusOf())
+    assert isinstance(status, Status)
+    assert status.statistics is not None
+    assert len(status.statistics.directories) == MOST
 
 
 @pytest.mark.trio
