@@ -125,8 +125,13 @@ python_has_headers() {
     python_says 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")'
 }
 
-# Print the Debian packages that are missing, one a line.
+# missing_packages [PROGRAM...]: the Debian packages that are missing, one a line; PROGRAMs are
+# in packages of their own name.
 missing_packages() {
+    local program
+    for program in "$@"; do
+        command -v "$program" >/dev/null || echo "$program"
+    done
     command -v fusermount3 >/dev/null || echo fuse3
     command -v gcc >/dev/null || echo gcc
     [[ -e /usr/include/stdio.h ]] || echo libc6-dev
@@ -142,10 +147,11 @@ missing_packages() {
     python_can_make_virtualenvs || echo "$package-venv"
 }
 
-# Install what pyfuse3 is built from and mounts with; nothing where all is present.
+# install_packages [PROGRAM...]: what pyfuse3 is built from and mounts with, and PROGRAMs; nothing
+# where all is present.
 install_packages() {
     local missing as_root=()
-    mapfile -t missing < <(missing_packages)
+    mapfile -t missing < <(missing_packages "$@")
     if ((${#missing[@]})); then
         say "installing Debian packages: ${missing[*]}"
         command -v apt-get >/dev/null ||
@@ -165,7 +171,7 @@ install_packages() {
             fail "apt-get failed: as root, apt-get install ${missing[*]}, then run this again"
         fi
         hash -r
-        mapfile -t missing < <(missing_packages)
+        mapfile -t missing < <(missing_packages "$@")
         ((${#missing[@]} == 0)) || fail "$PYTHON still lacks what Debian calls ${missing[*]}"
     fi
     python_says 'import sys; sys.exit(sys.version_info < (3, 11))' ||
