@@ -146,7 +146,7 @@ def _components(path: bytes) -> list[bytes]:
 
 
 def _show(name: bytes) -> str:
-    return os.fsdecode(name)
+    return name.decode(errors="backslashreplace")  # messages are text
 
 
 def _error(code: int, path: bytes, why: str = "") -> OSError:

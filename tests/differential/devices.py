@@ -157,6 +157,15 @@ def paths_that_are_refused(root: Path, device: AnyDevice) -> list[Any]:
 
 
 @scenario
+def refused_paths_that_are_not_text(root: Path, device: AnyDevice) -> list[Any]:
+    base = os.fsencode(root)
+    return [
+        outcome(partial(device.add_watch, base + path, IN_OPEN))
+        for path in (b"/\xff", b"/\xff/x", b"/" + b"\xff" * 256)
+    ] + [device.add_watch(root, IN_OPEN)]
+
+
+@scenario
 def a_symlink_itself_can_be_watched(root: Path, device: AnyDevice) -> None:
     (root / "l").symlink_to("nowhere")
     device.add_watch(root / "l", IN_ALL_EVENTS | IN_DONT_FOLLOW)
