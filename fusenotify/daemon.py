@@ -62,6 +62,7 @@ async def _run(settings: Settings, announce: Callable[[], None], until_eof: int 
         # libfuse 3 has no such option: it always mounts over what is there.
         options=[option for option in settings.options if option != "nonempty"],
         reserved_xattr=os.fsencode(settings.socket),
+        exact_access=settings.access == "exact",
     )
     server = Server(
         table,

@@ -54,6 +54,7 @@ def mounted(
     *,
     socket: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
+    access: str | None = None,
     max_queued_events: int | None = None,
     max_user_watches: int | None = None,
     max_user_instances: int | None = None,
@@ -61,7 +62,7 @@ def mounted(
 ) -> Iterator[Mounted]:
     """Mount source at mountpoint, or over itself, while the block runs.
 
-    socket, semantics and the limits are those of ``fusenotify mount``, which
+    socket, semantics, access and the limits are those of ``fusenotify mount``, which
     also has their defaults; options are FUSE's, one word each.
 
     Raises MountFailed on entry where the mount cannot be made, and at the end
@@ -77,6 +78,7 @@ def mounted(
     settings = {
         "--socket": socket,
         "--semantics": semantics,
+        "--access": access,
         "--max-queued-events": max_queued_events,
         "--max-user-watches": max_user_watches,
         "--max-user-instances": max_user_instances,

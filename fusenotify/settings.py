@@ -17,13 +17,17 @@ from fusenotify.engine.policy import LINUX_6
 # AF_UNIX path has room for 107 in all.
 _NAME_BYTES = 32
 
+# How reads are told: at least once per open file that reads, or each one.
+ACCESSES = ("open", "exact")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One mount.
 
     source, mountpoint and socket are absolute; source and mountpoint are equal
-    for a mount in place.  options are FUSE's, one ``-o`` word each.
+    for a mount in place.  options are FUSE's, one ``-o`` word each.  access is
+    one of ACCESSES.
     """
 
     source: str
@@ -31,6 +35,7 @@ class Settings:
     socket: str
     options: tuple[str, ...] = ()
     semantics: str = LINUX_6.name
+    access: str = ACCESSES[0]
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -21,7 +21,7 @@ from fusenotify.cli.mountpoints import resolve
 from fusenotify.cli.spawn import start_daemon
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
-from fusenotify.settings import Settings, default_socket, socket_directory
+from fusenotify.settings import ACCESSES, Settings, default_socket, socket_directory
 
 _LIMITS = Limits()
 
@@ -53,6 +53,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=sorted(SEMANTICS),
         default=LINUX_6.name,
         help="whose inotify to be (%(default)s)",
+    )
+    parser.add_argument(
+        "--access",
+        choices=ACCESSES,
+        default=ACCESSES[0],
+        help="tell reads once per open file or more, as the kernel's cache lets them through; or "
+        "exactly, past the cache: then files opened for reading only cannot be mapped shared "
+        "(%(default)s)",
     )
     for limit, meaning in (
         ("max_queued_events", "events that a device keeps"),
@@ -94,6 +102,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         socket=os.path.abspath(arguments.socket or default_socket(mountpoint)),
         options=tuple(dict.fromkeys(option for option in arguments.options if option)),
         semantics=arguments.semantics,
+        access=arguments.access,
         limits=Limits(
             max_queued_events=arguments.max_queued_events,
             max_user_instances=arguments.max_user_instances,

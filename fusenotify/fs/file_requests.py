@@ -18,15 +18,24 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
+from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
-from fusenotify.fs.inodes import Inode
+from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import clear_set_id, give_to_caller
 from fusenotify.fs.requests import Requests, answered
 from fusenotify.fs.syscalls import path_of
 
 
 class FileRequests(Requests):
-    """What programs do with open files and directories."""
+    """What programs do with open files and directories.
+
+    exact_access: what is opened for reading only is read past the kernel's
+    cache, so that each read is a request; it cannot be mapped shared then.
+    """
+
+    def __init__(self, inodes: Inodes, hooks: Hooks, *, timeout: float, exact_access: bool) -> None:
+        super().__init__(inodes, hooks, timeout=timeout)
+        self._exact_access = exact_access
 
     @answered
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
@@ -37,7 +46,7 @@ class FileRequests(Requests):
         file = self._opened(opened, os.open(opened.path, flags_below(flags)), flags, ctx)
         if truncates:
             self.hooks.by(file).truncated_by_open(file, clear_set_id(file, mode, ctx))
-        return FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False)
+        return self._info(file)
 
     @answered
     async def create(
@@ -64,8 +73,7 @@ class FileRequests(Requests):
             raise
         self.hooks.by(ctx).created(parent, name, inode)
         file = self._opened(inode, fd, flags, ctx)
-        info = FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False)
-        return info, self.entry(inode, status)
+        return self._info(file), self.entry(inode, status)
 
     @answered
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -151,6 +159,10 @@ class FileRequests(Requests):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """FSYNCDIR: vfs_fsync()."""
         await self.fsync(fh, datasync)
+
+    def _info(self, file: OpenFile) -> FileInfo:
+        direct = self._exact_access and not file.writable
+        return FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False, direct_io=direct)
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile

@@ -43,7 +43,8 @@ class Mount:
     """A passthrough of source at mountpoint, both paths of directories.
 
     options are FUSE's; reserved_xattr is what the attribute
-    ``user.fusenotify.socket`` of every object answers.
+    ``user.fusenotify.socket`` of every object answers; exact_access is that of
+    FileRequests.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Mount:
         *,
         options: Sequence[str] = (),
         reserved_xattr: bytes = b"",
+        exact_access: bool = False,
     ) -> None:
         self.source = os.path.abspath(source)
         self.mountpoint = os.path.abspath(mountpoint)
@@ -61,6 +63,7 @@ class Mount:
         self._hooks = Hooks(core)
         self._options = options
         self._reserved_xattr = reserved_xattr
+        self._exact_access = exact_access
         self._inodes: Inodes | None = None
         self._operations: Operations | None = None
 
@@ -79,7 +82,11 @@ class Mount:
         root_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY)
         self._inodes = Inodes(root_fd, self._core)
         self._operations = Operations(
-            self._inodes, self._hooks, socket=self._reserved_xattr, timeout=_CACHE_SECONDS
+            self._inodes,
+            self._hooks,
+            socket=self._reserved_xattr,
+            timeout=_CACHE_SECONDS,
+            exact_access=self._exact_access,
         )
         options = {
             "default_permissions",

@@ -35,11 +35,19 @@ class Operations(FileRequests):
     """A passthrough of the tree that inodes holds.
 
     socket is the value of the reserved attribute by which clients find the
-    server; timeout is that of Requests.
+    server; timeout is that of Requests, exact_access that of FileRequests.
     """
 
-    def __init__(self, inodes: Inodes, hooks: Hooks, *, socket: bytes, timeout: float) -> None:
-        super().__init__(inodes, hooks, timeout=timeout)
+    def __init__(
+        self,
+        inodes: Inodes,
+        hooks: Hooks,
+        *,
+        socket: bytes,
+        timeout: float,
+        exact_access: bool = False,
+    ) -> None:
+        super().__init__(inodes, hooks, timeout=timeout, exact_access=exact_access)
         self._socket = socket
 
     # Names and attributes.
