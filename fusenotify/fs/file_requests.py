@@ -104,11 +104,12 @@ class FileRequests(Requests):
     async def release(self, fh: int) -> None:
         """RELEASE: __fput()."""
         self.background += 1
-        file = self.files.pop(fh)
-        try:
-            os.close(fh)
-        finally:
-            self.hooks.by(file).closed(file)
+        self._close(self.files[fh])
+
+    def close_all(self) -> None:
+        """Close what is still open: the kernel's RELEASEs ended with the mount."""
+        for file in list(self.files.values()):
+            self._close(file)
 
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -159,6 +160,13 @@ class FileRequests(Requests):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """FSYNCDIR: vfs_fsync()."""
         await self.fsync(fh, datasync)
+
+    def _close(self, file: OpenFile) -> None:
+        del self.files[file.fd]
+        try:
+            os.close(file.fd)
+        finally:
+            self.hooks.by(file).closed(file)
 
     def _info(self, file: OpenFile) -> FileInfo:
         direct = self._exact_access and not file.writable

@@ -126,9 +126,11 @@ class Mount:
         pyfuse3.terminate()
 
     def close(self) -> None:
-        """Unmount, and send IN_UNMOUNT and IN_IGNORED to every watch."""
+        """Unmount, close all files, send IN_UNMOUNT and IN_IGNORED to every watch."""
         assert self._inodes is not None
+        assert self._operations is not None
         pyfuse3.close()
+        self._operations.close_all()
         self._hooks.by(None).unmounted(self._inodes.all())
         self._inodes.close()
 

@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -488,6 +489,38 @@ def remove_an_extended_attribute_that_is_not_there(d: Path) -> None:
 @operation(directory(), "s")
 def set_an_extended_attribute_of_a_directory(d: Path) -> None:
     os.setxattr(d / "s", "user.x", b"1")
+
+
+ACL_OF_A_USER = struct.pack(
+    "<I" + "HHI" * 5,
+    2,
+    *(1, 6, 0xFFFFFFFF),
+    *(2, 4, OTHER_USER),
+    *(4, 4, 0xFFFFFFFF),
+    *(16, 4, 0xFFFFFFFF),
+    *(32, 0, 0xFFFFFFFF),
+)
+
+
+@operation(file(), "f")
+def set_and_remove_an_acl(d: Path) -> bytes:
+    os.setxattr(d / "f", "system.posix_acl_access", ACL_OF_A_USER)
+    acl = os.getxattr(d / "f", "system.posix_acl_access")
+    os.removexattr(d / "f", "system.posix_acl_access")
+    return acl
+
+
+@operation(directory(), "s")
+def set_a_default_acl(d: Path) -> None:
+    os.setxattr(d / "s", "system.posix_acl_default", ACL_OF_A_USER)
+
+
+@operation(file(), "f")
+def fallocate_by_fallback(d: Path) -> int:
+    fd = os.open(d / "f", os.O_RDWR)
+    os.posix_fallocate(fd, 0, 100)
+    os.close(fd)
+    return (d / "f").stat().st_size
 
 
 @operation(file(), "f")
