@@ -20,10 +20,10 @@ from tests.differential.scenario import AnyDevice, Scenario, record
 class OurDevice:
     """A device of ours, by the blocking client; paths are absolute, below mountpoint."""
 
-    def __init__(self, client: Client, mountpoint: Path) -> None:
+    def __init__(self, client: Client, mountpoint: Path, queue: int | None = None) -> None:
         self._client = client
         self._prefix = os.fsencode(mountpoint)
-        self._device = client.init(nonblock=True)
+        self._device = client.init(nonblock=True, max_queued_events=queue)
 
     def add_watch(self, path: Path | bytes, mask: int) -> int:
         return self._device.add_watch(os.fsencode(path).removeprefix(self._prefix) or b"/", mask)
@@ -61,8 +61,11 @@ class World:
         made.mkdir()
         return made
 
-    def device(self) -> AnyDevice:
-        return LinuxDevice() if self._client is None else OurDevice(self._client, self.top)
+    def device(self, queue: int | None = None) -> AnyDevice:
+        """Return a new device, which queues this many events (None: the default)."""
+        if self._client is None:
+            return LinuxDevice(queue)
+        return OurDevice(self._client, self.top, queue)
 
 
 def both(run: Scenario, *worlds: World) -> list[list[str]]:

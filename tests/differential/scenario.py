@@ -124,9 +124,14 @@ def record(run: Scenario, directory: Path, device: AnyDevice) -> list[str]:
     return lines + readable(events(device))
 
 
-def readable(recorded: Iterable[Event]) -> list[str]:
-    """Return events as lines, cookies numbered by first appearance."""
-    cookies: dict[int, int] = {0: 0}
+def readable(recorded: Iterable[Event], cookies: dict[int, int] | None = None) -> list[str]:
+    """Return events as lines, cookies numbered by first appearance.
+
+    cookies are the numbers given so far, for who reads events piece by piece.
+    """
+    if cookies is None:
+        cookies = {}
+    cookies.setdefault(0, 0)
     lines = []
     for event in recorded:
         cookie = cookies.setdefault(event.cookie, len(cookies))

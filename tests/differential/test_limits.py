@@ -26,7 +26,7 @@ from fusenotify.masks import (
     IN_OPEN,
 )
 from tests.differential.conftest import OurDevice
-from tests.differential.linux import LinuxDevice
+from tests.differential.linux import LinuxDevice, machine_limits
 from tests.differential.scenario import AnyDevice, events, outcome, readable
 
 pytestmark = [
@@ -36,7 +36,6 @@ pytestmark = [
 
 FIRST_USER, SECOND_USER = 5551, 5552
 LIMITS = {"max_user_watches": 3, "max_user_instances": 2, "max_queued_events": 4}
-SYSCTL = Path("/proc/sys/fs/inotify")
 
 
 class Place:
@@ -89,14 +88,8 @@ def as_user(uid: int) -> Iterator[None]:
 @pytest.fixture
 def lowered_limits() -> Iterator[None]:
     """Give the machine's inotify the limits that our mount has."""
-    before = {name: (SYSCTL / name).read_text() for name in LIMITS}
-    try:
-        for name, value in LIMITS.items():
-            (SYSCTL / name).write_text(str(value))
+    with machine_limits(**LIMITS):
         yield
-    finally:
-        for name, text in before.items():
-            (SYSCTL / name).write_text(text)
 
 
 @pytest.fixture
