@@ -26,7 +26,8 @@ def describe(
     pairs = align(expected, seen)
     for number in wrong_cookies(expected, seen, pairs):
         del pairs[number]
-    lines = list(_lines(expected, seen, pairs))
+    show = _lines_in_any_order if any_order else _lines_in_order
+    lines = list(show(expected, seen, pairs))
     order = ", in any order" if any_order else ""
     if at_least:
         head = f"not all expected records came{order} (- missing, + others, which are no fault):"
@@ -36,21 +37,29 @@ def describe(
     return "\n".join([head, *("  " + line for line in _folded(lines)), tail])
 
 
-def _lines(expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs) -> Iterator[str]:
-    """Yield the lines in the order of what was seen, missing ones where they would be."""
+def _lines_in_order(
+    expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
+) -> Iterator[str]:
+    """Yield what differs between two pairs where it is, missing records first."""
     spelled = _speller(expected, seen, pairs)
-    paired = {index: number for number, index in pairs.items()}
-    missing = iter(number for number in range(len(expected)) if number not in pairs)
-    due = next(missing, None)
+    next_expected = next_seen = 0
+    for number, index in [*sorted(pairs.items()), (len(expected), len(seen))]:
+        yield from (f"- {missing}" for missing in expected[next_expected:number])
+        yield from (f"+ {spelled(record)}" for record in seen[next_seen:index])
+        if index < len(seen):
+            yield f"  {spelled(seen[index])}"
+        next_expected, next_seen = number + 1, index + 1
+
+
+def _lines_in_any_order(
+    expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
+) -> Iterator[str]:
+    """Yield what was seen in its order, and then what is missing."""
+    spelled = _speller(expected, seen, pairs)
+    paired = set(pairs.values())
     for index, record in enumerate(seen):
-        number = paired.get(index)
-        while due is not None and number is not None and due < number:
-            yield f"- {expected[due]}"
-            due = next(missing, None)
-        yield f"{'+' if number is None else ' '} {spelled(record)}"
-    while due is not None:
-        yield f"- {expected[due]}"
-        due = next(missing, None)
+        yield f"{' ' if index in paired else '+'} {spelled(record)}"
+    yield from (f"- {one}" for number, one in enumerate(expected) if number not in pairs)
 
 
 def _speller(

@@ -29,10 +29,11 @@ _BITS = {names(1 << bit)[0]: 1 << bit for bit in range(32) if KNOWN_BITS & 1 << 
 _GROUPS = {"CLOSE": IN_CLOSE, "MOVE": IN_MOVE, "ALL_EVENTS": IN_ALL_EVENTS}
 
 _LITERAL = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
+# What begins as a mask is one, and what can be a cookie's number at the end is one.
 _LINE = re.compile(
-    rf"(?:(?P<watch>{_LITERAL}|.+?): )?"
+    rf"(?:(?P<watch>{_LITERAL}|.+?): )??"
     r"(?P<mask>[A-Z_]+(?:\|[A-Z_]+)*)"
-    rf"(?: (?P<name>{_LITERAL}|.+?))?"
+    rf"(?: (?P<name>{_LITERAL}|.+?))??"
     r"(?: #(?P<cookie>[1-9][0-9]*))?"
 )
 

@@ -64,7 +64,8 @@ def _count(value: object) -> str:
 def _semantics(value: object) -> str:
     from fusenotify.engine.policy import SEMANTICS
 
-    return "" if value in SEMANTICS else f"there are {' and '.join(SEMANTICS)}"
+    known = isinstance(value, str) and value in SEMANTICS
+    return "" if known else f"there are {' and '.join(SEMANTICS)}"
 
 
 def _options(value: object) -> str:

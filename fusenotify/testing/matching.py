@@ -13,7 +13,9 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from fusenotify.testing.expectations import Expected, Seen
@@ -21,10 +23,13 @@ from fusenotify.testing.expectations import Expected, Seen
 # By index: expected record, seen record.
 Pairs = dict[int, int]
 
-# How many choices of cookies are tried, and how many steps are taken to find them.  One
-# choice is enough unless the same rename is seen again and again.
-_MOST_CHOICES = 1000
+# Bounds of the search: records looked at, and cookies tried.  The first choice is the right
+# one unless the same rename is seen again and again.
+_MOST_RECORDS = 1_000_000
 _MOST_STEPS = 100_000
+
+_SAYS_WATCH = 1
+_SAYS_COOKIE = 2
 
 
 def matches(
@@ -38,10 +43,10 @@ def matches(
         fit = all(one.fits(other) for one, other in zip(expected, seen, strict=True))
         return fit and not wrong_cookies(expected, seen, pairs)
     pairing = pairs_in_any_order if any_order else pairs_in_order
-    return any(
-        len(pairing(expected, seen, choice)) == len(expected)
-        for choice in islice(_choices(expected, seen), _MOST_CHOICES)
-    )
+    if len(pairing(expected, seen, None)) < len(expected):
+        return False
+    choices = islice(_choices(expected, seen), 1 + _MOST_RECORDS // (len(seen) + 1))
+    return any(len(pairing(expected, seen, choice)) == len(expected) for choice in choices)
 
 
 def pairs_in_any_order(
@@ -55,20 +60,54 @@ def pairs_in_any_order(
     alike: dict[tuple[int, bytes | None], list[int]] = {}
     for index, record in enumerate(seen):
         alike.setdefault((record.mask, record.name), []).append(index)
+    free = {key: list(indexes) for key, indexes in alike.items()}
     pairs: Pairs = {}
+    left = []
     # Who says most chooses first: the others take what is left.
     for number in sorted(range(len(expected)), key=lambda number: -_said(expected[number])):
         wanted = expected[number]
-        free = alike.get((wanted.mask, wanted.name), [])
-        for place, index in enumerate(free):
+        indexes = free.get((wanted.mask, wanted.name), [])
+        for place, index in enumerate(indexes):
             if _fits(wanted, seen[index], cookies):
-                pairs[number] = free.pop(place)
+                pairs[number] = indexes.pop(place)
                 break
+        else:
+            left.append(number)
+    # One that says only a cookie may have taken what one that says only a watch needs.
+    if {_said(one) for one in expected} >= {_SAYS_COOKIE, _SAYS_WATCH}:
+        for number in left:
+            wanted = expected[number]
+            indexes = alike.get((wanted.mask, wanted.name), [])
+            _make_room(number, indexes, pairs, lambda n, i: _fits(expected[n], seen[i], cookies))
     return pairs
 
 
+def _make_room(
+    number: int, indexes: Sequence[int], pairs: Pairs, fits: Callable[[int, int], bool]
+) -> None:
+    """Give one more a pair, if others can change theirs: an augmenting path."""
+    holders = {index: holder for holder, index in pairs.items()}
+    wanted_by: dict[int, int] = {}
+    waiting = [number]
+    for waiter in waiting:
+        for index in indexes:
+            if index in wanted_by or not fits(waiter, index):
+                continue
+            wanted_by[index] = waiter
+            if index in holders:
+                waiting.append(holders[index])
+                continue
+            while True:  # each takes what it wanted and leaves what it had
+                taker = wanted_by[index]
+                had = pairs.get(taker)
+                pairs[taker] = index
+                if had is None:
+                    return
+                index = had
+
+
 def pairs_in_order(
-    expected: Sequence[Expected], seen: Sequence[Seen], cookies: dict[int, int]
+    expected: Sequence[Expected], seen: Sequence[Seen], cookies: dict[int, int] | None
 ) -> Pairs:
     """Pair each expected record with the first that fits behind the one before."""
     pairs: Pairs = {}
@@ -106,7 +145,8 @@ def _fits(wanted: Expected, record: Seen, cookies: dict[int, int] | None) -> boo
 
 
 def _said(wanted: Expected) -> int:
-    return 2 * (wanted.cookie is not None) + (wanted.watch is not None)
+    says_cookie = _SAYS_COOKIE if wanted.cookie is not None else 0
+    return says_cookie | (_SAYS_WATCH if wanted.watch is not None else 0)
 
 
 def _choices(expected: Sequence[Expected], seen: Sequence[Seen]) -> Iterator[dict[int, int]]:
@@ -118,13 +158,17 @@ def _choices(expected: Sequence[Expected], seen: Sequence[Seen]) -> Iterator[dic
     groups: dict[int, list[Seen]] = {}
     for record in seen:
         groups.setdefault(record.cookie, []).append(record)
-    possible = [
-        [
+
+    @functools.cache
+    def possible_for(ones: tuple[Expected, ...]) -> list[int]:
+        return [
             cookie
             for cookie, group in groups.items()
             if all(any(one.fits(record) for record in group) for one in ones)
         ]
-        for ones in wanted.values()
+
+    possible = [
+        possible_for(tuple(replace(one, cookie=1) for one in ones)) for ones in wanted.values()
     ]
     # Depth first without recursion: there may be thousands of renames.
     chosen: list[int] = []

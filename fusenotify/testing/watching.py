@@ -7,6 +7,7 @@ devices; assert_events() compares what they give (testing.matching).
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -93,7 +94,9 @@ class Watcher(ABC):
         while True:
             try:
                 records = self.raw.read(_READ_SIZE)
-            except BlockingIOError:
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
                 return seen
             for wd, mask, cookie, name in unpack(records):
                 seen.append(Seen(self._labels.get(wd, ""), mask, name, cookie))

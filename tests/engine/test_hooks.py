@@ -7,50 +7,31 @@ from collections.abc import Callable
 
 import pytest
 
-from fusenotify.engine.core import Core, Inode
-from fusenotify.engine.device import DeviceTable
-from fusenotify.engine.hooks import File, Hooks
-from fusenotify.engine.limits import Limits
-from fusenotify.engine.policy import LINUX_6
-from fusenotify.errors import QueueEmpty
-from fusenotify.events import unpack
-from fusenotify.masks import IN_ALL_EVENTS, names
+from fusenotify.engine.core import Inode
+from fusenotify.engine.hooks import File
+from fusenotify.testing import EngineTree, assert_events
 
 
 class Tree:
     """A directory d with files a and b and a directory s in it, all watched."""
 
-    def __init__(self) -> None:
-        self.core = Core()
-        self.hooks = Hooks(self.core)
-        self.device = DeviceTable(self.core, Limits(), LINUX_6).init(0)
-        self.d = Inode(is_dir=True)
-        self.a, self.b, self.s = Inode(False), Inode(False), Inode(True)
-        self.labels: dict[int, str] = {}
-        for label in "dabs":
-            inode: Inode = getattr(self, label)
-            if label != "d":
-                self.core.instantiate(self.d, label.encode(), inode)
-            self.labels[self.device.add_watch(inode, IN_ALL_EVENTS)] = label
+    def __init__(self, engine: EngineTree) -> None:
+        engine.prepare("d/a", "d/b", "d/s/")
+        self.hooks = engine.hooks
+        self.device = engine.device()
+        for path in ("d", "d/a", "d/b", "d/s"):
+            self.device.watch(path)
+        self.d, self.a, self.b, self.s = map(engine.inode, ("d", "d/a", "d/b", "d/s"))
 
     def opened(self, inode: Inode, writable: bool = False) -> File:
         file = File(inode, writable)
         self.hooks.opened(file)
         return file
 
-    def told(self) -> list[str]:
-        """Return the records as ``watch MASK name``, cookies left out."""
-        try:
-            records = self.device.read(1 << 20)
-        except QueueEmpty:
-            return []
-        return [
-            " ".join(
-                [self.labels[event.wd], "|".join(names(event.mask))]
-                + ([event.name.decode()] if event.name else [])
-            )
-            for event in unpack(records)
-        ]
+
+@pytest.fixture
+def tree(fusenotify_engine: EngineTree) -> Tree:
+    return Tree(fusenotify_engine)
 
 
 def rename_a_over_b(tree: Tree) -> None:
@@ -90,149 +71,153 @@ CALLS: list[tuple[str, Callable[[Tree], object], list[str]]] = [
     (
         "create",
         lambda tree: tree.hooks.created(tree.d, b"new", Inode(False)),
-        ["d CREATE new"],
+        ["d: CREATE new"],
     ),
-    ("mkdir", lambda tree: tree.hooks.created(tree.d, b"new", Inode(True)), ["d CREATE|ISDIR new"]),
-    ("open", lambda tree: tree.opened(tree.a), ["d OPEN a", "a OPEN"]),
-    ("opendir", lambda tree: tree.opened(tree.s), ["d OPEN|ISDIR s", "s OPEN|ISDIR"]),
+    (
+        "mkdir",
+        lambda tree: tree.hooks.created(tree.d, b"new", Inode(True)),
+        ["d: CREATE|ISDIR new"],
+    ),
+    ("open", lambda tree: tree.opened(tree.a), ["d: OPEN a", "d/a: OPEN"]),
+    ("opendir", lambda tree: tree.opened(tree.s), ["d: OPEN|ISDIR s", "d/s: OPEN|ISDIR"]),
     (
         "link",
         lambda tree: tree.hooks.linked(tree.a, tree.s, b"a2"),
-        ["a ATTRIB", "s CREATE a2"],
+        ["d/a: ATTRIB", "d/s: CREATE a2"],
     ),
     (
         "unlink",
         lambda tree: tree.hooks.unlinked(tree.d, b"a", tree.a, links=0),
-        ["a ATTRIB", "a DELETE_SELF", "a IGNORED", "d DELETE a"],
+        ["d/a: ATTRIB", "d/a: DELETE_SELF", "d/a: IGNORED", "d: DELETE a"],
     ),
     (
         "unlink, another link left",
         lambda tree: tree.hooks.unlinked(tree.d, b"a", tree.a, links=1),
-        ["a ATTRIB", "d DELETE a"],
+        ["d/a: ATTRIB", "d: DELETE a"],
     ),
     (
         "unlink while open",
         unlink_while_open,
         [
-            "d OPEN a",
-            "a OPEN",
-            "a ATTRIB",
-            "d DELETE a",
-            "d MODIFY a",
-            "a MODIFY",
-            "d CLOSE_WRITE a",
-            "a CLOSE_WRITE",
-            "a DELETE_SELF",
-            "a IGNORED",
+            "d: OPEN a",
+            "d/a: OPEN",
+            "d/a: ATTRIB",
+            "d: DELETE a",
+            "d: MODIFY a",
+            "d/a: MODIFY",
+            "d: CLOSE_WRITE a",
+            "d/a: CLOSE_WRITE",
+            "d/a: DELETE_SELF",
+            "d/a: IGNORED",
         ],
     ),
     (
         "rmdir",
         lambda tree: tree.hooks.removed_directory(tree.d, b"s", tree.s),
-        ["s DELETE_SELF", "s IGNORED", "d DELETE|ISDIR s"],
+        ["d/s: DELETE_SELF", "d/s: IGNORED", "d: DELETE|ISDIR s"],
     ),
     (
         "rmdir while open",
         rmdir_while_open,
         [
-            "d OPEN|ISDIR s",
-            "s OPEN|ISDIR",
-            "d DELETE|ISDIR s",
-            "d CLOSE_NOWRITE|ISDIR s",
-            "s CLOSE_NOWRITE|ISDIR",
-            "s DELETE_SELF",
-            "s IGNORED",
+            "d: OPEN|ISDIR s",
+            "d/s: OPEN|ISDIR",
+            "d: DELETE|ISDIR s",
+            "d: CLOSE_NOWRITE|ISDIR s",
+            "d/s: CLOSE_NOWRITE|ISDIR",
+            "d/s: DELETE_SELF",
+            "d/s: IGNORED",
         ],
     ),
     (
         "rename",
         lambda tree: tree.hooks.renamed(tree.d, b"a", tree.s, b"x", tree.a),
-        ["d MOVED_FROM a", "s MOVED_TO x", "a MOVE_SELF"],
+        ["d: MOVED_FROM a", "d/s: MOVED_TO x", "d/a: MOVE_SELF"],
     ),
     (
         "rename over another",
         rename_a_over_b,
         [
-            "d MOVED_FROM a",
-            "d MOVED_TO b",
-            "b ATTRIB",
-            "a MOVE_SELF",
-            "b DELETE_SELF",
-            "b IGNORED",
+            "d: MOVED_FROM a",
+            "d: MOVED_TO b",
+            "d/b: ATTRIB",
+            "d/a: MOVE_SELF",
+            "d/b: DELETE_SELF",
+            "d/b: IGNORED",
         ],
     ),
     (
         "rename over an open one",
         rename_a_over_b_while_open,
         [
-            "d OPEN b",
-            "b OPEN",
-            "d MOVED_FROM a",
-            "d MOVED_TO b",
-            "b ATTRIB",
-            "a MOVE_SELF",
-            "d CLOSE_NOWRITE b",
-            "b CLOSE_NOWRITE",
-            "b DELETE_SELF",
-            "b IGNORED",
+            "d: OPEN b",
+            "d/b: OPEN",
+            "d: MOVED_FROM a",
+            "d: MOVED_TO b",
+            "d/b: ATTRIB",
+            "d/a: MOVE_SELF",
+            "d: CLOSE_NOWRITE b",
+            "d/b: CLOSE_NOWRITE",
+            "d/b: DELETE_SELF",
+            "d/b: IGNORED",
         ],
     ),
     (
         "rename a directory",
         lambda tree: tree.hooks.renamed(tree.d, b"s", tree.d, b"x", tree.s),
-        ["d MOVED_FROM|ISDIR s", "d MOVED_TO|ISDIR x", "s MOVE_SELF"],
+        ["d: MOVED_FROM|ISDIR s", "d: MOVED_TO|ISDIR x", "d/s: MOVE_SELF"],
     ),
     (
         "exchange",
         lambda tree: tree.hooks.exchanged(tree.d, b"a", tree.a, tree.d, b"b", tree.b),
         [
-            "d MOVED_FROM a",
-            "d MOVED_TO b",
-            "a MOVE_SELF",
-            "d MOVED_FROM b",
-            "d MOVED_TO a",
-            "b MOVE_SELF",
+            "d: MOVED_FROM a",
+            "d: MOVED_TO b",
+            "d/a: MOVE_SELF",
+            "d: MOVED_FROM b",
+            "d: MOVED_TO a",
+            "d/b: MOVE_SELF",
         ],
     ),
     (
         "write after a rename",
         write_after_rename,
         [
-            "d OPEN a",
-            "a OPEN",
-            "d MOVED_FROM a",
-            "d MOVED_TO new",
-            "a MOVE_SELF",
-            "d MODIFY new",
-            "a MODIFY",
+            "d: OPEN a",
+            "d/a: OPEN",
+            "d: MOVED_FROM a",
+            "d: MOVED_TO new",
+            "d/a: MOVE_SELF",
+            "d: MODIFY new",
+            "d/a: MODIFY",
         ],
     ),
     (
         "open with O_TRUNC, set-id bits lost",
         truncate_by_open,
-        ["d OPEN a", "a OPEN", "d MODIFY|ATTRIB a", "a MODIFY|ATTRIB"],
+        ["d: OPEN a", "d/a: OPEN", "d: MODIFY|ATTRIB a", "d/a: MODIFY|ATTRIB"],
     ),
     (
         "chmod and truncate in one",
         lambda tree: tree.hooks.attributes_changed(
             tree.a, tree.a.dentry, size=True, owner_or_mode=True
         ),
-        ["d MODIFY|ATTRIB a", "a MODIFY|ATTRIB"],
+        ["d: MODIFY|ATTRIB a", "d/a: MODIFY|ATTRIB"],
     ),
     (
         "utimensat, atime only",
         lambda tree: tree.hooks.attributes_changed(tree.a, tree.a.dentry, atime=True),
-        ["d ACCESS a", "a ACCESS"],
+        ["d: ACCESS a", "d/a: ACCESS"],
     ),
     (
         "utimensat, mtime only",
         lambda tree: tree.hooks.attributes_changed(tree.a, tree.a.dentry, mtime=True),
-        ["d MODIFY a", "a MODIFY"],
+        ["d: MODIFY a", "d/a: MODIFY"],
     ),
     (
         "utimensat, both",
         lambda tree: tree.hooks.attributes_changed(tree.s, tree.s.dentry, atime=True, mtime=True),
-        ["d ATTRIB|ISDIR s", "s ATTRIB|ISDIR"],
+        ["d: ATTRIB|ISDIR s", "d/s: ATTRIB|ISDIR"],
     ),
     (
         "utimensat, neither",
@@ -242,12 +227,12 @@ CALLS: list[tuple[str, Callable[[Tree], object], list[str]]] = [
     (
         "setxattr on the root",
         lambda tree: tree.hooks.xattr_changed(tree.d),
-        ["d ATTRIB|ISDIR"],
+        ["d: ATTRIB|ISDIR"],
     ),
     (
         "unmount",
         lambda tree: tree.hooks.unmounted([tree.d, tree.a]),
-        ["d UNMOUNT|ISDIR", "d IGNORED", "a UNMOUNT", "a IGNORED"],
+        ["d: UNMOUNT|ISDIR", "d: IGNORED", "d/a: UNMOUNT", "d/a: IGNORED"],
     ),
 ]
 
@@ -255,15 +240,18 @@ CALLS: list[tuple[str, Callable[[Tree], object], list[str]]] = [
 @pytest.mark.parametrize(
     ("call", "records"), [pytest.param(call, told, id=name) for name, call, told in CALLS]
 )
-def test_records_of(call: Callable[[Tree], object], records: list[str]) -> None:
-    tree = Tree()
+def test_records_of(call: Callable[[Tree], object], records: list[str], tree: Tree) -> None:
     call(tree)
-    assert tree.told() == records
+    assert_events(tree.device, records)
 
 
-def test_both_halves_of_a_rename_share_a_cookie_of_their_own() -> None:
-    tree = Tree()
+def test_both_halves_of_a_rename_share_a_cookie_of_their_own(tree: Tree) -> None:
     tree.hooks.renamed(tree.d, b"a", tree.d, b"x", tree.a)
     tree.hooks.renamed(tree.d, b"x", tree.d, b"a", tree.a)
-    cookies = [event.cookie for event in unpack(tree.device.read(4096)) if event.cookie]
-    assert cookies[0] == cookies[1] != cookies[2] == cookies[3]
+    assert_events(
+        tree.device,
+        [
+            *("d: MOVED_FROM a #1", "d: MOVED_TO x #1", "d/a: MOVE_SELF"),
+            *("d: MOVED_FROM x #2", "d: MOVED_TO a #2", "d/a: MOVE_SELF"),
+        ],
+    )

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""docs/pytest.md: its examples pass, its failure looks as shown, and it names everything."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+import fusenotify.testing
+from fusenotify import pytest_plugin
+from fusenotify.testing import EngineTree, MountDevice, TemporaryMount
+from fusenotify.testing.marker import MountSettings
+from tests.conftest import REPOSITORY
+
+MANUAL = (REPOSITORY / "docs" / "pytest.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
+
+
+def examples(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("text", [MANUAL, README], ids=["manual", "readme"])
+def test_the_examples_pass(users: pytest.Pytester, text: str) -> None:
+    tests = [code for code in examples(text, "python") if "def test_" in code]
+    assert tests
+    users.makepyfile(**{f"test_example_{number}": code for number, code in enumerate(tests)})
+    users.runpytest().assert_outcomes(passed=sum(code.count("def test_") for code in tests))
+
+
+@pytest.mark.mount
+def test_the_failure_looks_as_shown(users: pytest.Pytester) -> None:
+    (shown,) = examples(MANUAL, "text")
+    users.makepyfile(
+        """
+        from fusenotify.testing import assert_events
+
+        def test_it(fusenotify_mount, fusenotify_device):
+            fusenotify_device.watch()
+            (fusenotify_mount.path / "a").touch()
+            {}
+        """.format(shown.splitlines()[0].removeprefix(">").strip())
+    )
+    result = users.runpytest()
+    result.assert_outcomes(failed=1)
+    output = result.stdout.str()
+    for line in shown.splitlines():
+        assert line in output
+
+
+def test_the_manual_names_everything() -> None:
+    names = set(MountSettings.__annotations__)
+    names |= {name for name in vars(pytest_plugin) if name.startswith("fusenotify_")}
+    for kind in (TemporaryMount, EngineTree, MountDevice):
+        names |= {
+            name
+            for name, member in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+    names |= {name for name in fusenotify.testing.__all__ if name.islower()}
+    unnamed = {name for name in names if name not in MANUAL}
+    assert names
+    assert unnamed == set()
