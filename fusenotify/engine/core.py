@@ -51,17 +51,16 @@ _PRODUCIBLE = ~(IN_IGNORED | IN_ONESHOT)
 class Inode:
     """An object of the filesystem, as far as notification goes.
 
-    A filesystem subclasses it.  opens counts open descriptions; unlinked says
-    that the last name is gone.  aliases are the names by which it is known,
-    the one used last at the end, or the last of all, unlinked: it is what a
-    descriptor still goes by.  children, of a directory, are its known names.
+    A filesystem subclasses it.  unlinked says that the last name is gone.
+    aliases are the names by which it is known, the one used last at the end,
+    or the last of all, unlinked: it is what a descriptor still goes by.
+    children, of a directory, are its known names.
     """
 
-    __slots__ = ("aliases", "children", "is_dir", "opens", "unlinked", "watches")
+    __slots__ = ("aliases", "children", "is_dir", "unlinked", "watches")
 
     def __init__(self, is_dir: bool) -> None:
         self.is_dir = is_dir
-        self.opens = 0
         self.unlinked = False
         # Most inodes have no watch and no children: share the empty tuple.
         self.watches: list[Watch] | tuple[()] = ()
@@ -85,16 +84,18 @@ class Dentry:
     """A name of an inode in a directory.  Linux: struct dentry.
 
     Open files keep theirs: after a rename it shows the new name, after an
-    unlink the old one, with unlinked set.
+    unlink the old one.  users counts them, and unlinked ones that held it.
     """
 
-    __slots__ = ("inode", "name", "parent", "unlinked")
+    __slots__ = ("held", "inode", "name", "parent", "unlinked", "users")
 
     def __init__(self, parent: Inode, name: bytes, inode: Inode) -> None:
         self.parent = parent
         self.name = name
         self.inode = inode
         self.unlinked = False
+        self.users = 0
+        self.held: Dentry | None = None
 
 
 class Watch:

@@ -9,8 +9,9 @@ Invariants
     A failed call notifies nothing.
     Where a directory and an object in it are both watched, the directory's
         watch is told first, whatever the order in which they were added.
-    IN_DELETE_SELF comes when the last name and the last open description are
-        gone, whichever goes last.
+    IN_DELETE_SELF comes when a name goes of which nothing is left: no other
+        name of the object, no open description that came by it, and, of a
+        directory, no name that was removed from it but is still in use.
 """
 
 from __future__ import annotations
@@ -86,15 +87,14 @@ class Hooks:
         dentry = self.core.instantiate(parent, name, inode)
         self.core.unhash(dentry)
         self.core.queue_event(inode, IN_ATTRIB)
-        if not links:
-            self._lost_last_name(inode)
+        self._name_gone(dentry, links)
         self.core.queue_parent_event(dentry, IN_DELETE)
 
     def removed_directory(self, parent: Inode, name: bytes, inode: Inode) -> None:
         """vfs_rmdir()."""
         dentry = self.core.instantiate(parent, name, inode)
         self.core.unhash(dentry)
-        self._lost_last_name(inode)
+        self._name_gone(dentry, links=0)
         self.core.queue_parent_event(dentry, IN_DELETE | IN_ISDIR)
 
     def renamed(
@@ -114,14 +114,13 @@ class Hooks:
         dentry = core.instantiate(old_parent, old_name, inode)
         core.queue_event(old_parent, IN_MOVED_FROM | isdir, cookie, old_name)
         core.queue_event(new_parent, IN_MOVED_TO | isdir, cookie, new_name)
-        if replaced is not None:
-            core.instantiate(new_parent, new_name, replaced)
+        target = None if replaced is None else core.instantiate(new_parent, new_name, replaced)
         core.move(dentry, new_parent, new_name)
         if replaced is not None:
             core.queue_event(replaced, IN_ATTRIB | _isdir(replaced))
         core.queue_event(inode, IN_MOVE_SELF)
-        if replaced is not None and not replaced_links:
-            self._lost_last_name(replaced)
+        if target is not None:
+            self._name_gone(target, replaced_links)
 
     def exchanged(
         self,
@@ -151,7 +150,8 @@ class Hooks:
 
     def opened(self, file: File) -> None:
         """do_dentry_open()."""
-        file.inode.opens += 1
+        if file.dentry is not None:
+            file.dentry.users += 1
         self._file_event(file, IN_OPEN)
 
     def accessed(self, file: File) -> None:
@@ -169,11 +169,9 @@ class Hooks:
 
     def closed(self, file: File) -> None:
         """__fput(): the last descriptor of an open description is gone."""
-        inode = file.inode
-        inode.opens -= 1
         self._file_event(file, IN_CLOSE_WRITE if file.writable else IN_CLOSE_NOWRITE)
-        if inode.unlinked and not inode.opens:
-            self._deleted(inode)
+        if file.dentry is not None:
+            self._put(file.dentry)
 
     # Attributes.
 
@@ -226,15 +224,30 @@ class Hooks:
             self.core.queue_parent_event(dentry, mask, unlinked=unlinked)
         self.core.queue_event(inode, mask, unlinked=unlinked)
 
-    def _lost_last_name(self, inode: Inode) -> None:
-        inode.unlinked = True
-        if not inode.opens:
-            self._deleted(inode)
+    def _name_gone(self, dentry: Dentry, links: int) -> None:
+        """A name was unhashed, and its inode has links left.  Linux: d_delete(), dput()."""
+        if not links:
+            dentry.inode.unlinked = True
+        if not dentry.users:
+            self._killed(dentry)
+        elif above := dentry.parent.dentry:
+            above.users += 1
+            dentry.held = above
 
-    def _deleted(self, inode: Inode) -> None:
-        """Linux: fsnotify_inoderemove()."""
-        self.core.queue_event(inode, IN_DELETE_SELF)
-        self.core.inode_is_dead(inode)
+    def _put(self, dentry: Dentry) -> None:
+        """A user of a name let go of it.  Linux: dput()."""
+        dentry.users -= 1
+        if dentry.unlinked and not dentry.users:
+            self._killed(dentry)
+            if dentry.held is not None:
+                self._put(dentry.held)
+
+    def _killed(self, dentry: Dentry) -> None:
+        """Linux: dentry_unlink_inode()."""
+        inode = dentry.inode
+        if inode.unlinked:
+            self.core.queue_event(inode, IN_DELETE_SELF)
+            self.core.inode_is_dead(inode)
 
 
 def _isdir(inode: Inode) -> int:

@@ -612,6 +612,23 @@ def unlink_while_open_twice(d: Path) -> None:
     os.close(second)
 
 
+@operation(both(file(), lambda d: os.link(d / "f", d / "g")), "f")
+def unlink_both_links_while_one_is_open(d: Path) -> None:
+    fd = os.open(d / "f", os.O_WRONLY)
+    (d / "f").unlink()
+    (d / "g").unlink()
+    os.write(fd, b"x")
+    os.close(fd)
+
+
+@operation(both(file(), lambda d: os.link(d / "f", d / "g")), "f")
+def unlink_both_links_the_open_one_last(d: Path) -> None:
+    fd = os.open(d / "f", os.O_WRONLY)
+    (d / "g").unlink()
+    (d / "f").unlink()
+    os.close(fd)
+
+
 @operation(file(), "f")
 def unlink_while_mapped(d: Path) -> None:
     fd = os.open(d / "f", os.O_RDONLY)
@@ -650,6 +667,33 @@ def remove_directory_that_is_not_empty(d: Path) -> None:
 @operation(directory(), "s")
 def remove_directory_while_open(d: Path) -> None:
     fd = os.open(d / "s", os.O_RDONLY | os.O_DIRECTORY)
+    (d / "s").rmdir()
+    os.close(fd)
+
+
+@operation(directory("x"), "s", "s/x")
+def remove_directory_while_a_removed_file_is_open(d: Path) -> None:
+    fd = os.open(d / "s" / "x", os.O_WRONLY)
+    (d / "s" / "x").unlink()
+    (d / "s").rmdir()
+    os.write(fd, b"x")
+    os.close(fd)
+
+
+@operation(both(directory(), lambda d: (d / "s" / "t").mkdir()), "s", "s/t")
+def remove_directories_while_a_removed_file_is_open(d: Path) -> None:
+    fd = os.open(d / "s" / "t" / "x", os.O_WRONLY | os.O_CREAT)
+    (d / "s" / "t" / "x").unlink()
+    (d / "s" / "t").rmdir()
+    (d / "s").rmdir()
+    os.close(fd)
+
+
+@operation(both(directory("x", "y"), file()), "s", "s/x")
+def remove_directory_while_a_replaced_file_is_open(d: Path) -> None:
+    fd = os.open(d / "s" / "x", os.O_WRONLY)
+    (d / "s" / "y").rename(d / "s" / "x")
+    (d / "s" / "x").rename(d / "f")
     (d / "s").rmdir()
     os.close(fd)
 
