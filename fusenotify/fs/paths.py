@@ -22,6 +22,8 @@ from fusenotify.fs.permissions import READ, SEARCH, allowed
 _MAX_LINKS = 40
 _MAX_PATH = 4096
 _MAX_NAME = 255
+# A directory as /tmp is.
+_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
 
 @contextmanager
@@ -82,7 +84,7 @@ class _Walk:
         self._links = 0
         self._descriptors: list[int] = []
         self._rest = deque(_components(path))
-        self.wants_directory = path.endswith((b"/", b"/."))
+        self.wants_directory = path.endswith(b"/")
         try:
             while self._rest:
                 self._step(self._rest.popleft())
@@ -108,6 +110,8 @@ class _Walk:
             raise _error(errno.EACCES, self._path, f"no search permission above '{_show(name)}'")
         if len(name) > _MAX_NAME:
             raise _error(errno.ENAMETOOLONG, self._path)
+        if name == b".":
+            return  # it asks for a directory that may be searched, and goes nowhere
         if name == b"..":
             if not self._descriptors:
                 raise _error(errno.EXDEV, self._path, "it leaves the mount")
@@ -124,12 +128,26 @@ class _Walk:
     def _follow_last(self) -> bool:
         return self._follow or self.wants_directory
 
+    def _may_follow_last(self) -> bool:
+        """Judge the link where the walk is.  Linux: may_follow_link()."""
+        owner = os.fstat(self.fd).st_uid
+        above = os.fstat(self._descriptors[-2] if self._descriptors[1:] else self._root_fd)
+        return (
+            owner in (self._who.uid, above.st_uid)
+            or above.st_mode & _SHARED != _SHARED
+            or not _symlinks_are_protected()
+        )
+
     def _enter_link(self) -> None:
         """Go on with the target of the link where the walk is."""
         self._links += 1
         if self._links > _MAX_LINKS:
             raise _error(errno.ELOOP, self._path)
+        if not self._rest and not self._may_follow_last():
+            raise _error(errno.EACCES, self._path, "fs.protected_symlinks forbids to follow it")
         target = os.readlink(b"", dir_fd=self.fd)
+        if not self._rest and target.endswith(b"/"):
+            self.wants_directory = True
         os.close(self._descriptors.pop())
         if target.startswith(b"/"):
             below = self._mountpoint.rstrip(b"/") + b"/"
@@ -141,8 +159,14 @@ class _Walk:
         self._rest.extendleft(reversed(_components(target)))
 
 
+def _symlinks_are_protected() -> bool:
+    """Return whether links of others in shared directories are not for following."""
+    with open("/proc/sys/fs/protected_symlinks", "rb") as setting:
+        return setting.read(1) != b"0"
+
+
 def _components(path: bytes) -> list[bytes]:
-    return [name for name in path.split(b"/") if name not in (b"", b".")]
+    return [name for name in path.split(b"/") if name]
 
 
 def _show(name: bytes) -> str:
