@@ -69,6 +69,8 @@ async def _run(settings: Settings, announce: Callable[[], None], until_eof: int 
         mount,
         mountpoint=os.fsencode(settings.mountpoint),
         source=os.fsencode(settings.source),
+        admission=settings.admission,
+        quotas=settings.quotas,
     )
     with trio.open_signal_receiver(*_END_SIGNALS) as signals:
         listener = bind_socket(settings.socket, settings.socket_mode)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -58,12 +58,18 @@ def mounted(
     max_queued_events: int | None = None,
     max_user_watches: int | None = None,
     max_user_instances: int | None = None,
+    max_user_connections: int | None = None,
+    max_waiting_requests: int | None = None,
+    socket_mode: int | None = None,
+    allow_users: Collection[int | str] = (),
+    allow_groups: Collection[int | str] = (),
     options: Sequence[str] = (),
 ) -> Iterator[Mounted]:
     """Mount source at mountpoint, or over itself, while the block runs.
 
-    socket, semantics, access and the limits are those of ``fusenotify mount``, which
-    also has their defaults; options are FUSE's, one word each.
+    The settings are those of ``fusenotify mount``, which also has their
+    defaults; options are FUSE's, one word each; users and groups are names or
+    numbers.
 
     Raises MountFailed on entry where the mount cannot be made, and at the end
     where the daemon failed; not where SIGKILL ended it, which is somebody's
@@ -82,8 +88,13 @@ def mounted(
         "--max-queued-events": max_queued_events,
         "--max-user-watches": max_user_watches,
         "--max-user-instances": max_user_instances,
+        "--max-user-connections": max_user_connections,
+        "--max-waiting-requests": max_waiting_requests,
+        "--socket-mode": None if socket_mode is None else f"{socket_mode:o}",
     }
     given = [f"{name}={_text(value)}" for name, value in settings.items() if value is not None]
+    given += [f"--allow-user={user}" for user in allow_users]
+    given += [f"--allow-group={group}" for group in allow_groups]
     fuse_options = [f"-o{option}" for option in options]
     with tempfile.TemporaryFile() as messages:
         started = start_daemon(

@@ -10,6 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 
+from fusenotify.admission import Admission, Quotas
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6
 
@@ -27,7 +28,8 @@ class Settings:
 
     source, mountpoint and socket are absolute; source and mountpoint are equal
     for a mount in place.  options are FUSE's, one ``-o`` word each.  access is
-    one of ACCESSES.
+    one of ACCESSES.  wanted_socket_mode is the socket's permissions, where they
+    were said.
     """
 
     source: str
@@ -37,6 +39,9 @@ class Settings:
     semantics: str = LINUX_6.name
     access: str = ACCESSES[0]
     limits: Limits = field(default_factory=Limits)
+    quotas: Quotas = field(default_factory=Quotas)
+    admission: Admission = field(default_factory=Admission)
+    wanted_socket_mode: int | None = None
 
     @property
     def in_place(self) -> bool:
@@ -45,8 +50,14 @@ class Settings:
 
     @property
     def socket_mode(self) -> int:
-        """Who may connect: all who may use the mount."""
-        return 0o666 if "allow_other" in self.options else 0o600
+        """Whom the socket lets in: unless it was said, all who may use the mount.
+
+        Those who may connect by name are admitted when they do.
+        """
+        if self.wanted_socket_mode is not None:
+            return self.wanted_socket_mode
+        open_to_all = "allow_other" in self.options or self.admission.is_restricted
+        return 0o666 if open_to_all else 0o600
 
 
 def socket_directory() -> str:

@@ -14,16 +14,17 @@ import fusenotify
 
 PACKAGE = Path(fusenotify.__file__).parent
 
-VALUES = {"masks", "events", "errors", "credentials", "mountinfo"}
+VALUES = {"admission", "masks", "events", "errors", "credentials", "mountinfo"}
 # What each layer may import of ours.  Those above see everything.
 ALLOWED = {
     **{value: set[str]() for value in VALUES},
+    "admission": {"credentials"},
     "engine": VALUES,
     "fs": VALUES | {"engine"},
     "protocol": VALUES,
     "server": VALUES | {"engine", "protocol"},
     "client": VALUES | {"protocol"},
-    "settings": {"engine"},
+    "settings": {"admission", "engine"},
 }
 WIRING = {"", "__main__", "daemon", "cli", "mounted", "testing", "pytest_plugin"}
 # What each layer may import of others'.  The wiring may import what it likes.

@@ -9,12 +9,16 @@ the settings (cli.checks) and imports the daemon, and with it pyfuse3.
 from __future__ import annotations
 
 import argparse
+import grp
 import logging
 import os
+import pwd
 import sys
 import syslog
+from dataclasses import asdict
 from types import TracebackType
 
+from fusenotify.admission import Admission, Quotas
 from fusenotify.cli.checks import KNOWN_OPTIONS, check, unknown_options
 from fusenotify.cli.failure import Failure
 from fusenotify.cli.mountpoints import resolve
@@ -23,7 +27,7 @@ from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
 from fusenotify.settings import ACCESSES, Settings, default_socket, socket_directory
 
-_LIMITS = Limits()
+_DEFAULTS = asdict(Limits()) | asdict(Quotas())
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +53,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--socket", metavar="PATH", help=f"where clients connect (in {socket_directory()})"
     )
     parser.add_argument(
+        "--socket-mode",
+        metavar="MODE",
+        type=_mode,
+        help="the socket's permissions, octal: who may write to it may connect (600; 666 with "
+        "-o allow_other, --allow-user or --allow-group)",
+    )
+    for kind, number in (("user", _user), ("group", _group)):
+        parser.add_argument(
+            f"--allow-{kind}",
+            metavar=kind.upper(),
+            type=number,
+            action="append",
+            default=[],
+            help=f"a {kind}, by name or number, that may connect, and others not, but for root and "
+            "the daemon's user; may be repeated",
+        )
+    parser.add_argument(
         "--semantics",
         choices=sorted(SEMANTICS),
         default=LINUX_6.name,
@@ -66,12 +87,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("max_queued_events", "events that a device keeps"),
         ("max_user_watches", "watches that a user may have"),
         ("max_user_instances", "devices that a user may have"),
+        ("max_user_connections", "connections that a user other than root may have"),
+        ("max_waiting_requests", "requests of a connection that may wait at a time"),
     ):
         parser.add_argument(
             "--" + limit.replace("_", "-"),
             metavar="N",
             type=_count,
-            default=getattr(_LIMITS, limit),
+            default=_DEFAULTS[limit],
             help=f"{meaning} (%(default)s)",
         )
     # How cli.spawn and the daemon it started talk.
@@ -108,6 +131,14 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             max_user_instances=arguments.max_user_instances,
             max_user_watches=arguments.max_user_watches,
         ),
+        quotas=Quotas(
+            max_user_connections=arguments.max_user_connections,
+            max_waiting_requests=arguments.max_waiting_requests,
+        ),
+        admission=Admission(
+            users=frozenset(arguments.allow_user), groups=frozenset(arguments.allow_group)
+        ),
+        wanted_socket_mode=arguments.socket_mode,
     )
 
 
@@ -173,3 +204,27 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
     return int(text)
+
+
+def _mode(text: str) -> int:
+    if not (0 < len(text) <= 4 and set(text) <= set("01234567")) or int(text, 8) > 0o777:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a mode such as 660")
+    return int(text, 8)
+
+
+def _user(text: str) -> int:
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"there is no user '{text}'") from None
+
+
+def _group(text: str) -> int:
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"there is no group '{text}'") from None

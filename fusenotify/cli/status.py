@@ -7,6 +7,7 @@ Each daemon is asked through its socket; the table of mounts is the kernel's.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from fusenotify import mountinfo
 from fusenotify.cli.failure import Failure, describe
 from fusenotify.cli.mountpoints import State, look, resolve
 from fusenotify.client import Client
+from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.messages import Status
 
 
@@ -88,8 +90,12 @@ def _report(mountpoint: str, source: str) -> Report:
 
 
 def _ask(socket: str) -> Status:
-    with Client(socket) as client:
-        return client.status()
+    try:
+        with Client(socket) as client:
+            return client.status()
+    except ProtocolError as violation:
+        # As of a daemon of another release, which is to cost only its own row.
+        raise OSError(errno.EPROTO, str(violation), socket) from None
 
 
 def _plain(report: Report) -> dict[str, Any]:

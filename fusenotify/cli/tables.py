@@ -45,7 +45,8 @@ def _show_status(console: Console, status: Status) -> None:
         f"  {escape(status.server)}, pid {status.pid}, {status.semantics}, "
         f"up {timedelta(seconds=round(status.uptime))}\n"
         f"  limits: {limits.max_queued_events} queued events, "
-        f"{limits.max_user_watches} watches and {limits.max_user_instances} devices per user"
+        f"{limits.max_user_watches} watches, {limits.max_user_instances} devices and "
+        f"{limits.max_user_connections} connections per user"
     )
     if any(client.devices for client in status.clients):
         console.print(_devices(status))

@@ -22,7 +22,7 @@ _CONNECT_REFUSALS = {
     errno.ENOENT: "there is no such socket: is the mount's daemon running?",
     errno.ECONNREFUSED: "nobody listens there: the daemon that made this socket is dead",
     errno.EACCES: "you may not connect: the daemon serves its own user unless mounted with "
-    "-o allow_other",
+    "-o allow_other, --allow-user or --socket-mode",
 }
 
 

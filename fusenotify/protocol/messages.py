@@ -229,14 +229,23 @@ class UserStatus(msgspec.Struct, kw_only=True):
     uid: int
     watches: int
     devices: int
+    connections: int
 
 
 class LimitsStatus(msgspec.Struct, kw_only=True):
-    """The limits of the mount."""
+    """The limits of the mount.
+
+    max_user_connections and max_waiting_requests are those of Quotas; the
+    bytes are what a frame may have behind its length.
+    """
 
     max_queued_events: int
     max_user_instances: int
     max_user_watches: int
+    max_user_connections: int
+    max_waiting_requests: int
+    max_request_bytes: int
+    max_answer_bytes: int
 
 
 class DirectoryActivity(msgspec.Struct, kw_only=True):

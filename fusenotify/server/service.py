@@ -16,6 +16,7 @@ import time
 
 import trio
 
+from fusenotify.admission import Admission, Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import DeviceTable
 from fusenotify.protocol.messages import Status
@@ -26,19 +27,29 @@ from fusenotify.server.tree import Tree
 
 log = logging.getLogger(__name__)
 
-# How many connections a user may have who is neither root nor the daemon's:
-# each takes a descriptor that the filesystem may need.
-MAX_USER_CONNECTIONS = 256
+ADMIT_ALL = Admission()
+DEFAULT_QUOTAS = Quotas()
 
 
 class Server:
     """The clients of one mount.  mountpoint and source are absolute paths, for them to see."""
 
-    def __init__(self, table: DeviceTable, tree: Tree, *, mountpoint: bytes, source: bytes) -> None:
+    def __init__(
+        self,
+        table: DeviceTable,
+        tree: Tree,
+        *,
+        mountpoint: bytes,
+        source: bytes,
+        admission: Admission = ADMIT_ALL,
+        quotas: Quotas = DEFAULT_QUOTAS,
+    ) -> None:
         self.table = table
         self.tree = tree
         self.mountpoint = mountpoint
         self.source = source
+        self.admission = admission
+        self.quotas = quotas
         self._started = time.monotonic()
         # In the order in which they came.
         self._sessions: dict[Session, None] = {}
@@ -65,6 +76,7 @@ class Server:
             who,
             request,
             table=self.table,
+            quotas=self.quotas,
             mountpoint=self.mountpoint,
             source=self.source,
             started=self._started,
@@ -81,11 +93,10 @@ class Server:
         try:
             who = credentials(stream.socket.fileno())
             session = Session(self, stream, who)
-            others = sum(1 for other in self._sessions if other.who.uid == who.uid)
-            if others >= MAX_USER_CONNECTIONS and not is_privileged(who):
-                await session.refuse(
-                    errno.EMFILE, f"user {who.uid} has {MAX_USER_CONNECTIONS} connections already"
-                )
+            try:
+                self._check_admitted(who)
+            except OSError as refusal:
+                await session.refuse(refusal.errno or errno.EACCES, refusal.strerror or "")
                 return
             self._sessions[session] = None
             try:
@@ -95,3 +106,20 @@ class Server:
         except Exception:
             # A bug must cost its own client the connection, and nobody the mount.
             log.exception("the connection of a client failed")
+
+    def _check_admitted(self, who: Credentials) -> None:
+        """Judge who connects.
+
+        Raises OSError: EACCES for those who may not, EMFILE for one connection too many.
+        """
+        if is_privileged(who):
+            return
+        if not self.admission.admits(who):
+            raise OSError(
+                errno.EACCES,
+                f"user {who.uid} may not connect to this mount: it was mounted for some users or "
+                "groups only (--allow-user, --allow-group)",
+            )
+        most = self.quotas.max_user_connections
+        if sum(1 for other in self._sessions if other.who.uid == who.uid) >= most:
+            raise OSError(errno.EMFILE, f"user {who.uid} has {most} connections already")

@@ -22,6 +22,7 @@ from typing import Protocol
 
 import trio
 
+from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import DeviceTable
 from fusenotify.errors import QueueEmpty
@@ -54,8 +55,6 @@ from fusenotify.server.outlet import Outlet
 from fusenotify.server.status import server_name
 from fusenotify.server.tree import Tree
 
-# How many requests of a connection may wait at a time.
-MAX_WAITING = 256
 # How long a client that stopped asking may take to read its last answers.
 FAREWELL_SECONDS = 5.0
 
@@ -69,6 +68,7 @@ class Shared(Protocol):
     table: DeviceTable
     tree: Tree
     mountpoint: bytes
+    quotas: Quotas
 
     def status(self, who: Credentials, request: int) -> Status:
         """Return the answer to a status request."""
@@ -224,9 +224,10 @@ class Session:
 
         Raises OSError (EBUSY) where too many do.
         """
-        if len(self._waiting) >= MAX_WAITING:
+        most = self._shared.quotas.max_waiting_requests
+        if len(self._waiting) >= most:
             work.close()
-            raise OSError(errno.EBUSY, f"{MAX_WAITING} requests of this connection wait already")
+            raise OSError(errno.EBUSY, f"{most} requests of this connection wait already")
         self._waiting[request.id] = waiting
         nursery.start_soon(self._finish, request, work)
 

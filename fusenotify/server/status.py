@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 
+from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine import statistics
 from fusenotify.engine.device import DeviceTable
 from fusenotify.protocol.messages import (
+    MAX_ANSWER_FRAME,
+    MAX_REQUEST_FRAME,
     ClientStatus,
     DeviceStatus,
     DirectoryActivity,
@@ -44,14 +48,16 @@ def status_for(
     request: int,
     *,
     table: DeviceTable,
+    quotas: Quotas,
     mountpoint: bytes,
     source: bytes,
     started: float,
-    clients: Iterable[tuple[Credentials, Iterable[ServedDevice]]],
+    clients: Sequence[tuple[Credentials, Iterable[ServedDevice]]],
 ) -> Status:
     """Return what who may see.  started is of time.monotonic()."""
     everybody = is_privileged(who)
     limits = table.limits
+    connections = Counter(client.uid for client, _ in clients)
     return Status(
         id=request,
         server=server_name(),
@@ -64,6 +70,10 @@ def status_for(
             max_queued_events=limits.max_queued_events,
             max_user_instances=limits.max_user_instances,
             max_user_watches=limits.max_user_watches,
+            max_user_connections=quotas.max_user_connections,
+            max_waiting_requests=quotas.max_waiting_requests,
+            max_request_bytes=MAX_REQUEST_FRAME,
+            max_answer_bytes=MAX_ANSWER_FRAME,
         ),
         clients=[
             ClientStatus(pid=client.pid, uid=client.uid, devices=[*map(_device_status, devices)])
@@ -71,8 +81,13 @@ def status_for(
             if everybody or client.uid == who.uid
         ],
         users=[
-            UserStatus(uid=uid, watches=counts.watches, devices=counts.devices)
-            for uid, counts in sorted(table.users.all().items())
+            UserStatus(
+                uid=uid,
+                watches=table.users.counts(uid).watches,
+                devices=table.users.counts(uid).devices,
+                connections=connections[uid],
+            )
+            for uid in sorted({*table.users.all(), *connections})
             if everybody or uid == who.uid
         ],
         # The names of directories are for those who may read them all.

@@ -59,7 +59,9 @@ def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
             assert report["pid"] == mount.pid
             assert report["semantics"] == "linux-6"
             assert report["limits"]["max_user_watches"] == 5
-            assert report["users"] == [{"uid": os.getuid(), "watches": 1, "devices": 1}]
+            assert report["users"] == [
+                {"uid": os.getuid(), "watches": 1, "devices": 1, "connections": 2}
+            ]
             (watcher,) = [c for c in report["clients"] if c["pid"] == os.getpid()]
             (shown,) = watcher["devices"]
             assert shown["watches"] == 1

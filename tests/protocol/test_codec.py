@@ -77,7 +77,15 @@ ANSWERS: list[AnyAnswer] = [
         mountpoint=b"/m",
         source=b"/s",
         uptime=1.5,
-        limits=LimitsStatus(max_queued_events=1, max_user_instances=2, max_user_watches=3),
+        limits=LimitsStatus(
+            max_queued_events=1,
+            max_user_instances=2,
+            max_user_watches=3,
+            max_user_connections=4,
+            max_waiting_requests=5,
+            max_request_bytes=6,
+            max_answer_bytes=7,
+        ),
         clients=[
             ClientStatus(
                 pid=1,
@@ -97,7 +105,7 @@ ANSWERS: list[AnyAnswer] = [
                 ],
             )
         ],
-        users=[UserStatus(uid=0, watches=1, devices=1)],
+        users=[UserStatus(uid=0, watches=1, devices=1, connections=1)],
     ),
 ]
 

@@ -49,7 +49,6 @@ from fusenotify.protocol.messages import (
     WatchAdded,
     Welcome,
 )
-from fusenotify.server.session import MAX_WAITING
 from tests.server.conftest import Served
 from tests.server.peer import SECONDS, Peer
 
@@ -391,12 +390,13 @@ async def test_cancelling_what_is_not_there_is_done(served: Served) -> None:
 
 @pytest.mark.trio
 async def test_too_many_waiting_requests_are_refused(served: Served) -> None:
+    most = served.server.quotas.max_waiting_requests
     peer = await watching(served)
-    for _ in range(MAX_WAITING):
+    for _ in range(most):
         await peer.send(Poll(device=1))
     assert code(await peer.ask(Poll(device=1))) == "EBUSY"
     served.tree.make("a")
-    for _ in range(MAX_WAITING):
+    for _ in range(most):
         assert isinstance(await peer.answer(), Ready)
 
 

@@ -7,6 +7,7 @@ import errno
 
 import pytest
 
+from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine.limits import Limits
 from fusenotify.masks import IN_CREATE
@@ -45,7 +46,14 @@ def busy_status(who: Credentials) -> Status:
         clients.append((user, devices))
     tree.make("a")
     return status_for(
-        who, 7, table=tree.table, mountpoint=b"/m", source=b"/s", started=0.0, clients=clients
+        who,
+        7,
+        table=tree.table,
+        quotas=Quotas(),
+        mountpoint=b"/m",
+        source=b"/s",
+        started=0.0,
+        clients=clients,
     )
 
 
@@ -60,7 +68,9 @@ def busy_status(who: Credentials) -> Status:
 def test_who_sees_whom(who: Credentials, seen: list[int]) -> None:
     status = busy_status(who)
     assert [client.uid for client in status.clients] == seen
-    assert status.users == [UserStatus(uid=uid, watches=1, devices=1) for uid in seen]
+    assert status.users == [
+        UserStatus(uid=uid, watches=1, devices=1, connections=1) for uid in seen
+    ]
 
 
 def test_statistics_are_for_who_sees_everybody() -> None:
@@ -128,7 +138,13 @@ async def test_status_comes_over_the_socket(served: Served) -> None:
     assert isinstance(status, Status)
     assert (status.mountpoint, status.source, status.semantics) == (b"/mnt/x", b"/srv/x", "linux-6")
     assert status.limits == LimitsStatus(
-        max_queued_events=16384, max_user_instances=128, max_user_watches=8192
+        max_queued_events=16384,
+        max_user_instances=128,
+        max_user_watches=8192,
+        max_user_connections=256,
+        max_waiting_requests=256,
+        max_request_bytes=65536,
+        max_answer_bytes=1114112,
     )
     assert status.clients[0].devices == [
         DeviceStatus(

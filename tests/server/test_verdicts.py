@@ -24,6 +24,7 @@ import pytest
 import fusenotify
 from fusenotify.client import Client
 from fusenotify.masks import IN_ALL_EVENTS, IN_DONT_FOLLOW, IN_ONLYDIR
+from tests.server.acting import User, acting_as
 from tests.server.verdict_trees import IDS, Tree, absolute_links, long_chain, relative_links
 
 TREES = 100
@@ -35,12 +36,6 @@ pytestmark = pytest.mark.mount
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_OPENAT2 = 437
 _RESOLVE_BENEATH = 0x08
-
-
-class User(NamedTuple):
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
 
 
 class Question(NamedTuple):
@@ -58,21 +53,6 @@ USERS = [
     User(IDS[2], IDS[0], (IDS[3],)),
     User(IDS[3], IDS[2], tuple(range(7000, 7100))),
 ]
-
-
-@contextlib.contextmanager
-def acting_as(user: User) -> Iterator[None]:
-    """Be a user as the kernel judges: effective ids, groups, and root's capabilities or none."""
-    before = os.getgroups()
-    os.setgroups(user.groups)
-    os.setegid(user.gid)
-    os.seteuid(user.uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(before)
 
 
 def leaves(source: bytes, question: Question) -> bool:
