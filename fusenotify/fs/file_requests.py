@@ -36,6 +36,7 @@ class FileRequests(Requests):
     def __init__(self, inodes: Inodes, hooks: Hooks, *, timeout: float, exact_access: bool) -> None:
         super().__init__(inodes, hooks, timeout=timeout)
         self._exact_access = exact_access
+        self._open = inodes.descriptors.open_file
 
     @answered
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
@@ -43,7 +44,7 @@ class FileRequests(Requests):
         opened = self.inodes[inode]
         truncates = flags & os.O_TRUNC
         mode = os.fstat(opened.fd).st_mode if truncates else 0
-        file = self._opened(opened, os.open(opened.path, flags_below(flags)), flags, ctx)
+        file = self._opened(opened, self._open(opened.path, flags_below(flags)), flags, ctx)
         if truncates:
             self.hooks.by(file).truncated_by_open(file, clear_set_id(file, mode, ctx))
         return self._info(file)
@@ -57,7 +58,7 @@ class FileRequests(Requests):
         mode &= ~ctx.umask
         below = flags_below(flags)
         try:
-            fd = os.open(name, below | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent.fd)
+            fd = self._open(name, below | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent.fd)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
@@ -123,7 +124,7 @@ class FileRequests(Requests):
         """OPENDIR: do_dentry_open()."""
         opened = self.inodes[inode]
         flags = os.O_RDONLY | os.O_DIRECTORY
-        return self._opened(opened, os.open(opened.path, flags), flags, ctx).fd
+        return self._opened(opened, self._open(opened.path, flags), flags, ctx).fd
 
     @answered
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:

@@ -3,10 +3,13 @@
 
 fs.operations looks names up here and hands FORGETs on.  Nothing is remembered
 by path: an O_PATH descriptor reaches the object wherever it is renamed to, and
-keeps its number from being given to another.
+keeps its number from being given to another.  fs.descriptors closes some where
+there are too many.
 
 Invariants
-    One Inode per (st_dev, st_ino), however many names it has.
+    One Inode per (st_dev, st_ino), however many names it has.  Where that pair
+        was given to a new object while the old one's descriptor was closed,
+        the old one stays by its number alone, until it is forgotten.
     An inode is known while the kernel has lookups of it, a watch or a request
         in progress pins it, or one of its children is known; then its
         descriptor is closed.
@@ -14,44 +17,38 @@ Invariants
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 
 from fusenotify.engine import core
-from fusenotify.fs.syscalls import path_of
+from fusenotify.fs.descriptors import HOLD, Descriptors, Held
 
 ROOT_NUMBER = 1
-# How an object is held: without reading it, and not what a link points to.
-HOLD = os.O_PATH | os.O_NOFOLLOW
 # Where numbers of other filesystems below SOURCE begin: each gets a range.
 _RANGE_BITS = 56
+# The range of numbers for objects whose own one is still somebody else's.
+_LAST_RANGE = 0xFF
 
 
-class Inode(core.Inode):
+class Inode(Held):
     """An object of SOURCE.
 
-    fd is its O_PATH descriptor; number the inode number that programs see and
-    the kernel's name for it; lookups the kernel's references (the lookup
-    count), pins those of watches and of requests in progress.
+    number is the inode number that programs see and the kernel's name for it;
+    lookups are the kernel's references (the lookup count), pins those of
+    watches and of requests in progress.
     """
 
-    __slots__ = ("fd", "key", "lookups", "number", "pins", "table")
+    __slots__ = ("lookups", "number", "pins", "table")
 
     def __init__(
         self, table: Inodes, fd: int, key: tuple[int, int], number: int, is_dir: bool
     ) -> None:
-        super().__init__(is_dir)
+        super().__init__(table.descriptors, fd, key, is_dir)
         self.table = table
-        self.fd = fd
-        self.key = key
         self.number = number
         self.lookups = 0
         self.pins = 0
-
-    @property
-    def path(self) -> str:
-        """A path to the object itself, for calls that take no descriptor."""
-        return path_of(self.fd)
 
     def pin(self) -> None:
         self.pins += 1
@@ -64,14 +61,19 @@ class Inode(core.Inode):
 class Inodes:
     """The table of known inodes.
 
-    root_fd is an O_PATH descriptor of SOURCE and belongs to the table from now on.
+    root_fd is an O_PATH descriptor of SOURCE and belongs to the table from now
+    on.  descriptors are its others; what requests open is opened by it, too.
     """
 
-    def __init__(self, root_fd: int, names: core.Core) -> None:
+    def __init__(
+        self, root_fd: int, names: core.Core, *, descriptor_limit: int | None = None
+    ) -> None:
+        self.descriptors = Descriptors(root_fd, descriptor_limit)
         self._names = names
         self._by_key: dict[tuple[int, int], Inode] = {}
         self._by_number: dict[int, Inode] = {}
         self._device_ranges: dict[int, int] = {}
+        self._substitutes = itertools.count(_LAST_RANGE << _RANGE_BITS)
         status = os.fstat(root_fd)
         self._device = status.st_dev
         self.root = self._add(root_fd, status, ROOT_NUMBER)
@@ -96,8 +98,8 @@ class Inodes:
         """
         status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
         inode = self._by_key.get((status.st_dev, status.st_ino))
-        if inode is None:
-            inode, status = self.take(os.open(name, HOLD, dir_fd=parent.fd))
+        if inode is None or inode.held < 0:
+            inode, status = self.take(self.descriptors.open(name, HOLD, dir_fd=parent.fd))
         self._names.instantiate(parent, name, inode)
         return inode, status
 
@@ -105,10 +107,13 @@ class Inodes:
         """Return the object of an O_PATH descriptor, which now belongs to the table."""
         status = os.fstat(fd)
         inode = self._by_key.get((status.st_dev, status.st_ino))
-        if inode is not None:
+        if inode is not None and inode.held >= 0:
             os.close(fd)
             return inode, status
-        return self._add(fd, status, self._number(status)), status
+        if inode is None or not self.descriptors.matches(inode, fd, status.st_mode):
+            inode = self._add(fd, status, self._number(status))
+        self.descriptors.add(inode, fd)
+        return inode, status
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel gives lookups back.  FUSE: FORGET."""
@@ -121,7 +126,9 @@ class Inodes:
         """Let go of an inode that nobody holds, and of parents it held."""
         if inode.lookups > 0 or inode.pins or inode.children or inode.number not in self._by_number:
             return
-        del self._by_key[inode.key], self._by_number[inode.number]
+        del self._by_number[inode.number]
+        if self._by_key.get(inode.key) is inode:
+            del self._by_key[inode.key]
         for dentry in inode.aliases:
             if dentry.unlinked:
                 continue
@@ -129,12 +136,12 @@ class Inodes:
             parent = dentry.parent
             assert isinstance(parent, Inode)
             self.drop_if_unused(parent)
-        os.close(inode.fd)
+        self.descriptors.remove(inode)
 
     def close(self) -> None:
         """Close all descriptors; the table is of no use afterwards."""
-        for inode in self._by_number.values():
-            os.close(inode.fd)
+        self.descriptors.close()
+        os.close(self.root.held)
         self._by_key.clear()
         self._by_number.clear()
 
@@ -146,7 +153,8 @@ class Inodes:
 
     def _number(self, status: os.stat_result) -> int:
         """Return the disk's inode number, made unique where SOURCE has several filesystems."""
-        if status.st_dev == self._device and status.st_ino != ROOT_NUMBER:
-            return status.st_ino
-        ranges = self._device_ranges
-        return (ranges.setdefault(status.st_dev, len(ranges) + 1) << _RANGE_BITS) + status.st_ino
+        number = status.st_ino
+        if status.st_dev != self._device or number == ROOT_NUMBER:
+            ranges = self._device_ranges
+            number += ranges.setdefault(status.st_dev, len(ranges) + 1) << _RANGE_BITS
+        return next(self._substitutes) if number in self._by_number else number

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fusenotify.credentials import Credentials
-from fusenotify.fs.inodes import HOLD, Inode, Inodes
+from fusenotify.fs.descriptors import HOLD
+from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.permissions import READ, SEARCH, allowed
 
 _MAX_LINKS = 40
@@ -47,7 +48,7 @@ def resolved(
     component, no read permission on the object), ELOOP (more than 40 links),
     ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount), EINVAL (a NUL).
     """
-    walk = _Walk(inodes.root, mountpoint, path, who, follow)
+    walk = _Walk(inodes, mountpoint, path, who, follow)
     try:
         status = os.fstat(walk.fd)
         if (directory or walk.wants_directory) and not stat.S_ISDIR(status.st_mode):
@@ -68,7 +69,7 @@ class _Walk:
     """One walk; descriptors holds those from below the root down to here."""
 
     def __init__(
-        self, root: Inode, mountpoint: bytes, path: bytes, who: Credentials, follow: bool
+        self, inodes: Inodes, mountpoint: bytes, path: bytes, who: Credentials, follow: bool
     ) -> None:
         if not path:
             raise _error(errno.ENOENT, path, "the path is empty")
@@ -77,7 +78,8 @@ class _Walk:
         if len(path) >= _MAX_PATH:
             raise _error(errno.ENAMETOOLONG, path[:60] + b"...")
         self._path = path
-        self._root_fd = root.fd
+        self._open = inodes.descriptors.open
+        self._root_fd = inodes.root.fd
         self._mountpoint = mountpoint
         self._who = who
         self._follow = follow
@@ -118,7 +120,7 @@ class _Walk:
             os.close(self._descriptors.pop())
             return
         try:
-            fd = os.open(name, HOLD, dir_fd=self.fd)
+            fd = self._open(name, HOLD, dir_fd=self.fd)
         except OSError as error:
             raise _error(error.errno or errno.EIO, self._path) from None
         self._descriptors.append(fd)

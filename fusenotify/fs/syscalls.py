@@ -13,6 +13,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
 _UTIME_OMIT = (1 << 30) - 2
 _NANOSECONDS = 10**9
+_AT_EMPTY_PATH = 0x1000
+# struct file_handle: the length of the handle, its type, the handle.
+_HANDLE_HEADER = 8
+_MAX_HANDLE = 128
 
 
 class _Timespec(ctypes.Structure):
@@ -37,6 +41,29 @@ def utimens(path: str, atime: int | None, mtime: int | None) -> None:
     """utimensat(2): set times, in nanoseconds since the epoch; None leaves one as it is."""
     times = (_Timespec * 2)(_timespec(atime), _timespec(mtime))
     _check(_libc.utimensat(_AT_FDCWD, os.fsencode(path), times, 0))
+
+
+def file_handle(fd: int) -> tuple[int, bytes]:
+    """name_to_handle_at(2): return a mount's id and the handle of fd's object in its filesystem.
+
+    Raises OSError, EOPNOTSUPP where the filesystem has no handles.
+    """
+    buffer = ctypes.create_string_buffer(_HANDLE_HEADER + _MAX_HANDLE)
+    length = ctypes.c_uint.from_buffer(buffer)
+    length.value = _MAX_HANDLE
+    mount_id = ctypes.c_int()
+    _check(_libc.name_to_handle_at(fd, b"", buffer, ctypes.byref(mount_id), _AT_EMPTY_PATH))
+    return mount_id.value, buffer.raw[: _HANDLE_HEADER + length.value]
+
+
+def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
+    """open_by_handle_at(2): open what a handle of anchor's filesystem names.
+
+    anchor is no O_PATH descriptor.  Raises OSError: ESTALE (it is gone), EPERM.
+    """
+    fd: int = _libc.open_by_handle_at(anchor, handle, flags)
+    _check(min(fd, 0))
+    return fd
 
 
 def _timespec(nanoseconds: int | None) -> _Timespec:

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The O_PATH descriptors of inodes, of which only so many are open at a time.
+
+fs.inodes builds its Inode on Held, and opens what it holds through
+Descriptors; so do the requests that open files.  Where descriptors run short,
+those of the inodes that were not used for longest are closed, and opened again
+when they are asked for: by file handle where the daemon may (root, on a disk
+that has handles), else by name.
+
+Invariants
+    A descriptor that was asked for stays open until KEPT other inodes' were
+        opened: longer than a request needs it, which asks for four at most.
+    What is opened again is the same object, or else it is ESTALE.  A handle
+        tells objects apart that bore one inode number after each other; by
+        name only st_dev and st_ino do.
+    The root, and what has lost its last name through the mount, keep theirs.
+    SPARE descriptors are left for what the daemon opens for a moment, and for
+        clients.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from fusenotify.engine import core
+from fusenotify.fs.syscalls import file_handle, open_by_handle, path_of
+
+# How an object is held: without reading it, and not what a link points to.
+HOLD = os.O_PATH | os.O_NOFOLLOW
+KEPT = 8
+SPARE = 8
+# Each open descriptor keeps the kernel's own inode and name in memory.
+MOST = 65_536
+
+
+class Held(core.Inode):
+    """An object of SOURCE.
+
+    key is (st_dev, st_ino); held its descriptor, or -1 while it is closed;
+    handle its file handle once it was closed, where it has one; used says when
+    it was asked for last, in descriptors opened.
+    """
+
+    __slots__ = ("descriptors", "handle", "held", "key", "used")
+
+    def __init__(
+        self, descriptors: Descriptors, fd: int, key: tuple[int, int], is_dir: bool
+    ) -> None:
+        super().__init__(is_dir)
+        self.descriptors = descriptors
+        self.held = fd
+        self.key = key
+        self.handle: bytes | None = None
+        self.used = descriptors.opened
+
+    @property
+    def fd(self) -> int:
+        """Its O_PATH descriptor.
+
+        Raises OSError where it has to be opened again: ESTALE where it is gone
+        from where it was, EMFILE.
+        """
+        self.used = self.descriptors.opened
+        return self.held if self.held >= 0 else self.descriptors.reopen(self)
+
+    @property
+    def path(self) -> str:
+        """A path to the object itself, for calls that take no descriptor."""
+        return path_of(self.fd)
+
+
+class Descriptors:
+    """The open descriptors of a table of inodes, whose root is root_fd.
+
+    limit is how many the process may have open (by default RLIMIT_NOFILE);
+    inodes take half of them, and MOST at most.  opened counts the inodes'
+    descriptors that were ever opened.
+    """
+
+    def __init__(self, root_fd: int, limit: int | None = None) -> None:
+        if limit is None:
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.opened = 0
+        self._most = min(limit // 2, MOST)
+        self._ceiling = limit - SPARE
+        # Those that were open when they were last counted, and all opened since.
+        self._open_at_most = self._ceiling
+        # Those that may be closed, and when they were used last at the time they came in.
+        self._open: OrderedDict[Held, int] = OrderedDict()
+        self._anchor = _anchor(root_fd)
+        self._mount_id = 0 if self._anchor is None else file_handle(root_fd)[0]
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, path: str | bytes, flags: int, *, dir_fd: int | None = None) -> int:
+        """Open a descriptor for an inode, or for a moment; others are closed to make room.
+
+        Raises OSError.
+        """
+        if self._open_at_most >= self._ceiling:
+            self._make_room()
+        try:
+            fd = os.open(path, flags, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno != errno.EMFILE or not self._make_room():
+                raise
+            fd = os.open(path, flags, dir_fd=dir_fd)
+        self._open_at_most += 1
+        return fd
+
+    def open_file(
+        self, path: str | bytes, flags: int, mode: int = 0, *, dir_fd: int | None = None
+    ) -> int:
+        """Open a descriptor that a program keeps, as os.open() does.
+
+        Raises OSError, EMFILE while SPARE are left.
+        """
+        if self._open_at_most >= self._ceiling and not self._make_room():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        self._open_at_most += 1
+        return os.open(path, flags, mode, dir_fd=dir_fd)
+
+    def add(self, held: Held, fd: int) -> None:
+        """Take a descriptor as an inode's own; it is closed when others need the room."""
+        held.held = fd
+        self.opened += 1
+        self._open_at_most += 1  # again, where open() counted it: it is an upper bound
+        held.used = self._open[held] = self.opened
+        if len(self._open) > self._most:
+            self._close_oldest()
+
+    def remove(self, held: Held) -> None:
+        """Close the descriptor of an inode that nobody knows any more."""
+        if self._open.pop(held, None) is not None:
+            os.close(held.held)
+
+    def matches(self, held: Held, fd: int, mode: int) -> bool:
+        """Return whether fd is the very object of which a descriptor was closed.
+
+        It has the same key; mode is its st_mode.
+        """
+        if held.handle is None:
+            return held.is_dir == stat.S_ISDIR(mode)
+        return file_handle(fd)[1] == held.handle
+
+    def close(self) -> None:
+        for held in self._open:
+            os.close(held.held)
+        self._open.clear()
+        if self._anchor is not None:
+            os.close(self._anchor)
+
+    def reopen(self, held: Held) -> int:
+        """Open the descriptor of an inode again.
+
+        Raises OSError: ESTALE, EMFILE.
+        """
+        if held.handle is not None and self._anchor is not None:
+            if self._open_at_most >= self._ceiling:
+                self._make_room()
+            fd = open_by_handle(self._anchor, held.handle, HOLD)
+            self._open_at_most += 1
+        else:
+            fd = self._by_name(held)
+        self.add(held, fd)
+        return fd
+
+    def _by_name(self, held: Held) -> int:
+        for dentry in reversed(held.aliases):
+            if dentry.unlinked:
+                continue
+            directory = dentry.parent
+            assert isinstance(directory, Held)
+            with suppress(FileNotFoundError, NotADirectoryError), self._reached(directory) as above:
+                fd = self._step(above, dentry.name, held)
+                if fd >= 0:
+                    return fd
+        raise _stale()
+
+    @contextmanager
+    def _reached(self, directory: Held) -> Iterator[int]:
+        """Yield a descriptor of a directory, reached from the nearest one above that is open.
+
+        None of those between is taken as an inode's own: so many at once
+        would make others close that the request still needs.
+        """
+        closed: dict[Held, bytes] = {}
+        while directory.held < 0:
+            dentry = directory.dentry
+            # Names changed behind the mount may lead in a circle.
+            if dentry is None or dentry.unlinked or directory in closed:
+                raise _stale()
+            closed[directory] = dentry.name
+            assert isinstance(dentry.parent, Held)
+            directory = dentry.parent
+        fd = directory.fd
+        try:
+            for below, name in reversed(closed.items()):
+                above, fd = fd, self._step(fd, name, below)
+                if above != directory.held:
+                    os.close(above)
+                if fd < 0:
+                    raise _stale()
+            yield fd
+        finally:
+            if fd >= 0 and fd != directory.held:
+                os.close(fd)
+
+    def _step(self, above: int, name: bytes, sought: Held) -> int:
+        """Return a new descriptor of a name, or -1 where it is not the object sought."""
+        fd = self.open(name, HOLD, dir_fd=above)
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) == sought.key:
+            return fd
+        os.close(fd)
+        return -1
+
+    def _make_room(self) -> bool:
+        """Close descriptors of inodes until SPARE are free; return whether they are."""
+        try:
+            used = len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            used = self._ceiling + SPARE
+        while used >= self._ceiling and self._close_oldest():
+            used -= 1
+        self._open_at_most = used
+        return used < self._ceiling
+
+    def _close_oldest(self) -> bool:
+        """Close the descriptor that was not used for longest; return whether there was one."""
+        for _ in range(len(self._open)):
+            held, used = self._open.popitem(last=False)
+            if held.used == used and not held.unlinked and self.opened - used >= KEPT:
+                self._remember_handle(held)
+                os.close(held.held)
+                held.held = -1
+                return True
+            self._open[held] = held.used
+        return False
+
+    def _remember_handle(self, held: Held) -> None:
+        if self._anchor is None or held.handle is not None:
+            return
+        with suppress(OSError):  # a filesystem without handles below SOURCE: by name
+            mount_id, handle = file_handle(held.held)
+            if mount_id == self._mount_id:
+                held.handle = handle
+
+
+def _anchor(root_fd: int) -> int | None:
+    """Return a descriptor of SOURCE's filesystem that handles can be opened by, if they can."""
+    if os.geteuid():
+        return None
+    with suppress(OSError):
+        anchor = os.open(path_of(root_fd), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.close(open_by_handle(anchor, file_handle(root_fd)[1], HOLD))
+        except OSError:
+            os.close(anchor)
+            raise
+        return anchor
+    return None
+
+
+def _stale() -> OSError:
+    return OSError(errno.ESTALE, os.strerror(errno.ESTALE))

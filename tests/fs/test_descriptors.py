@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Descriptors of inodes are bounded, and what was closed is opened again as the same object."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fusenotify import Mounted
+from fusenotify.engine.core import Core
+from fusenotify.events import unpack
+from fusenotify.fs import descriptors as descriptors_module
+from fusenotify.fs.descriptors import KEPT
+from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.masks import IN_ATTRIB, IN_CREATE, IN_DELETE_SELF
+from tests.conftest import Mounting
+
+LIMIT = 64
+
+
+@pytest.fixture(params=["by handle", "by name"])
+def inodes(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Inodes]:
+    """A table of which few inodes have their descriptor open, over tmp_path/top."""
+    if request.param == "by name":
+        monkeypatch.setattr(descriptors_module, "_anchor", lambda root_fd: None)
+    elif os.geteuid():
+        pytest.skip("only root may open by handle")
+    (tmp_path / "top").mkdir()
+    table = Inodes(os.open(tmp_path / "top", os.O_PATH), Core(), descriptor_limit=4 * KEPT)
+    if request.param == "by handle" and table.descriptors._anchor is None:  # what is tested
+        pytest.skip("this filesystem has no file handles")
+    table.descriptors._ceiling = 1 << 20  # pytest's own descriptors do not count here
+    yield table
+    table.close()
+
+
+def looked_up(inodes: Inodes, parent: Inode, *names: str) -> Inode:
+    """What LOOKUP does, down a path."""
+    for name in names:
+        parent, _ = inodes.lookup(parent, os.fsencode(name))
+        parent.lookups += 1
+    return parent
+
+
+def crowd(inodes: Inodes, top: Path) -> None:
+    """Look up so many others that every descriptor not in use is closed."""
+    for number in range(8 * KEPT):
+        (top / f"crowd{number}").touch()
+        looked_up(inodes, inodes.root, f"crowd{number}")
+
+
+def test_no_more_than_half_of_the_limit_are_open(tmp_path: Path, inodes: Inodes) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    crowd(inodes, tmp_path / "top")
+    assert len(inodes) > 8 * KEPT
+    assert len(os.listdir("/proc/self/fd")) - before == len(inodes.descriptors) == 2 * KEPT
+
+
+def test_those_used_last_stay_open(tmp_path: Path, inodes: Inodes) -> None:
+    (tmp_path / "top" / "a").touch()
+    used = looked_up(inodes, inodes.root, "a")
+    fd = used.fd
+    for number in range(8 * KEPT):
+        (tmp_path / "top" / str(number)).touch()
+        looked_up(inodes, inodes.root, str(number))
+        assert used.fd == fd
+
+
+def test_what_was_closed_is_opened_again(tmp_path: Path, inodes: Inodes) -> None:
+    top = tmp_path / "top"
+    (top / "s" / "t").mkdir(parents=True)
+    (top / "s" / "t" / "a").write_text("content")
+    (top / "s" / "t" / "l").symlink_to("nowhere")
+    file = looked_up(inodes, inodes.root, "s", "t", "a")
+    link = looked_up(inodes, inodes.root, "s", "t", "l")
+    crowd(inodes, top)
+    assert file.held < 0
+    assert link.held < 0
+    assert Path(file.path).read_text() == "content"
+    assert os.readlink(b"", dir_fd=link.fd) == b"nowhere"
+
+
+def test_a_deep_tree_is_reached_again(tmp_path: Path, inodes: Inodes) -> None:
+    top = tmp_path / "top"
+    here = os.open(top, os.O_PATH)
+    directory = inodes.root
+    for _ in range(400):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_PATH, dir_fd=here)
+        os.close(here)
+        here = below
+        directory = looked_up(inodes, directory, "d")
+    number = os.fstat(here).st_ino
+    os.close(here)
+    crowd(inodes, top)
+    assert directory.held < 0
+    assert os.fstat(directory.fd).st_ino == number
+
+
+def test_what_is_gone_is_stale(tmp_path: Path, inodes: Inodes) -> None:
+    (tmp_path / "top" / "a").touch()
+    file = looked_up(inodes, inodes.root, "a")
+    crowd(inodes, tmp_path / "top")
+    (tmp_path / "top" / "a").unlink()
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        _ = file.fd
+
+
+def test_a_new_object_with_an_old_number_is_another(tmp_path: Path, inodes: Inodes) -> None:
+    top = tmp_path / "top"
+    (top / "a").touch()
+    old = looked_up(inodes, inodes.root, "a")
+    crowd(inodes, top)
+    (top / "a").unlink()
+    for number in range(100):
+        # Without a handle only the type tells them apart.
+        if old.handle is None:
+            (top / f"new{number}").mkdir()
+        else:
+            (top / f"new{number}").touch()
+        if (top / f"new{number}").stat().st_ino == old.key[1]:
+            break
+    else:
+        pytest.skip("this filesystem does not give numbers again")
+    new = looked_up(inodes, inodes.root, f"new{number}")
+    assert new is not old
+    assert new.number != old.number
+    assert inodes[old.number] is old
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        _ = old.fd
+    for inode in (old, new):
+        inodes.forget(inode.number, 1)
+    assert old.key not in inodes._by_key
+
+
+def test_renamed_behind_the_mount_it_is_reached_by_handle(tmp_path: Path, inodes: Inodes) -> None:
+    (tmp_path / "top" / "a").write_text("content")
+    file = looked_up(inodes, inodes.root, "a")
+    crowd(inodes, tmp_path / "top")
+    (tmp_path / "top" / "a").rename(tmp_path / "top" / "b")
+    if file.handle is None:
+        assert looked_up(inodes, inodes.root, "b") is file
+    assert Path(file.path).read_text() == "content"
+
+
+def test_a_circle_of_names_is_stale_and_ends(tmp_path: Path, inodes: Inodes) -> None:
+    top = tmp_path / "top"
+    (top / "a" / "b").mkdir(parents=True)
+    outer = looked_up(inodes, inodes.root, "a")
+    inner = looked_up(inodes, outer, "b")
+    (top / "a" / "b").rename(top / "b")
+    (top / "a").rename(top / "b" / "a")
+    looked_up(inodes, inner, "a")
+    crowd(inodes, top)
+    if inner.handle is None:
+        with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+            _ = inner.fd
+    else:
+        assert os.path.samestat(os.fstat(inner.fd), os.stat(top / "b"))
+
+
+@pytest.fixture
+def tight(mounting: Mounting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mounted]:
+    """A mount whose daemon may have LIMIT descriptors."""
+    prlimit = shutil.which("prlimit")
+    if prlimit is None:
+        pytest.skip("prlimit(1) is missing")
+    python = tmp_path / "limited-python"
+    python.write_text(
+        f"#!/bin/sh\nexec {prlimit} --nofile={LIMIT}:{LIMIT} '{sys.executable}' \"$@\"\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with mounting() as mount:
+        monkeypatch.undo()
+        yield mount
+
+
+def open_in(mount: Mounted) -> int:
+    return len(os.listdir(f"/proc/{mount.pid}/fd"))
+
+
+@pytest.mark.mount
+def test_a_tree_of_many_times_the_limit_is_made_walked_and_removed(tight: Mounted) -> None:
+    top = Path(tight.mountpoint)
+    for number in range(20):
+        (top / "tree" / str(number)).mkdir(parents=True)
+        for file in range(20):
+            (top / "tree" / str(number) / str(file)).write_text(f"{number} {file}")
+    assert open_in(tight) <= LIMIT
+    for number in range(20):
+        (top / "tree" / str(number)).rename(top / "tree" / f"r{number}")
+    for number in range(20):
+        for file in range(20):
+            read = (top / "tree" / f"r{number}" / str(file)).read_text()
+            assert read == f"{number} {file}"
+    assert sum(len(files) for _, _, files in os.walk(top)) == 400
+    assert open_in(tight) <= LIMIT
+    shutil.rmtree(top / "tree")
+    assert os.listdir(tight.source) == []
+
+
+@pytest.mark.mount
+def test_a_program_that_opens_too_many_files_gets_emfile_and_others_go_on(tight: Mounted) -> None:
+    top = Path(tight.mountpoint)
+    opened: list[int] = []
+
+    def open_all() -> None:
+        while len(opened) < LIMIT:
+            opened.append(os.open(top / str(len(opened)), os.O_WRONLY | os.O_CREAT))
+
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        open_all()
+    assert len(opened) > LIMIT // 4
+    assert str(len(opened)) not in os.listdir(tight.source)  # refused, and not made
+    (top / "s").mkdir()
+    (top / "s").rename(top / "t")
+    for fd in opened:
+        os.write(fd, b"x")
+        os.close(fd)
+    assert (top / "0").read_text() == "x"
+    with tight.client() as client:
+        device = client.init(nonblock=True)
+        device.add_watch("/t", IN_CREATE)
+        (top / "t" / "f").touch()
+        client.sync()
+        assert [event.name for event in unpack(device.read(4096))] == [b"f"]
+
+
+@pytest.mark.mount
+def test_watches_hear_of_what_was_closed_and_opened_again(tight: Mounted) -> None:
+    top = Path(tight.mountpoint)
+    for number in range(2 * LIMIT):
+        (top / str(number)).touch()
+    with tight.client() as client:
+        device = client.init(nonblock=True)
+        wds = [
+            device.add_watch(f"/{number}", IN_ATTRIB | IN_DELETE_SELF)
+            for number in range(2 * LIMIT)
+        ]
+        for number in range(2 * LIMIT):
+            (top / str(number)).chmod(0o600)
+        client.sync()
+        heard = list(unpack(device.read(1 << 16)))
+        assert [(event.wd, event.mask) for event in heard] == [(wd, IN_ATTRIB) for wd in wds]
+
+
+@pytest.mark.mount
+def test_a_file_without_a_name_stays_what_it_is(tight: Mounted) -> None:
+    top = Path(tight.mountpoint)
+    with open(top / "gone", "w+") as file:
+        (top / "gone").unlink()
+        for number in range(2 * LIMIT):
+            (top / str(number)).touch()
+        file.write("still here")
+        file.flush()
+        os.fchmod(file.fileno(), 0o640)
+        status = os.fstat(file.fileno())
+        assert (status.st_size, status.st_mode & 0o777, status.st_nlink) == (10, 0o640, 0)
