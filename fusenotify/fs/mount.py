@@ -29,6 +29,7 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
+from fusenotify.fs.polling import PollingTrio
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Mount:
 
     options are FUSE's; reserved_xattr is what the attribute
     ``user.fusenotify.socket`` of every object answers; exact_access is that of
-    FileRequests.
+    FileRequests, poll_seconds that of PollingTrio.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Mount:
         options: Sequence[str] = (),
         reserved_xattr: bytes = b"",
         exact_access: bool = False,
+        poll_seconds: float = 60e-6,
     ) -> None:
         self.source = os.path.abspath(source)
         self.mountpoint = os.path.abspath(mountpoint)
@@ -64,6 +66,7 @@ class Mount:
         self._options = options
         self._reserved_xattr = reserved_xattr
         self._exact_access = exact_access
+        self._waits = PollingTrio(poll_seconds)
         self._inodes: Inodes | None = None
         self._operations: Operations | None = None
 
@@ -105,6 +108,7 @@ class Mount:
 
     async def serve(self) -> None:
         """Answer requests until somebody unmounts, or terminate()."""
+        setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
         try:
             await pyfuse3.main()
         except* OSError as group:
@@ -123,6 +127,7 @@ class Mount:
 
     def terminate(self) -> None:
         """Make serve() return now; what is still open gets errors."""
+        self._waits.close()
         pyfuse3.terminate()
 
     def close(self) -> None:
