@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
+import pyfuse3
 from pyfuse3 import RequestContext
 
 from fusenotify.fs.handles import OpenFile
@@ -47,10 +48,17 @@ def clear_set_id(file: OpenFile, mode: int, ctx: RequestContext) -> bool:
 
     Linux: file_remove_privs().  Returns whether bits were lost.
     """
+    if ctx.uid == 0:
+        return False
     lost = mode & stat.S_ISUID
-    if mode & stat.S_IXGRP:
-        lost |= mode & stat.S_ISGID
-    if not lost or ctx.uid == 0:
+    if mode & stat.S_ISGID and (mode & stat.S_IXGRP or not _owns_as_group(file, ctx)):
+        lost |= stat.S_ISGID
+    if not lost:
         return False
     os.chmod(path_of(file.fd), stat.S_IMODE(mode & ~lost))
     return True
+
+
+def _owns_as_group(file: OpenFile, ctx: RequestContext) -> bool:
+    group = os.fstat(file.fd).st_gid
+    return group == ctx.gid or group in pyfuse3.get_sup_groups(ctx.pid)

@@ -558,6 +558,17 @@ def another_user_truncates_a_set_id_file_by_open(d: Path) -> list[object]:
     return [as_user(OTHER_USER, truncated), (d / "f").stat().st_mode]
 
 
+@operation(both(lambda d: d.chmod(0o777), file(mode=0o2666)), "f")
+def another_user_truncates_a_set_gid_file_without_group_x_by_open(d: Path) -> list[object]:
+    def truncated() -> None:
+        os.close(os.open(d / "f", os.O_WRONLY | os.O_TRUNC))
+
+    seen: list[object] = []
+    for groups in ([0], []):  # as a member of the file's group, and as a stranger
+        seen += [as_user(OTHER_USER, truncated, groups), (d / "f").stat().st_mode]
+    return seen
+
+
 @operation(file(mode=0o600), "f")
 def another_user_is_refused(d: Path) -> object:
     return as_user(OTHER_USER, lambda: os.open(d / "f", os.O_RDONLY))

@@ -14,9 +14,17 @@ from typing import Any
 
 import pytest
 
-from fusenotify.masks import IN_ACCESS, IN_ALL_EVENTS, IN_CLOSE_WRITE, IN_DELETE_SELF, IN_OPEN
+from fusenotify.masks import (
+    IN_ACCESS,
+    IN_ALL_EVENTS,
+    IN_ATTRIB,
+    IN_CLOSE_WRITE,
+    IN_DELETE_SELF,
+    IN_MODIFY,
+    IN_OPEN,
+)
 from tests.differential.conftest import World, both
-from tests.differential.scenario import AnyDevice, outcome
+from tests.differential.scenario import AnyDevice, as_user, outcome
 
 pytestmark = pytest.mark.mount
 
@@ -95,6 +103,34 @@ def a_second_link_used_within_a_second_of_the_first(root: Path, device: AnyDevic
         (root / name).write_bytes(b"x")
 
 
+def a_write_over_the_end_of_a_page(root: Path, device: AnyDevice) -> None:
+    device.add_watch(root, IN_MODIFY)
+    fd = os.open(root / "f", os.O_WRONLY | os.O_CREAT)
+    device.add_watch(root / "f", IN_MODIFY)
+    os.pwrite(fd, b"x" * 4096, 1)
+    os.close(fd)
+
+
+def a_stranger_writes_to_a_set_gid_file_without_group_x(
+    root: Path, device: AnyDevice
+) -> list[object]:
+    (root / "f").touch()
+    (root / "f").chmod(0o2666)
+    device.add_watch(root, IN_ATTRIB)
+    wrote = as_user(1234, lambda: os.write(os.open(root / "f", os.O_WRONLY), b"x"))
+    return [wrote, (root / "f").stat().st_mode]
+
+
+def fchmod_of_a_file_with_two_links(root: Path, device: AnyDevice) -> None:
+    (root / "f").touch()
+    os.link(root / "f", root / "g")
+    device.add_watch(root, IN_ATTRIB)
+    fd = os.open(root / "f", os.O_RDONLY)
+    (root / "g").stat()
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+
+
 @pytest.mark.xfail(strict=True, reason="FUSE hides it: docs/differences.md")
 @pytest.mark.parametrize(
     "run",
@@ -107,6 +143,9 @@ def a_second_link_used_within_a_second_of_the_first(root: Path, device: AnyDevic
         removing_what_is_held_by_path_only,
         reading_a_large_file_in_small_pieces,
         a_second_link_used_within_a_second_of_the_first,
+        fchmod_of_a_file_with_two_links,
+        a_write_over_the_end_of_a_page,
+        a_stranger_writes_to_a_set_gid_file_without_group_x,
     ],
     ids=lambda run: run.__name__.replace("_", " "),
 )
