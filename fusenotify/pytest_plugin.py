@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "fusenotify(max_queued_events=N, max_user_watches=N, max_user_instances=N, semantics=NAME, "
-    "options=[WORD, ...]): limits, semantics and FUSE options of the test's fusenotify fixtures"
+    "access=NAME, options=[WORD, ...]): what the test's fusenotify fixtures are to be like"
 )
 _CANNOT = "cannot mount: "
 
@@ -133,7 +133,7 @@ def _mount(directory: Path, settings: MountSettings) -> Iterator[TemporaryMount]
         with temporary_mount(directory, **settings) as mount:
             yield mount
     except MountFailed as error:
-        pytest.fail(f"fusenotify: {error}", pytrace=False)
+        raise pytest.fail.Exception(f"fusenotify: {error}", pytrace=False) from None
 
 
 def _settings(node: pytest.Item) -> MountSettings:
@@ -152,4 +152,4 @@ def _settings(node: pytest.Item) -> MountSettings:
 
 
 def _refuse(error: ValueError) -> NoReturn:
-    pytest.fail(f"@pytest.mark.fusenotify: {error}", pytrace=False)
+    raise pytest.fail.Exception(f"@pytest.mark.fusenotify: {error}", pytrace=False) from None

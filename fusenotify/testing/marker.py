@@ -23,6 +23,7 @@ class MountSettings(DeviceSettings, total=False):
 
     max_user_watches: int
     max_user_instances: int
+    access: str
     options: Sequence[str]
 
 
@@ -68,6 +69,13 @@ def _semantics(value: object) -> str:
     return "" if known else f"there are {' and '.join(SEMANTICS)}"
 
 
+def _access(value: object) -> str:
+    from fusenotify.settings import ACCESSES
+
+    known = isinstance(value, str) and value in ACCESSES
+    return "" if known else f"there are {' and '.join(ACCESSES)}"
+
+
 def _options(value: object) -> str:
     from fusenotify.cli.checks import KNOWN_OPTIONS, unknown_options
 
@@ -85,5 +93,6 @@ _CHECKS: dict[str, Callable[[object], str]] = {
     "max_user_watches": _count,
     "max_user_instances": _count,
     "semantics": _semantics,
+    "access": _access,
     "options": _options,
 }

@@ -9,7 +9,13 @@ from textwrap import dedent
 
 import pytest
 
-from fusenotify.testing import EngineDevice, EngineTree, assert_events
+from fusenotify.testing import (
+    EngineDevice,
+    EngineTree,
+    MountDevice,
+    TemporaryMount,
+    assert_events,
+)
 
 
 @pytest.fixture
@@ -309,6 +315,35 @@ def test_thousands_of_records_are_compared_in_a_moment(
     else:
         assert_events(device, expected, **form)
     assert time.monotonic() - started < 10
+
+
+class Unfenced(EngineDevice):
+    """A device of which a record is under way until the fence."""
+
+    def __init__(self, engine: EngineTree) -> None:
+        super().__init__(engine.table.init(0), engine)
+        self._engine = engine
+
+    def sync(self) -> None:
+        self._engine.create("late")
+
+
+def test_records_are_taken_behind_a_fence(engine: EngineTree) -> None:
+    device = Unfenced(engine)
+    device.watch()
+    assert_events(device, ["CREATE late"])
+
+
+@pytest.mark.mount
+def test_closes_under_way_are_waited_for(
+    fusenotify_mount: TemporaryMount, fusenotify_device: MountDevice
+) -> None:
+    names = [f"f{number}" for number in range(200)]
+    files = [(fusenotify_mount.path / name).open("w") for name in names]
+    fusenotify_device.watch(".", "CLOSE_WRITE")
+    for file in files:
+        file.close()
+    assert_events(fusenotify_device, [f"CLOSE_WRITE {name}" for name in names])
 
 
 def test_a_wrong_line_is_refused_before_records_are_taken(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations, permutations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fusenotify.masks import IN_CREATE, IN_MOVED_FROM, IN_MOVED_TO
@@ -56,6 +56,14 @@ def by_definition(
     return False
 
 
+# What says only a watch needs the record that what says only a cookie would take first.
+BOTH_WANT_D = (
+    [Expected(IN_MOVED_TO, b"a", None, 1), Expected(IN_MOVED_TO, b"a", "d")],
+    [Seen("d", IN_MOVED_TO, b"a", 5), Seen("e", IN_MOVED_TO, b"a", 5)],
+)
+
+
+@example(case=BOTH_WANT_D, any_order=True, at_least=False)
 @given(case=cases(), any_order=st.booleans(), at_least=st.booleans())
 def test_matches_what_some_pairing_matches(
     case: tuple[list[Expected], list[Seen]], any_order: bool, at_least: bool

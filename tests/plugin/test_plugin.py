@@ -162,6 +162,29 @@ def test_the_marker_passes_fuse_options_on(users: pytest.Pytester) -> None:
 
 
 @mounts
+def test_the_marker_may_ask_for_every_read(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        """
+        import os
+        import pytest
+        from fusenotify.testing import assert_events
+
+        @pytest.mark.fusenotify(access="exact")
+        def test_it(fusenotify_mount, fusenotify_device):
+            (fusenotify_mount.path / "a").write_text("x")
+            fusenotify_device.watch(".", "ACCESS|ATTRIB")
+            file = os.open(fusenotify_mount.path / "a", os.O_RDONLY)
+            for _ in range(2):
+                os.pread(file, 1, 0)
+                os.fchmod(file, 0o600)
+            os.close(file)
+            assert_events(fusenotify_device, ["ACCESS a", "ATTRIB a"] * 2)
+        """
+    )
+    users.runpytest().assert_outcomes(passed=1)
+
+
+@mounts
 def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> None:
     if os.geteuid():
         pytest.skip("only root can become another user")
@@ -194,7 +217,7 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
         pytest.param(
             "max_queued=4",
             "unknown keyword 'max_queued'; there are max_queued_events, max_user_watches, "
-            "max_user_instances, semantics, options",
+            "max_user_instances, semantics, access, options",
             id="keyword",
         ),
         pytest.param(
@@ -220,12 +243,13 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
         pytest.param(
             "semantics=[]", "semantics=[]: there are linux-2.6.18 and linux-6", id="no name"
         ),
+        pytest.param("access='all'", "access='all': there are open and exact", id="access"),
         pytest.param(
             "options='ro'", "options='ro': not a list of FUSE options, each a text", id="options"
         ),
         pytest.param(
             "options=['ro', 'frob']",
-            "options=['ro', 'frob']: unknown FUSE option 'frob'; there are allow_other,",
+            "options=['ro', 'frob']: unknown FUSE option 'frob'; there are ",
             id="an option",
         ),
         pytest.param("4", "4 has no keyword; write keyword=value", id="no keyword"),
@@ -244,6 +268,8 @@ def test_the_marker_refuses(users: pytest.Pytester, marker: str, message: str) -
     result = users.runpytest("-rE")
     result.assert_outcomes(errors=1)
     complaint = f"@pytest.mark.fusenotify: {message}"
+    # Once at setup, and in the summary: nothing about exceptions behind it.
+    assert len([line for line in result.outlines if message in line]) == 1
     assert [line for line in result.outlines if line.startswith(complaint)]
 
 
