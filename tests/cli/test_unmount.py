@@ -91,6 +91,7 @@ def test_a_stopped_daemon_is_named_and_a_lazy_unmount_still_works(mounting: Moun
     with mounting() as mount:
         os.kill(mount.pid, signal.SIGSTOP)
         try:
+            os.waitid(os.P_PID, mount.pid, os.WSTOPPED)
             done = fusenotify("unmount", mount.mountpoint)
             assert done.stderr == (
                 f"fusenotify: {mount.mountpoint}: its daemon does not answer; "

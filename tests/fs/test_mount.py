@@ -150,6 +150,7 @@ def test_a_sync_comes_behind_two_hundred_outstanding_releases(mounted: Mounted) 
         device.add_watch("/", IN_CLOSE)
         os.kill(mounted.pid, signal.SIGSTOP)
         try:
+            os.waitid(os.P_PID, mounted.pid, os.WSTOPPED)
             for mapping in mappings:
                 LIBC.munmap(mapping, 4096)
             sync = threading.Thread(target=client.sync)
