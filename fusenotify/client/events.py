@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Events with paths, and which path each watch stands for.
+"""Events with paths, and what each watch stands for.
 
 Both kinds of Inotify use it; it does no I/O.
+
+Invariant
+    A watch keeps the descriptor under which it was made, also on another
+        device after a reconnection; a descriptor is not used for another one.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from fusenotify.events import unpack
-from fusenotify.masks import IN_IGNORED
+from fusenotify.masks import (
+    IN_IGNORED,
+    IN_MASK_ADD,
+    IN_MASK_CREATE,
+    IN_Q_OVERFLOW,
+    IN_UNMOUNT,
+)
 
 
 class InotifyEvent(NamedTuple):
@@ -28,26 +41,90 @@ class InotifyEvent(NamedTuple):
     path: bytes
 
 
+@dataclass(slots=True)
+class Watch:
+    """A watch: the caller's descriptor and path, the mount's path, and the mask."""
+
+    wd: int
+    path: bytes
+    inner_path: bytes
+    mask: int
+
+
 class WatchedPaths:
-    """The paths that were given, by watch descriptor."""
+    """The watches of a device, by its descriptors.
 
-    def __init__(self) -> None:
-        self._paths: dict[int, bytes] = {}
+    Where outlives_mount, watches are kept when the mount ends, for another one.
+    """
 
-    def add(self, wd: int, path: bytes) -> None:
-        """Say that wd watches path; the latest path counts."""
-        self._paths[wd] = path
+    def __init__(self, *, outlives_mount: bool = False) -> None:
+        self._watches: dict[int, Watch] = {}
+        self._last = 0
+        self._moved = False
+        self._outlives_mount = outlives_mount
+        self._unmounted: set[int] = set()
+
+    def add(self, wd: int, path: bytes, inner_path: bytes = b"", mask: int = 0) -> int:
+        """Say that the device's wd watches path; return the caller's.  The latest path counts."""
+        known = self._watches.get(wd)
+        if known is not None:
+            shown = known.wd
+            mask |= known.mask if mask & IN_MASK_ADD else 0
+        else:
+            shown = self._last + 1 if self._moved else wd
+        self._last = max(self._last, shown)
+        self._watches[wd] = Watch(shown, path, inner_path, mask & ~IN_MASK_CREATE | IN_MASK_ADD)
+        return shown
+
+    def device_wd(self, wd: int) -> int:
+        """Return the device's descriptor for the caller's.
+
+        Raises OSError (EINVAL).
+        """
+        if not self._moved:
+            return wd
+        for found, watch in self._watches.items():
+            if watch.wd == wd:
+                return found
+        raise OSError(errno.EINVAL, f"there is no watch {wd}")
+
+    def watches(self) -> list[Watch]:
+        """Return all watches, in the order in which they were made."""
+        return list(self._watches.values())
+
+    def move(self, watched: Iterable[tuple[int, Watch]]) -> list[InotifyEvent]:
+        """Go over to another device, which watches what is given under these descriptors.
+
+        Returns the events that tell it: events were lost, and watches are gone.
+        """
+        before = self.watches()
+        self._watches = {}
+        for wd, watch in watched:
+            self._watches.setdefault(wd, watch)  # two paths may name one object by now
+        self._moved = True
+        self._unmounted.clear()
+        kept = {watch.wd for watch in self.watches()}
+        return [InotifyEvent(-1, IN_Q_OVERFLOW, 0, None, b"")] + [
+            InotifyEvent(watch.wd, IN_IGNORED, 0, None, watch.path)
+            for watch in before
+            if watch.wd not in kept
+        ]
 
     def events(self, records: bytes) -> list[InotifyEvent]:
-        """Return the events in records; paths of watches that are gone are forgotten."""
+        """Return the events in records; watches that are gone are forgotten."""
         found = []
         for wd, mask, cookie, name in unpack(records):
-            path = self._paths.get(wd, b"")
+            if mask & IN_UNMOUNT and self._outlives_mount:
+                self._unmounted.add(wd)
+            if mask & IN_IGNORED and wd in self._unmounted:
+                continue  # it will be made again
+            watch = self._watches.get(wd)
+            shown, path = (wd, b"") if watch is None else (watch.wd, watch.path)
             if mask & IN_IGNORED:
-                self._paths.pop(wd, None)
+                self._watches.pop(wd, None)
             found.append(
                 InotifyEvent(
-                    wd, mask, cookie, name, path if name is None else os.path.join(path, name)
+                    shown, mask, cookie, name, path if name is None else os.path.join(path, name)
                 )
             )
         return found

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How long to try again where a daemon went away.  Both kinds of Inotify use it; it does no I/O."""
+
+from __future__ import annotations
+
+import errno
+import time
+
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+
+# What connecting says while a daemon ends and the next one is not there yet.
+_AWAY = {
+    errno.ENOENT,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EPIPE,
+    errno.EAGAIN,
+    errno.ETIMEDOUT,
+}
+
+
+def is_away(error: OSError) -> bool:
+    """Return whether a daemon that says so may come back."""
+    return error.errno in _AWAY
+
+
+class Outage:
+    """The time without a daemon, from its first moment on."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._pause = _FIRST_PAUSE
+
+    def pause(self, deadline: float) -> float | None:
+        """Return how long to wait before the next attempt; None where it was the last.
+
+        deadline, of time.monotonic(), is when the caller wants to go on.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            return None
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        return max(0.0, min(pause, left, deadline - time.monotonic()))
