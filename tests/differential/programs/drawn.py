@@ -5,8 +5,9 @@ All choices of one program come from one Random that Hypothesis draws: its own
 choices, one for each argument, repeat themselves too much and take longer than
 running the program; and what differs is made smaller as data, not as choices.
 
-What FUSE hides whatever the state is not drawn (docs/differences.md);
-programs.hidden decides about the rest.
+What FUSE hides whatever the state is not drawn (docs/differences.md): no mmap,
+O_PATH, O_TMPFILE, working directory or large file; programs.hidden decides
+about the rest.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ class _Writer:
             case 13:
                 return steps.SetXattrOpen(by, slot)
             case _:
-                return pick.choice((steps.SyncOpen, steps.StatOpen))(by, slot)
+                return pick.choice((steps.SyncOpen, steps.StatOpen, steps.SetTimesOpen))(by, slot)
 
     # Attributes, by path.
 
@@ -215,7 +216,7 @@ class _Writer:
         return self._made(steps.Mkdir(self._by(), self._sketch.new(), mode), DIRECTORY)
 
     def _mkfifo(self) -> Step:
-        return self._made(steps.Mkfifo(self._by(), self._sketch.new(fifo=True)), FIFO)
+        return self._made(steps.Mkfifo(self._by(), self._sketch.new()), FIFO)
 
     def _symlink(self) -> Step:
         target = self._random.choice(_TARGETS)
@@ -236,21 +237,18 @@ class _Writer:
         return steps.Rmdir(self._by(), path)
 
     def _link(self) -> Step:
-        path, target = self._two_paths(FILE, FILE, SYMLINK)
+        path, target = self._two_paths(FILE, FILE, FILE, SYMLINK, FIFO)
         self._sketch.made(target, self._sketch.kind(path))
         return steps.Link(self._by(), path, target)
 
     def _rename(self) -> Step:
-        path, target = self._two_paths(FILE, DIRECTORY, SYMLINK)
+        path, target = self._two_paths(FILE, DIRECTORY, SYMLINK, FIFO)
         how = self._random.choice((0, 0, 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, 3))
         if how in (0, RENAME_NOREPLACE):
             self._sketch.renamed(path, target)
         return steps.Rename(self._by(), path, target, how)
 
     def _two_paths(self, *kinds: str) -> tuple[str, str]:
-        """Return two paths, both of special files' names or neither."""
-        if self._random.random() < 0.05:
-            return self._sketch.path(FIFO), self._sketch.new(fifo=True)
         target = self._sketch.new() if self._random.random() < 0.6 else self._sketch.path(*kinds)
         return self._sketch.path(*kinds), target
 

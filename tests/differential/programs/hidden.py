@@ -2,15 +2,14 @@
 """The steps that are left out, in both worlds, because FUSE hides what they do.
 
 Each reason is a line of docs/differences.md.  What a step's own form decides
-is kept out by programs.drawn: special files are never opened, and there is no
-mmap, O_PATH, O_TMPFILE, working directory or large file.  What depends on the
-state is decided here, by looking at the native tree, where a look changes
-nothing.
+is kept out by programs.drawn.  What depends on the state is decided here, by
+looking at the native tree, where a look changes nothing.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.differential.programs.steps import OfPath, OfSlot, Step
 from tests.differential.programs.worlds import Place
 
 _SET_ID = 0o6000
-_OPEN_ATTRIBUTES = (steps.ChmodOpen, steps.ChownOpen, steps.SetXattrOpen)
+_OPEN_ATTRIBUTES = (steps.ChmodOpen, steps.ChownOpen, steps.SetTimesOpen, steps.SetXattrOpen)
 _WRITES = (steps.Write, steps.WriteAt)
 
 # A name by the inode number of its directory.
@@ -67,7 +66,10 @@ class Hidden:
                 or self._is_cached_read(step, status)
                 or self._goes_by_inode(step, status)
             )
-        return isinstance(step, OfPath) and self._is_cached_name(step)
+        if isinstance(step, OfPath):
+            is_cached = self._is_cached_name(step)  # and notes what is used
+            return is_cached or self._opens_special_file(step)
+        return False
 
     def note(self, step: Step, answer: Any) -> None:
         """Remember what a step did that succeeded.  answer is what it returned."""
@@ -91,6 +93,15 @@ class Hidden:
             case steps.List() | steps.ListOpen():
                 self._forget_firsts()  # every name was looked up
 
+    # Fifos: the kernel opens them itself, and that may wait for ever.
+
+    def _opens_special_file(self, step: OfPath) -> bool:
+        try:
+            mode = os.stat(self._native.at(step.path)).st_mode
+        except OSError:
+            return False
+        return isinstance(step, steps.Open) and stat.S_ISFIFO(mode)
+
     # Repeated reads: a page is in the kernel's cache from the first read, or
     # from a write that filled it, until the file is opened again.
 
@@ -113,7 +124,7 @@ class Hidden:
 
     def _is_cached_name(self, step: OfPath) -> bool:
         unsure = self._looks_up(step.path, step.follows)
-        if isinstance(step, steps.ToPath):
+        if isinstance(step, steps.ToName):
             self._looks_up(step.target, follow=False)
         # These two say which name.
         return unsure and not isinstance(step, steps.Unlink | steps.Rename)

@@ -11,15 +11,12 @@ from __future__ import annotations
 from random import Random
 
 FILE, DIRECTORY, SYMLINK, FIFO = "file", "directory", "symlink", "fifo"
-_OPENABLE = (FILE, DIRECTORY, SYMLINK)
+_ALL = (FILE, DIRECTORY, SYMLINK, FIFO)
 
 # Few names, so that calls meet.  Some are as long as records' sizes change,
 # some too long, some no text.
 _NAMES = ("a", "b", "c", "d", "n" * 15, "n" * 16, "n" * 31, "\udcff")
 _ODD_NAMES = ("n" * 255, "n" * 256, ".", "a/", "c/.", "c/..")
-# Special files are never opened: what is one has one of these names, and only
-# such are given and renamed to one another.
-_FIFO_NAMES = ("p", "q")
 _MAX_DEPTH = 3
 _SLOTS = 4
 
@@ -34,21 +31,20 @@ class Sketch:
 
     # What a step may be about.
 
-    def new(self, fifo: bool = False) -> str:
+    def new(self) -> str:
         """Return a path that may or may not be there."""
         directory = self._existing(DIRECTORY)
         if directory.count("/") >= _MAX_DEPTH - 1:
             directory = "."
-        if not fifo and self._random.random() < 0.04:
-            return _join(directory, self._random.choice(_ODD_NAMES))
-        return _join(directory, self._random.choice(_FIFO_NAMES if fifo else _NAMES))
+        odd = self._random.random() < 0.04
+        return _join(directory, self._random.choice(_ODD_NAMES if odd else _NAMES))
 
     def path(self, *kinds: str) -> str:
         """Return a path, mostly of something there of one of these kinds."""
         draw = self._random.random()
         if draw < 0.85:
             return self._existing(*kinds)
-        return self._existing(*_OPENABLE) if draw < 0.95 else self.new()
+        return self._existing(*_ALL) if draw < 0.95 else self.new()
 
     def kind(self, path: str) -> str:
         return self._kinds.get(path, FILE)
@@ -89,7 +85,7 @@ class Sketch:
 
     def _existing(self, *kinds: str) -> str:
         found = [path for path, kind in self._kinds.items() if kind in kinds]
-        return self._random.choice(found) if found else self.new(FIFO in kinds)
+        return self._random.choice(found) if found else self.new()
 
 
 def _join(directory: str, name: str) -> str:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fusenotify import masks
-from tests.differential.operations import UTIME_NOW, UTIME_OMIT, renameat2, utimensat
+from tests.differential.operations import renameat2, utimensat
+from tests.differential.programs.printing import code
 from tests.differential.programs.processes import Process
 from tests.differential.scenario import AnyDevice
 
@@ -32,7 +31,7 @@ class Step:
     """One call."""
 
     def __repr__(self) -> str:
-        shown = (_code(field.name, getattr(self, field.name)) for field in fields(self))
+        shown = (code(field.name, getattr(self, field.name)) for field in fields(self))
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -47,11 +46,10 @@ class Program:
         return "\n".join((f"Program({self.queues}, (", *(f"    {s!r}," for s in self.steps), "))"))
 
 
-# Calls that a process makes.
-
-
 @dataclass(frozen=True, repr=False)
 class Call(Step):
+    """A call that a process makes."""
+
     by: int
 
     def run(self, process: Process) -> Any:
@@ -75,6 +73,15 @@ class OfPath(Call):
     @property
     def follows(self) -> bool:
         return True
+
+
+@dataclass(frozen=True, repr=False)
+class OfName(OfPath):
+    """A call about a name: a symbolic link at the path's end is not followed."""
+
+    @property
+    def follows(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,6 +168,12 @@ class ChownOpen(OfSlot):
 
     def run(self, process: Process) -> Any:
         os.fchown(process.fd(self.slot), self.uid, self.gid)
+
+
+@dataclass(frozen=True, repr=False)
+class SetTimesOpen(OfSlot):
+    def run(self, process: Process) -> Any:
+        os.utime(process.fd(self.slot), ns=(5, 5))
 
 
 @dataclass(frozen=True, repr=False)
@@ -258,88 +271,60 @@ class List(OfPath):
 
 
 @dataclass(frozen=True, repr=False)
-class Mkdir(OfPath):
+class Mkdir(OfName):
     mode: int
-
-    @property
-    def follows(self) -> bool:
-        return False
 
     def run(self, process: Process) -> Any:
         os.mkdir(process.at(self.path), self.mode)
 
 
 @dataclass(frozen=True, repr=False)
-class Mkfifo(OfPath):
-    @property
-    def follows(self) -> bool:
-        return False
-
+class Mkfifo(OfName):
     def run(self, process: Process) -> Any:
         os.mkfifo(process.at(self.path))
 
 
 @dataclass(frozen=True, repr=False)
-class Symlink(OfPath):
+class Symlink(OfName):
     target: str
-
-    @property
-    def follows(self) -> bool:
-        return False
 
     def run(self, process: Process) -> Any:
         os.symlink(self.target, process.at(self.path))
 
 
 @dataclass(frozen=True, repr=False)
-class Readlink(OfPath):
-    @property
-    def follows(self) -> bool:
-        return False
-
+class Readlink(OfName):
     def run(self, process: Process) -> Any:
         return os.readlink(process.at(self.path))
 
 
 @dataclass(frozen=True, repr=False)
-class Unlink(OfPath):
-    @property
-    def follows(self) -> bool:
-        return False
-
+class Unlink(OfName):
     def run(self, process: Process) -> Any:
         os.unlink(process.at(self.path))
 
 
 @dataclass(frozen=True, repr=False)
-class Rmdir(OfPath):
-    @property
-    def follows(self) -> bool:
-        return False
-
+class Rmdir(OfName):
     def run(self, process: Process) -> Any:
         os.rmdir(process.at(self.path))
 
 
 @dataclass(frozen=True, repr=False)
-class ToPath(OfPath):
-    """A call about two paths, neither followed."""
+class ToName(OfName):
+    """A call about two names."""
 
     target: str
 
-    @property
-    def follows(self) -> bool:
-        return False
-
 
 @dataclass(frozen=True, repr=False)
-class Link(ToPath):
+class Link(ToName):
     def run(self, process: Process) -> Any:
         os.link(process.at(self.path), process.at(self.target), follow_symlinks=False)
 
 
 @dataclass(frozen=True, repr=False)
-class Rename(ToPath):
+class Rename(ToName):
     how: int  # RENAME_NOREPLACE, RENAME_EXCHANGE
 
     def run(self, process: Process) -> Any:
@@ -353,11 +338,10 @@ class Pass(OfSlot):
     to: int
 
 
-# Calls of the program that watches.
-
-
 @dataclass(frozen=True, repr=False)
 class OfDevice(Step):
+    """A call of the program that watches."""
+
     device: int
 
     def run(self, device: AnyDevice, directory: str) -> Any:
@@ -414,42 +398,3 @@ def _about(found: os.stat_result) -> tuple[int, ...]:
     """Return the attributes that two runs share; a directory's size is the disk's affair."""
     size = 0 if stat.S_ISDIR(found.st_mode) else found.st_size
     return (found.st_mode, found.st_nlink, found.st_uid, found.st_gid, size)
-
-
-_OPEN_FLAGS = (
-    "O_CREAT",
-    "O_EXCL",
-    "O_TRUNC",
-    "O_APPEND",
-    "O_DIRECTORY",
-    "O_NOFOLLOW",
-    "O_NONBLOCK",
-    "O_NOATIME",
-    "O_SYNC",
-)
-_TIMES = {UTIME_NOW: "UTIME_NOW", UTIME_OMIT: "UTIME_OMIT"}
-
-
-def _code(name: str, value: Any) -> str:
-    """Return a field's value as code."""
-    if name == "by":
-        return ("ROOT", "OTHER")[value]
-    if name == "mask":
-        return _or(f"IN_{bit}" if not bit.startswith("0x") else bit for bit in masks.names(value))
-    if name == "mode":
-        return f"0o{value:o}"
-    if name in ("atime", "mtime"):
-        return _TIMES.get(value, repr(value))
-    if name == "flags":
-        access = ("O_RDONLY", "O_WRONLY", "O_RDWR")[value & os.O_ACCMODE]
-        return _or([access, *(flag for flag in _OPEN_FLAGS if _has(value, flag))])
-    return repr(value)
-
-
-def _has(value: int, flag: str) -> bool:
-    bits: int = getattr(os, flag)
-    return value & bits == bits
-
-
-def _or(words: Iterable[str]) -> str:
-    return " | ".join(words) or "0"
