@@ -25,6 +25,7 @@ from fusenotify.engine.core import Core
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.policy import semantics
 from fusenotify.fs.mount import Mount
+from fusenotify.options import for_fuse
 from fusenotify.server import Server
 from fusenotify.server.listener import bind_socket
 from fusenotify.settings import Settings
@@ -59,9 +60,9 @@ async def _run(settings: Settings, announce: Callable[[], None], until_eof: int 
         settings.source,
         settings.mountpoint,
         core,
-        # libfuse 3 has no such option: it always mounts over what is there.
-        options=[option for option in settings.options if option != "nonempty"],
+        options=for_fuse(settings.options),
         reserved_xattr=os.fsencode(settings.socket),
+        view=settings.view,
         exact_access=settings.access == "exact",
     )
     server = Server(

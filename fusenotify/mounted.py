@@ -55,6 +55,9 @@ def mounted(
     socket: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     access: str | None = None,
+    attr_timeout: float | None = None,
+    entry_timeout: float | None = None,
+    exclusive: bool = False,
     max_queued_events: int | None = None,
     max_user_watches: int | None = None,
     max_user_instances: int | None = None,
@@ -85,6 +88,8 @@ def mounted(
         "--socket": socket,
         "--semantics": semantics,
         "--access": access,
+        "--attr-timeout": attr_timeout,
+        "--entry-timeout": entry_timeout,
         "--max-queued-events": max_queued_events,
         "--max-user-watches": max_user_watches,
         "--max-user-instances": max_user_instances,
@@ -95,6 +100,8 @@ def mounted(
     given = [f"{name}={_text(value)}" for name, value in settings.items() if value is not None]
     given += [f"--allow-user={user}" for user in allow_users]
     given += [f"--allow-group={group}" for group in allow_groups]
+    if exclusive:
+        given.append("--exclusive")
     fuse_options = [f"-o{option}" for option in options]
     with tempfile.TemporaryFile() as messages:
         started = start_daemon(
@@ -110,8 +117,8 @@ def mounted(
         _check_ended_well(started, messages)
 
 
-def _text(value: int | str | os.PathLike[str]) -> str:
-    return str(value) if isinstance(value, int) else os.fspath(value)
+def _text(value: float | str | os.PathLike[str]) -> str:
+    return str(value) if isinstance(value, int | float) else os.fspath(value)
 
 
 def _end(started: Started, mountpoint: str) -> None:

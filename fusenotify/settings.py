@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fusenotify.admission import Admission, Quotas
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6
+from fusenotify.view import View
 
 # Bytes of the mount point's name that a default socket's name keeps.  An
 # AF_UNIX path has room for 107 in all.
@@ -29,7 +30,7 @@ class Settings:
     source, mountpoint and socket are absolute; source and mountpoint are equal
     for a mount in place.  options are FUSE's, one ``-o`` word each.  access is
     one of ACCESSES.  wanted_socket_mode is the socket's permissions, where they
-    were said.
+    were said.  view is how SOURCE is shown, by options too.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Settings:
     quotas: Quotas = field(default_factory=Quotas)
     admission: Admission = field(default_factory=Admission)
     wanted_socket_mode: int | None = None
+    view: View = field(default_factory=View)
 
     @property
     def in_place(self) -> bool:

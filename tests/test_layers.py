@@ -14,7 +14,16 @@ import fusenotify
 
 PACKAGE = Path(fusenotify.__file__).parent
 
-VALUES = {"admission", "masks", "events", "errors", "credentials", "mountinfo"}
+VALUES = {
+    "admission",
+    "credentials",
+    "errors",
+    "events",
+    "masks",
+    "mountinfo",
+    "options",
+    "view",
+}
 # What each layer may import of ours.  Those above see everything.
 ALLOWED = {
     **{value: set[str]() for value in VALUES},
@@ -24,7 +33,7 @@ ALLOWED = {
     "protocol": VALUES,
     "server": VALUES | {"engine", "protocol"},
     "client": VALUES | {"protocol"},
-    "settings": {"admission", "engine"},
+    "settings": {"admission", "engine", "view"},
 }
 WIRING = {"", "__main__", "daemon", "cli", "mounted", "testing", "pytest_plugin"}
 # What each layer may import of others'.  The wiring may import what it likes.

@@ -11,48 +11,13 @@ import errno
 import importlib
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from fusenotify.cli.failure import Failure, describe
 from fusenotify.cli.mountpoints import State, fusermount, look, take_away
 from fusenotify.settings import Settings
 
-# FUSE's -o words that mean something here, those with a value ending in "=".
-# fusermount3 and the kernel refuse what the user may not have.
-KNOWN_OPTIONS = frozenset(
-    [
-        "allow_other",
-        "allow_root",
-        "async",
-        "atime",
-        "auto_unmount",
-        "context=",
-        "debug",
-        "default_permissions",
-        "dev",
-        "dirsync",
-        "exec",
-        "noatime",
-        "nodev",
-        "noexec",
-        "nonempty",
-        "nosuid",
-        "ro",
-        "rw",
-        "suid",
-        "sync",
-    ]
-)
 _PACKAGES = "the Debian packages fuse3 libfuse3-dev pkg-config gcc"
-
-
-def unknown_options(options: Iterable[str]) -> list[str]:
-    """Return the -o words that no mount understands."""
-    return [
-        option
-        for option in options
-        if option and "".join(option.partition("=")[:2]) not in KNOWN_OPTIONS
-    ]
 
 
 def check(settings: Settings) -> None:

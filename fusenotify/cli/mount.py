@@ -19,14 +19,18 @@ from dataclasses import asdict
 from types import TracebackType
 
 from fusenotify.admission import Admission, Quotas
-from fusenotify.cli.checks import KNOWN_OPTIONS, check, unknown_options
+from fusenotify.cli.checks import check
 from fusenotify.cli.failure import Failure
 from fusenotify.cli.mountpoints import resolve
 from fusenotify.cli.spawn import start_daemon
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
+from fusenotify.options import KNOWN_OPTIONS, check_values, unknown_options, value_of
 from fusenotify.settings import ACCESSES, Settings, default_socket, socket_directory
+from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
+# A year: the kernel's own arithmetic wraps somewhere beyond.
+_MAX_SECONDS = 31_536_000.0
 _DEFAULTS = asdict(Limits()) | asdict(Quotas())
 
 
@@ -82,6 +86,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="tell reads once per open file or more, as the kernel's cache lets them through; or "
         "exactly, past the cache: then files opened for reading only cannot be mapped shared "
         "(%(default)s)",
+    )
+    for what, timeout in (
+        ("an object's attributes", "--attr-timeout"),
+        ("a name", "--entry-timeout"),
+    ):
+        parser.add_argument(
+            timeout,
+            metavar="SECONDS",
+            type=_seconds,
+            help=f"how long the kernel may remember {what}, and so what was changed in SOURCE "
+            f"itself stays unseen ({DEFAULT_SECONDS:g}; {EXCLUSIVE_SECONDS:g} with --exclusive)",
+        )
+    parser.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="nothing but this mount changes SOURCE: the kernel may remember for long, and also "
+        "which names there are not",
     )
     for limit, meaning in (
         ("max_queued_events", "events that a device keeps"),
@@ -139,11 +160,30 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             users=frozenset(arguments.allow_user), groups=frozenset(arguments.allow_group)
         ),
         wanted_socket_mode=arguments.socket_mode,
+        view=_view(arguments),
+    )
+
+
+def _view(arguments: argparse.Namespace) -> View:
+    seconds = EXCLUSIVE_SECONDS if arguments.exclusive else DEFAULT_SECONDS
+    umask = value_of(arguments.options, "umask")
+    return View(
+        attr_timeout=seconds if arguments.attr_timeout is None else arguments.attr_timeout,
+        entry_timeout=seconds if arguments.entry_timeout is None else arguments.entry_timeout,
+        absent_timeout=seconds if arguments.exclusive else 0.0,
+        uid=value_of(arguments.options, "uid"),
+        gid=value_of(arguments.options, "gid"),
+        permissions=None if umask is None else 0o777 & ~umask,
+        acl="acl" in arguments.options,
     )
 
 
 def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> int:
     """Be the daemon."""
+    for descriptor in (ready_fd, until_eof):
+        if descriptor is not None:
+            # fusermount3 stays for auto_unmount, and would keep it open.
+            os.set_inheritable(descriptor, False)
     check(settings)
     # From here on pyfuse3 is known to be there.
     from fusenotify import daemon
@@ -192,12 +232,28 @@ def _log_uncaught(
 
 def _fuse_options(text: str) -> list[str]:
     options = text.split(",")
+    try:
+        check_values(options)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     unknown = unknown_options(options)
     if unknown:
         raise argparse.ArgumentTypeError(
             f"unknown FUSE option '{unknown[0]}'; there are {', '.join(sorted(KNOWN_OPTIONS))}"
         )
     return options
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of seconds between 0 and {_MAX_SECONDS:g}"
+        )
+    return seconds
 
 
 def _count(text: str) -> int:

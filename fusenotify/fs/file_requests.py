@@ -24,6 +24,10 @@ from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import clear_set_id, give_to_caller
 from fusenotify.fs.requests import Requests, answered
 from fusenotify.fs.syscalls import path_of
+from fusenotify.view import View
+
+# How many fsyncs may be under way: each is a program's thread that waits.
+_MAX_SYNCS = 500
 
 
 class FileRequests(Requests):
@@ -33,9 +37,11 @@ class FileRequests(Requests):
     cache, so that each read is a request; it cannot be mapped shared then.
     """
 
-    def __init__(self, inodes: Inodes, hooks: Hooks, *, timeout: float, exact_access: bool) -> None:
-        super().__init__(inodes, hooks, timeout=timeout)
+    def __init__(self, inodes: Inodes, hooks: Hooks, *, view: View, exact_access: bool) -> None:
+        super().__init__(inodes, hooks, view=view)
         self._exact_access = exact_access
+        # Not trio's own few, which the fence needs, too.
+        self._syncs = trio.CapacityLimiter(_MAX_SYNCS)
         self._open = inodes.descriptors.open_file
 
     @answered
@@ -115,7 +121,8 @@ class FileRequests(Requests):
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:
         """FSYNC: vfs_fsync(); in a thread, for it emits nothing and may take seconds."""
-        await trio.to_thread.run_sync(os.fdatasync if datasync else os.fsync, fh)
+        sync = os.fdatasync if datasync else os.fsync
+        await trio.to_thread.run_sync(sync, fh, limiter=self._syncs)
 
     # Directories.
 

@@ -30,10 +30,12 @@ from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.polling import PollingTrio
+from fusenotify.view import View
 
 log = logging.getLogger(__name__)
 
-_CACHE_SECONDS = 1.0
+# How many requests may be under way: fsyncs, all others end at once.
+_MAX_TASKS = 1000
 
 
 class MountError(Exception):
@@ -45,7 +47,7 @@ class Mount:
 
     options are FUSE's; reserved_xattr is what the attribute
     ``user.fusenotify.socket`` of every object answers; exact_access is that of
-    FileRequests, poll_seconds that of PollingTrio.
+    FileRequests, view that of Requests, poll_seconds that of PollingTrio.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Mount:
         *,
         options: Sequence[str] = (),
         reserved_xattr: bytes = b"",
+        view: View | None = None,
         exact_access: bool = False,
         poll_seconds: float = 60e-6,
     ) -> None:
@@ -65,6 +68,7 @@ class Mount:
         self._hooks = Hooks(core)
         self._options = options
         self._reserved_xattr = reserved_xattr
+        self._view = view or View()
         self._exact_access = exact_access
         self._waits = PollingTrio(poll_seconds)
         self._inodes: Inodes | None = None
@@ -88,15 +92,18 @@ class Mount:
             self._inodes,
             self._hooks,
             socket=self._reserved_xattr,
-            timeout=_CACHE_SECONDS,
+            view=self._view,
             exact_access=self._exact_access,
         )
-        options = {
-            "default_permissions",
-            f"fsname={_option_value(self.source)}",
-            "subtype=fusenotify",
-            *self._options,
-        }
+        name = self.source
+        options = {"default_permissions", "subtype=fusenotify"}
+        for option in self._options:
+            word, _, value = option.partition("=")
+            if word == "fsname":
+                name = value
+            else:
+                options.add(option)
+        options.add(f"fsname={_option_value(name)}")
         try:
             pyfuse3.init(self._operations, self.mountpoint, options)
         except RuntimeError as error:
@@ -110,7 +117,7 @@ class Mount:
         """Answer requests until somebody unmounts, or terminate()."""
         setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
         try:
-            await pyfuse3.main()
+            await pyfuse3.main(max_tasks=_MAX_TASKS)
         except* OSError as group:
             for error in group.exceptions:
                 if not isinstance(error, OSError) or error.errno != errno.ECONNABORTED:
@@ -148,7 +155,15 @@ class Mount:
         """
         assert self._inodes is not None
         mountpoint = os.fsencode(self.mountpoint)
-        return resolved(self._inodes, mountpoint, path, who, follow=follow, directory=directory)
+        return resolved(
+            self._inodes,
+            mountpoint,
+            path,
+            who,
+            follow=follow,
+            directory=directory,
+            view=self._view,
+        )
 
     async def fence(self) -> None:
         """Return when what was done through the mount before has been told.

@@ -27,6 +27,7 @@ from fusenotify.fs.ownership import give_to_caller
 from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered
 from fusenotify.fs.syscalls import renameat2, utimens
+from fusenotify.view import View
 
 SOCKET_XATTR = b"user.fusenotify.socket"
 
@@ -35,7 +36,7 @@ class Operations(FileRequests):
     """A passthrough of the tree that inodes holds.
 
     socket is the value of the reserved attribute by which clients find the
-    server; timeout is that of Requests, exact_access that of FileRequests.
+    server; view is that of Requests, exact_access that of FileRequests.
     """
 
     def __init__(
@@ -44,10 +45,10 @@ class Operations(FileRequests):
         hooks: Hooks,
         *,
         socket: bytes,
-        timeout: float,
+        view: View,
         exact_access: bool = False,
     ) -> None:
-        super().__init__(inodes, hooks, timeout=timeout, exact_access=exact_access)
+        super().__init__(inodes, hooks, view=view, exact_access=exact_access)
         self._socket = socket
 
     # Names and attributes.
@@ -55,7 +56,16 @@ class Operations(FileRequests):
     @answered
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """LOOKUP: path_lookup()."""
-        return self.entry(*self.inodes.lookup(self.inodes[parent_inode], name))
+        parent = self.inodes[parent_inode]
+        try:
+            return self.entry(*self.inodes.lookup(parent, name))
+        except FileNotFoundError:
+            if not self._view.absent_timeout:
+                raise
+            absent = EntryAttributes()
+            absent.st_ino = pyfuse3.InodeT(0)
+            absent.entry_timeout = self._view.absent_timeout
+            return absent
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """FORGET: iput() in the kernel."""
@@ -110,7 +120,7 @@ class Operations(FileRequests):
         found = self.inodes[inode]
         groups = frozenset(pyfuse3.get_sup_groups(ctx.pid))
         who = Credentials(ctx.pid, ctx.uid, ctx.gid, groups)
-        return allowed(found.fd, os.fstat(found.fd), who, mode)
+        return allowed(found.fd, os.fstat(found.fd), who, mode, self._view)
 
     @answered
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:

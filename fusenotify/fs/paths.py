@@ -19,12 +19,16 @@ from fusenotify.credentials import Credentials
 from fusenotify.fs.descriptors import HOLD
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.permissions import READ, SEARCH, allowed
+from fusenotify.view import View
 
 _MAX_LINKS = 40
 _MAX_PATH = 4096
 _MAX_NAME = 255
 # A directory as /tmp is.
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
+
+
+_PLAIN = View()
 
 
 @contextmanager
@@ -36,24 +40,25 @@ def resolved(
     *,
     follow: bool,
     directory: bool,
+    view: View = _PLAIN,
 ) -> Iterator[Inode]:
     """Yield the inode that path names for who, pinned until the block ends.
 
     path is relative to the mount's root, with or without a leading slash.
     A symbolic link at its end is followed where follow; one with an absolute
     target continues at the root where the target lies below mountpoint.
-    directory asks for a directory.
+    directory asks for a directory; view says how owners and modes are shown.
 
     Raises OSError: ENOENT, ENOTDIR, EACCES (no search permission on a
     component, no read permission on the object), ELOOP (more than 40 links),
     ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount), EINVAL (a NUL).
     """
-    walk = _Walk(inodes, mountpoint, path, who, follow)
+    walk = _Walk(inodes, mountpoint, path, who, follow, view)
     try:
         status = os.fstat(walk.fd)
         if (directory or walk.wants_directory) and not stat.S_ISDIR(status.st_mode):
             raise _error(errno.ENOTDIR, path)
-        if not allowed(walk.fd, status, who, READ):
+        if not allowed(walk.fd, status, who, READ, view):
             raise _error(errno.EACCES, path, "no read permission on it")
         inode, _ = inodes.take(os.dup(walk.fd))
     finally:
@@ -69,7 +74,13 @@ class _Walk:
     """One walk; descriptors holds those from below the root down to here."""
 
     def __init__(
-        self, inodes: Inodes, mountpoint: bytes, path: bytes, who: Credentials, follow: bool
+        self,
+        inodes: Inodes,
+        mountpoint: bytes,
+        path: bytes,
+        who: Credentials,
+        follow: bool,
+        view: View,
     ) -> None:
         if not path:
             raise _error(errno.ENOENT, path, "the path is empty")
@@ -83,6 +94,7 @@ class _Walk:
         self._mountpoint = mountpoint
         self._who = who
         self._follow = follow
+        self._view = view
         self._links = 0
         self._descriptors: list[int] = []
         self._rest = deque(_components(path))
@@ -108,7 +120,7 @@ class _Walk:
         status = os.fstat(self.fd)
         if not stat.S_ISDIR(status.st_mode):
             raise _error(errno.ENOTDIR, self._path)
-        if not allowed(self.fd, status, self._who, SEARCH):
+        if not allowed(self.fd, status, self._who, SEARCH, self._view):
             raise _error(errno.EACCES, self._path, f"no search permission above '{_show(name)}'")
         if len(name) > _MAX_NAME:
             raise _error(errno.ENAMETOOLONG, self._path)
@@ -132,8 +144,9 @@ class _Walk:
 
     def _may_follow_last(self) -> bool:
         """Judge the link where the walk is.  Linux: may_follow_link()."""
-        owner = os.fstat(self.fd).st_uid
-        above = os.fstat(self._descriptors[-2] if self._descriptors[1:] else self._root_fd)
+        owner = self._view.shown(os.fstat(self.fd)).st_uid
+        directory = self._descriptors[-2] if self._descriptors[1:] else self._root_fd
+        above = self._view.shown(os.fstat(directory))
         return (
             owner in (self._who.uid, above.st_uid)
             or above.st_mode & _SHARED != _SHARED

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from fusenotify.credentials import Credentials
 from fusenotify.fs.syscalls import path_of
+from fusenotify.view import View
 
 READ = 4
 WRITE = 2
@@ -26,21 +27,28 @@ _ACL_ENTRY = struct.Struct("<HHI")
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32
 
 
-def allowed(fd: int, status: os.stat_result, who: Credentials, wanted: int) -> bool:
+_PLAIN = View()
+
+
+def allowed(
+    fd: int, status: os.stat_result, who: Credentials, wanted: int, view: View = _PLAIN
+) -> bool:
     """Return whether who may do wanted (READ | WRITE | SEARCH) to the object of fd.
 
-    fd may be an O_PATH descriptor; status are its attributes.
+    fd may be an O_PATH descriptor; status are its attributes, and view says
+    how they are shown.
     """
-    mode = status.st_mode
+    mode, owner, group = view.shown(status)
     if who.uid == 0:
         # CAP_DAC_OVERRIDE: all but executing what nobody may execute.
         return not wanted & SEARCH or stat.S_ISDIR(mode) or bool(mode & 0o111)
-    if who.uid == status.st_uid:
+    if who.uid == owner:
         return _grants(mode >> 6, wanted)
-    acl = list(_acl(fd)) if mode & 0o070 and not stat.S_ISLNK(mode) else []
+    has_acl = mode & 0o070 and not stat.S_ISLNK(mode) and view.permissions is None
+    acl = list(_acl(fd)) if has_acl else []
     if acl:
-        return _acl_allows(acl, status.st_gid, who, wanted)
-    if _is_member(who, status.st_gid):
+        return _acl_allows(acl, group, who, wanted)
+    if _is_member(who, group):
         return _grants(mode >> 3, wanted)
     return _grants(mode, wanted)
 

@@ -23,6 +23,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.handles import OpenFile
 from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.view import View
 
 _Self = TypeVar("_Self", bound="Requests")
 _P = ParamSpec("_P")
@@ -54,22 +55,22 @@ def answered(
 class Requests(pyfuse3.Operations):
     """The state behind the requests of one mount.
 
-    timeout is how long, in seconds, the kernel may answer lookups and stats
-    from its cache.  files are the open ones, by descriptor; background counts
+    view is how SOURCE is shown.  files are the open ones, by descriptor; background counts
     the requests done that the kernel sends without waiting for them.
     """
 
     supports_dot_lookup = False
     enable_writeback_cache = False
-    enable_acl = False
 
-    def __init__(self, inodes: Inodes, hooks: Hooks, *, timeout: float) -> None:
+    def __init__(self, inodes: Inodes, hooks: Hooks, *, view: View) -> None:
         super().__init__()
+        self.enable_acl = view.acl
         self.inodes = inodes
         self.hooks = hooks
         self.background = 0
         self.files: dict[int, OpenFile] = {}
-        self._timeout = timeout
+        self._view = view
+        self._is_plain = view.is_plain
 
     def entry(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
         """Answer with an inode, of which the kernel now has one lookup more.
@@ -86,7 +87,8 @@ class Requests(pyfuse3.Operations):
     def attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
         answer = EntryAttributes()
         answer.st_ino = pyfuse3.InodeT(inode.number)
-        answer.entry_timeout = answer.attr_timeout = self._timeout
+        answer.entry_timeout = self._view.entry_timeout
+        answer.attr_timeout = self._view.attr_timeout
         answer.st_mode = pyfuse3.ModeT(status.st_mode)
         answer.st_nlink = status.st_nlink
         answer.st_uid = status.st_uid
@@ -98,4 +100,7 @@ class Requests(pyfuse3.Operations):
         answer.st_atime_ns = status.st_atime_ns
         answer.st_mtime_ns = status.st_mtime_ns
         answer.st_ctime_ns = status.st_ctime_ns
+        if not self._is_plain:
+            mode, answer.st_uid, answer.st_gid = self._view.shown(status)
+            answer.st_mode = pyfuse3.ModeT(mode)
         return answer

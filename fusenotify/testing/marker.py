@@ -77,7 +77,7 @@ def _access(value: object) -> str:
 
 
 def _options(value: object) -> str:
-    from fusenotify.cli.checks import KNOWN_OPTIONS, unknown_options
+    from fusenotify.options import KNOWN_OPTIONS, unknown_options
 
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
         return "not a list of FUSE options, each a text"
