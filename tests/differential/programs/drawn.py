@@ -74,17 +74,18 @@ def programs(draw: st.DrawFn, any_queues: bool) -> Program:
     """Draw a program.  any_queues: Linux's can be made short, which only root can."""
     random = draw(st.randoms(use_true_random=True))
     queues: Queues = (None, None)
+    short = any_queues and random.random() < 0.2
     if any_queues:
         # Long ones are asked for, too: the machine's limit may just be a test's.
-        short = random.random() < 0.2
         queues = (random.randint(1, 9), LONG_QUEUE) if short else (LONG_QUEUE, LONG_QUEUE)
-    return Program(queues, tuple(_Writer(random).program()))
+    # What fills up in a moment is read often, or there is little to see.
+    return Program(queues, tuple(_Writer(random, 25 if short else 6).program()))
 
 
 class _Writer:
-    """Writes one program, step by step."""
+    """Writes one program, step by step.  reads is how often devices are read."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, reads: int) -> None:
         self._random = random
         self._sketch = Sketch(random)
         self._watches = [0, 0]
@@ -104,14 +105,18 @@ class _Writer:
             self._look: 4,
             self._add_watch: 9,
             self._rm_watch: 2,
-            self._ask: 6,
+            self._ask: reads,
         }
         self._makers, self._weights = list(weights), list(weights.values())
 
     def program(self) -> Iterator[Step]:
         yield from self._beginning()
+        step = None
         for _ in range(self._random.randint(_LENGTH // 2, _LENGTH * 3 // 2)):
-            yield self._random.choices(self._makers, self._weights)[0]()
+            # Again the same, for what merges.
+            if step is None or self._random.random() > 0.1:
+                step = self._random.choices(self._makers, self._weights)[0]()
+            yield step
 
     def _beginning(self) -> Iterator[Step]:
         """Most programs begin with something to act on, watched."""
