@@ -64,6 +64,7 @@ async def _run(settings: Settings, announce: Callable[[], None], until_eof: int 
         reserved_xattr=os.fsencode(settings.socket),
         view=settings.view,
         exact_access=settings.access == "exact",
+        poll_seconds=settings.poll * 1e-6,
     )
     server = Server(
         table,

@@ -21,6 +21,8 @@ _NAME_BYTES = 32
 
 # How reads are told: at least once per open file that reads, or each one.
 ACCESSES = ("open", "exact")
+# How long the daemon looks for the next request of a busy stream.
+POLL_MICROSECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class Settings:
 
     source, mountpoint and socket are absolute; source and mountpoint are equal
     for a mount in place.  options are FUSE's, one ``-o`` word each.  access is
-    one of ACCESSES.  wanted_socket_mode is the socket's permissions, where they
-    were said.  view is how SOURCE is shown, by options too.
+    one of ACCESSES.  poll is how long, in microseconds, the daemon looks for the
+    next request of a busy stream before it sleeps.  wanted_socket_mode is
+    the socket's permissions, where they were said.  view is how SOURCE is shown,
+    by options too.
     """
 
     source: str
@@ -39,6 +43,7 @@ class Settings:
     options: tuple[str, ...] = ()
     semantics: str = LINUX_6.name
     access: str = ACCESSES[0]
+    poll: int = POLL_MICROSECONDS
     limits: Limits = field(default_factory=Limits)
     quotas: Quotas = field(default_factory=Quotas)
     admission: Admission = field(default_factory=Admission)

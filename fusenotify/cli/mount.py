@@ -26,7 +26,13 @@ from fusenotify.cli.spawn import start_daemon
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
 from fusenotify.options import KNOWN_OPTIONS, check_values, unknown_options, value_of
-from fusenotify.settings import ACCESSES, Settings, default_socket, socket_directory
+from fusenotify.settings import (
+    ACCESSES,
+    POLL_MICROSECONDS,
+    Settings,
+    default_socket,
+    socket_directory,
+)
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
 # A year: the kernel's own arithmetic wraps somewhere beyond.
@@ -86,6 +92,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="tell reads once per open file or more, as the kernel's cache lets them through; or "
         "exactly, past the cache: then files opened for reading only cannot be mapped shared "
         "(%(default)s)",
+    )
+    parser.add_argument(
+        "--poll",
+        metavar="MICROSECONDS",
+        type=_count,
+        default=POLL_MICROSECONDS,
+        help="how long to look for the next request of a busy stream before sleeping; 0 never "
+        "(%(default)s; never where there is one processor)",
     )
     for what, timeout in (
         ("an object's attributes", "--attr-timeout"),
@@ -147,6 +161,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         options=tuple(dict.fromkeys(option for option in arguments.options if option)),
         semantics=arguments.semantics,
         access=arguments.access,
+        poll=arguments.poll,
         limits=Limits(
             max_queued_events=arguments.max_queued_events,
             max_user_instances=arguments.max_user_instances,

@@ -60,7 +60,7 @@ class Mount:
         reserved_xattr: bytes = b"",
         view: View | None = None,
         exact_access: bool = False,
-        poll_seconds: float = 60e-6,
+        poll_seconds: float = 0.0,
     ) -> None:
         self.source = os.path.abspath(source)
         self.mountpoint = os.path.abspath(mountpoint)

@@ -93,7 +93,7 @@ async def test_the_last_holder_takes_the_lock_again_and_others_get_it_when_it_wa
 def test_an_idle_daemon_uses_no_processor_time(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "mnt").mkdir()
-    with fusenotify.mounted(tmp_path / "source", tmp_path / "mnt") as mount:
+    with fusenotify.mounted(tmp_path / "source", tmp_path / "mnt", poll=1000) as mount:
         for number in range(100):
             (tmp_path / "mnt" / str(number)).touch()
 
