@@ -86,10 +86,11 @@ class Hidden:
                 self._uncached.discard(status.st_ino)
             case steps.Link():
                 self._note_link(step)
-            case steps.Unlink():
-                self._note_gone(self._name(step.path))
-            case steps.Rename():
-                self._note_rename(step)
+            case steps.Unlink() | steps.Rename():
+                try:
+                    self._note_change(step)
+                except OSError:  # what went was a part of the path
+                    self._linked = {inode: _Names(None) for inode in self._linked}
             case steps.List() | steps.ListOpen():
                 self._forget_firsts()  # every name was looked up
 
@@ -168,21 +169,17 @@ class Hidden:
             if names.first == name:
                 names.first = None
 
-    def _note_rename(self, step: steps.Rename) -> None:
-        try:
-            name, target = self._name(step.path), self._name(step.target)
-        except OSError:  # what moved was a part of the other path
-            self._forget_firsts()
-            for names in self._linked.values():
-                names.later.clear()
-            return
+    def _note_change(self, step: steps.Unlink | steps.Rename) -> None:
+        name = self._name(step.path)
         moved = [names for names in self._linked.values() if name in names.later]
         self._note_gone(name)
-        self._note_gone(target)
-        if not step.how:
-            for names in moved:
-                names.later.add(target)
-                names.first = None
+        if isinstance(step, steps.Rename):
+            target = self._name(step.target)
+            self._note_gone(target)
+            if not step.how:
+                for names in moved:
+                    names.later.add(target)
+                    names.first = None
 
     def _find(self, path: str, follow: bool) -> _Found | None:
         whole = self._native.at(path)
