@@ -136,6 +136,8 @@ class Inodes:
             parent = dentry.parent
             assert isinstance(parent, Inode)
             self.drop_if_unused(parent)
+        # A name and its inode hold each other: let memory come back at once.
+        inode.aliases = ()
         self.descriptors.remove(inode)
 
     def close(self) -> None:

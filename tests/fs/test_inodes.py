@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_a_forgotten_inode_lets_go_of_its_descriptor(tmp_path: Path, inodes: Ino
     inodes.forget(inode.number, 1)
     assert not is_open(inode.fd)
     assert len(inodes) == 1
+
+
+def test_a_forgotten_inode_is_freed_at_once(tmp_path: Path, inodes: Inodes) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a").touch()
+    directory = looked_up(inodes, inodes.root, b"s")
+    file = looked_up(inodes, directory, b"a")
+    numbers = [file.number, directory.number]
+    gc.disable()
+    try:
+        before = sum(isinstance(each, Inode) for each in gc.get_objects())
+        del file, directory
+        for number in numbers:
+            inodes.forget(number, 1)
+        assert sum(isinstance(each, Inode) for each in gc.get_objects()) == before - 2
+    finally:
+        gc.enable()
 
 
 def test_a_pinned_inode_outlives_its_lookups(tmp_path: Path, inodes: Inodes) -> None:
