@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,10 @@ from tests.differential.conftest import OurDevice, World
 from tests.differential.programs.generated import first_difference
 from tests.differential.programs.lockstep import Lockstep
 
-pytestmark = pytest.mark.mount
+pytestmark = [
+    pytest.mark.mount,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user, too"),
+]
 
 _OPERATIONS = 10_000
 
