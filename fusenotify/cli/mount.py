@@ -23,7 +23,7 @@ from fusenotify.cli.checks import check
 from fusenotify.cli.failure import Failure
 from fusenotify.cli.mountpoints import resolve
 from fusenotify.cli.spawn import start_daemon
-from fusenotify.engine.limits import Limits
+from fusenotify.engine.limits import MOST, Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
 from fusenotify.options import KNOWN_OPTIONS, check_values, unknown_options, value_of
 from fusenotify.settings import (
@@ -274,6 +274,8 @@ def _seconds(text: str) -> float:
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
+    if len(text) > len(str(MOST)) or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"'{text}' is more than {MOST}, the most that can be said")
     return int(text)
 
 

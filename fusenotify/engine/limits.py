@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The largest limit that can be said, as in the kernel's files: INT_MAX.
+MOST = 2**31 - 1
+
 
 @dataclass(slots=True)
 class Limits:

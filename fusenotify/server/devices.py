@@ -21,6 +21,7 @@ import trio
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.limits import MOST
 from fusenotify.engine.policy import semantics
 from fusenotify.masks import IN_DONT_FOLLOW, IN_ONLYDIR
 from fusenotify.protocol.messages import (
@@ -135,6 +136,8 @@ class ConnectionDevices:
         wanted = request.max_queued_events
         if wanted is not None and wanted < 0:
             raise OSError(errno.EINVAL, f"max_queued_events is not negative as {wanted} is")
+        if wanted is not None and wanted > MOST:
+            raise OSError(errno.EINVAL, f"max_queued_events is {MOST} at most, not {wanted}")
         limit = self._table.limits.max_queued_events
         if wanted is not None and wanted > limit and not is_privileged(self._who):
             raise OSError(

@@ -98,6 +98,14 @@ def test_refuses_directories(
             for limit in ("queued-events", "user-watches", "user-instances")
             for value in ("-1", "many", "1.5", "")
         ),
+        pytest.param(
+            "--max-queued-events 2147483648 a b",
+            "'2147483648' is more than 2147483647",
+            id="a limit beyond an int",
+        ),
+        pytest.param(
+            "--max-user-watches 9" + "0" * 5000 + " a b", "is more than 2147483647", id="a huge one"
+        ),
     ],
 )
 def test_refuses_usage(arguments: str, message: str) -> None:

@@ -221,6 +221,7 @@ async def test_watches_come_and_go_behind_a_fence(served: Served) -> None:
         pytest.param(Close(device=7), "EBADF", "7", id="closing no device"),
         pytest.param(Init(semantics="linux-7"), "EINVAL", "linux-2.6.18", id="unknown semantics"),
         pytest.param(Init(max_queued_events=-1), "EINVAL", "-1", id="a negative queue"),
+        pytest.param(Init(max_queued_events=2**31), "EINVAL", "at most", id="a huge queue"),
     ],
 )
 async def test_a_refusal_is_an_errno_and_a_sentence(
