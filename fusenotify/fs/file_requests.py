@@ -111,6 +111,7 @@ class FileRequests(Requests):
     async def release(self, fh: int) -> None:
         """RELEASE: __fput()."""
         self.background += 1
+        self.released += 1
         self._close(self.files[fh])
 
     def close_all(self) -> None:

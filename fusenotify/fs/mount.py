@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 # How many requests may be under way: fsyncs, all others end at once.
 _MAX_TASKS = 1000
+# How many requests that nobody waits for the kernel sends at a time (max_background).
+_SENT_AT_A_TIME = 12
 
 
 class MountError(Exception):
@@ -172,17 +174,22 @@ class Mount:
         wait for where no file is open.  Else a request of our own goes through
         the mount: it is answered behind all that came before, except what the
         kernel keeps back: it sends only so many requests that nobody waits for
-        at a time.  While such ones came in during our request, more may be
-        behind; as many as files are open now suffice.
+        at a time, in their order.  While such ones came in during our request,
+        more may be behind, but no RELEASE from before once as many came as
+        files were open; nor, where a busy stream never ends, after so many
+        turns that each open file's and as many reads have had theirs.
         """
         operations = self._operations
         assert operations is not None
-        enough = operations.background + len(operations.files)
-        while operations.files:
+        open_files = len(operations.files)
+        enough = operations.released + open_files
+        for _ in range(2 * open_files // _SENT_AT_A_TIME + 2):
             before = operations.background
+            if not operations.files:
+                return
             with suppress(OSError):  # unmounted: nothing can come any more
                 await trio.to_thread.run_sync(os.getxattr, self.mountpoint, SOCKET_XATTR)
-            if operations.background == before or operations.background > enough:
+            if operations.background == before or operations.released >= enough:
                 return
 
 

@@ -55,8 +55,9 @@ def answered(
 class Requests(pyfuse3.Operations):
     """The state behind the requests of one mount.
 
-    view is how SOURCE is shown.  files are the open ones, by descriptor; background counts
-    the requests done that the kernel sends without waiting for them.
+    view is how SOURCE is shown.  files are the open ones, by descriptor.
+    background counts the requests done of the kinds that the kernel sends
+    without a program that waits, released the RELEASEs among them.
     """
 
     supports_dot_lookup = False
@@ -67,7 +68,7 @@ class Requests(pyfuse3.Operations):
         self.enable_acl = view.acl
         self.inodes = inodes
         self.hooks = hooks
-        self.background = 0
+        self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
         self._view = view
         self._is_plain = view.is_plain

@@ -136,8 +136,23 @@ def test_removing_a_tree_leaves_no_descriptor(mounted: Mounted) -> None:
     assert eventually(lambda: descriptors(mounted) <= idle)
 
 
-def test_a_sync_comes_behind_two_hundred_outstanding_releases(mounted: Mounted) -> None:
+@pytest.mark.parametrize("writers", [0, 4])
+def test_a_sync_comes_behind_two_hundred_outstanding_releases(
+    mounted: Mounted, writers: int
+) -> None:
     """The end of a mapping waits for nothing, so a stopped daemon lets RELEASEs pile up."""
+    synced = threading.Event()
+
+    def write() -> None:
+        with open(os.path.join(mounted.mountpoint, "busy"), "ab", buffering=0) as file:
+            ready.wait()
+            while not synced.is_set():
+                file.write(b"x")
+
+    ready = threading.Barrier(writers + 1)
+    busy = [threading.Thread(target=write) for _ in range(writers)]
+    for writer in busy:
+        writer.start()
     names = [f"f{number}".encode() for number in range(200)]
     with mounted.client() as client:
         device = client.init(nonblock=True)
@@ -148,6 +163,7 @@ def test_a_sync_comes_behind_two_hundred_outstanding_releases(mounted: Mounted) 
             mappings.append(LIBC.mmap(None, 4096, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0))
             os.close(fd)
         device.add_watch("/", IN_CLOSE)
+        ready.wait()
         os.kill(mounted.pid, signal.SIGSTOP)
         try:
             os.waitid(os.P_PID, mounted.pid, os.WSTOPPED)
@@ -158,7 +174,11 @@ def test_a_sync_comes_behind_two_hundred_outstanding_releases(mounted: Mounted) 
         finally:
             os.kill(mounted.pid, signal.SIGCONT)
         sync.join()
-        assert {event.name for event in unpack(device.read(1 << 20))} == set(names)
+        records = device.read(1 << 20)
+        synced.set()
+        for writer in busy:
+            writer.join()
+        assert {event.name for event in unpack(records)} == set(names)
 
 
 def test_a_sync_comes_behind_the_closes_of_four_writers(mounted: Mounted) -> None:
