@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import time
 
@@ -97,6 +98,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch, and print what comes."""
+    # As inotifywait ends: at once, also where Python would first wait for the next event.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         line_format = LineFormat(arguments.format, arguments.timefmt)
     except ValueError as error:
