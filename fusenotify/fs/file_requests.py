@@ -12,13 +12,15 @@ Invariants
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pyfuse3
 import trio
-from pyfuse3 import EntryAttributes, FileInfo, RequestContext
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.below import Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import clear_set_id, give_to_caller
@@ -43,6 +45,7 @@ class FileRequests(Requests):
         # Not trio's own few, which the fence needs, too.
         self._syncs = trio.CapacityLimiter(_MAX_SYNCS)
         self._open = inodes.descriptors.open_file
+        self._below = Below.of(inodes.root.fd)
 
     @answered
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
@@ -104,7 +107,12 @@ class FileRequests(Requests):
 
     @answered
     async def flush(self, fh: int) -> None:
-        """FLUSH: filp_close(); what close(2) may still have to report."""
+        """FLUSH: filp_close(); what close(2) may still have to report.
+
+        Where it never has, the kernel is told so, and does not ask again.
+        """
+        if not self._below.flushes:
+            raise FUSEError(errno.ENOSYS)
         os.close(os.dup(fh))
 
     @answered
@@ -123,6 +131,11 @@ class FileRequests(Requests):
     async def fsync(self, fh: int, datasync: bool) -> None:
         """FSYNC: vfs_fsync(); in a thread, for it emits nothing and may take seconds."""
         sync = os.fdatasync if datasync else os.fsync
+        inode = self.files[fh].inode
+        assert isinstance(inode, Inode)
+        if self._below.in_memory and inode.key[0] == self.inodes.device:
+            sync(fh)  # a thread would take far longer
+            return
         await trio.to_thread.run_sync(sync, fh, limiter=self._syncs)
 
     # Directories.

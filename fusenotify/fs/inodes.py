@@ -63,6 +63,7 @@ class Inodes:
 
     root_fd is an O_PATH descriptor of SOURCE and belongs to the table from now
     on.  descriptors are its others; what requests open is opened by it, too.
+    device is SOURCE's st_dev.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Inodes:
         self._device_ranges: dict[int, int] = {}
         self._substitutes = itertools.count(_LAST_RANGE << _RANGE_BITS)
         status = os.fstat(root_fd)
-        self._device = status.st_dev
+        self.device = status.st_dev
         self.root = self._add(root_fd, status, ROOT_NUMBER)
         self.root.pin()
 
@@ -156,7 +157,7 @@ class Inodes:
     def _number(self, status: os.stat_result) -> int:
         """Return the disk's inode number, made unique where SOURCE has several filesystems."""
         number = status.st_ino
-        if status.st_dev != self._device or number == ROOT_NUMBER:
+        if status.st_dev != self.device or number == ROOT_NUMBER:
             ranges = self._device_ranges
             number += ranges.setdefault(status.st_dev, len(ranges) + 1) << _RANGE_BITS
         return next(self._substitutes) if number in self._by_number else number

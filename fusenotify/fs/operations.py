@@ -50,6 +50,10 @@ class Operations(FileRequests):
     ) -> None:
         super().__init__(inodes, hooks, view=view, exact_access=exact_access)
         self._socket = socket
+        # The same answer each time: cheaper than an error, and the kernel makes it ENOENT.
+        self._absent = EntryAttributes()
+        self._absent.st_ino = pyfuse3.InodeT(0)
+        self._absent.entry_timeout = view.absent_timeout
 
     # Names and attributes.
 
@@ -60,12 +64,7 @@ class Operations(FileRequests):
         try:
             return self.entry(*self.inodes.lookup(parent, name))
         except FileNotFoundError:
-            if not self._view.absent_timeout:
-                raise
-            absent = EntryAttributes()
-            absent.st_ino = pyfuse3.InodeT(0)
-            absent.entry_timeout = self._view.absent_timeout
-            return absent
+            return self._absent
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """FORGET: iput() in the kernel."""

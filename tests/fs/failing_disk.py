@@ -5,7 +5,8 @@
 
 One file ``f`` whose content is in memory.  What happens is said in lines on
 stdout; the test answers in lines on stdin: each fsync waits for a line.  Reads
-beyond BROKEN, and writes there, fail with EIO.
+beyond BROKEN, and writes there, fail with EIO; so does close(2) where LOST was written
+at the beginning.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import trio
 from pyfuse3 import EntryAttributes, FUSEError
 
 BROKEN = 1 << 20
+LOST = b"lost"
 _FILE = 2
 
 
@@ -56,6 +58,10 @@ class Disk(pyfuse3.Operations):
             raise FUSEError(errno.EIO)
         self.content[off : off + len(buf)] = buf
         return len(buf)
+
+    async def flush(self, fh: int) -> None:
+        if self.content.startswith(LOST):
+            raise FUSEError(errno.EIO)
 
     async def fsync(self, fh: int, datasync: bool) -> None:
         print("fsync", flush=True)

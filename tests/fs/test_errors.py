@@ -18,7 +18,7 @@ import pytest
 from fusenotify import Mounted, mountinfo
 from fusenotify.masks import IN_CREATE, IN_MODIFY
 from tests.conftest import Mounting
-from tests.fs.failing_disk import BROKEN
+from tests.fs.failing_disk import BROKEN, LOST
 
 pytestmark = [
     pytest.mark.mount,
@@ -201,6 +201,14 @@ def test_a_broken_disk_is_eio(disk: FailingDisk, mounting: Mounting) -> None:
             assert os.pread(fd, 1, 0) == b"x"
         finally:
             os.close(fd)
+        assert is_served(mount)
+
+
+def test_what_a_disk_has_to_say_at_the_close_is_said(disk: FailingDisk, mounting: Mounting) -> None:
+    with mounting() as mount:
+        fd = os.open(Path(mount.mountpoint) / "f", os.O_WRONLY)
+        os.write(fd, LOST)
+        refused(errno.EIO, lambda: os.close(fd))
         assert is_served(mount)
 
 
