@@ -31,7 +31,8 @@ class View:
 
     attr_timeout, entry_timeout and absent_timeout are how long, in seconds, the
     kernel may answer from memory what an object's attributes are, what a name
-    is, and that there is no such name.  uid, gid and permissions (0 to 0o777)
+    is, and that there is no such name; keeps_data says that it may keep what was
+    read of a file when the file is opened again.  uid, gid and permissions (0 to 0o777)
     are shown in place of SOURCE's own where they are not None.  acl says that
     the kernel enforces access control lists.
     """
@@ -39,6 +40,7 @@ class View:
     attr_timeout: float = DEFAULT_SECONDS
     entry_timeout: float = DEFAULT_SECONDS
     absent_timeout: float = 0.0
+    keeps_data: bool = False
     uid: int | None = None
     gid: int | None = None
     permissions: int | None = None

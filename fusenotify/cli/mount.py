@@ -186,6 +186,7 @@ def _view(arguments: argparse.Namespace) -> View:
         attr_timeout=seconds if arguments.attr_timeout is None else arguments.attr_timeout,
         entry_timeout=seconds if arguments.entry_timeout is None else arguments.entry_timeout,
         absent_timeout=seconds if arguments.exclusive else 0.0,
+        keeps_data=arguments.exclusive,
         uid=value_of(arguments.options, "uid"),
         gid=value_of(arguments.options, "gid"),
         permissions=None if umask is None else 0o777 & ~umask,

@@ -154,6 +154,11 @@ class Hooks:
             file.dentry.users += 1
         self._file_event(file, IN_OPEN)
 
+    def is_heard(self, file: File) -> bool:
+        """Return whether a watch would be told now of what is done through file."""
+        dentry = file.dentry
+        return bool(file.inode.watches or (dentry is not None and dentry.parent.watches))
+
     def accessed(self, file: File) -> None:
         """vfs_read() of at least a byte, iterate_dir() whatever it gave."""
         self._file_event(file, IN_ACCESS)

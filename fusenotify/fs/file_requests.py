@@ -192,7 +192,9 @@ class FileRequests(Requests):
 
     def _info(self, file: OpenFile) -> FileInfo:
         direct = self._exact_access and not file.writable
-        return FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=False, direct_io=direct)
+        # Data that the kernel has is read without a request: nobody would hear of it.
+        keep = self._view.keeps_data and not self.hooks.is_heard(file)
+        return FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=keep, direct_io=direct)
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile

@@ -12,7 +12,7 @@ import pytest
 
 from fusenotify import Mounted
 from fusenotify.events import unpack
-from fusenotify.masks import IN_CREATE, IN_MODIFY
+from fusenotify.masks import IN_ACCESS, IN_CREATE, IN_MODIFY
 from tests.conftest import Mounting
 
 pytestmark = pytest.mark.mount
@@ -156,6 +156,40 @@ def test_exclusive_remembers_names_and_attributes(mounting: Mounting) -> None:
         # What the option says does not happen is not seen: the kernel did not ask.
         assert (top / "f").stat().st_size == 5
         assert not (top / "absent").exists()
+
+
+def test_exclusive_remembers_what_was_read(mounting: Mounting) -> None:
+    def read(path: Path) -> bytes:
+        """Read without a stat, from which the kernel would see that SOURCE has changed."""
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return os.read(fd, 100)
+        finally:
+            os.close(fd)
+
+    with mounting(exclusive=True) as mount:
+        source, top = places(mount)
+        (top / "f").write_bytes(b"known")
+        assert read(top / "f") == b"known"
+        (source / "f").write_bytes(b"other")
+        assert read(top / "f") == b"known"
+        (top / "f").write_bytes(b"third")
+        assert read(top / "f") == b"third"
+
+
+def test_exclusive_tells_every_watch_of_every_open_file_that_reads(mounting: Mounting) -> None:
+    with mounting(exclusive=True) as mount, mount.client() as client:
+        _, top = places(mount)
+        (top / "f").write_text("known")
+        (top / "f").read_text()
+        device = client.init(nonblock=True)
+        device.add_watch("/", IN_ACCESS)
+        for _ in range(2):
+            (top / "f").read_text()
+            client.sync()
+            assert [(event.mask, event.name) for event in unpack(device.read(4096))] == [
+                (IN_ACCESS, b"f")
+            ]
 
 
 def test_exclusive_sees_all_that_the_mount_does(mounting: Mounting) -> None:
