@@ -8,21 +8,30 @@ drifting machine nor a single disturbed round decides.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rich.table import Table
 
+T = TypeVar("T")
 Seconds = dict[str, float]  # per operation
-NOTHING = "-"
+
+
+def in_turn(subjects: Sequence[T], number: int) -> Sequence[T]:
+    """Return the order of a round: each round begins with another one."""
+    first = number % len(subjects) if subjects else 0
+    return [*subjects[first:], *subjects[:first]]
 
 
 @dataclass
 class Results:
     """samples[filesystem][round][operation] is the seconds that one operation took.
 
-    Every filesystem has the same rounds, in the same order.
+    Every filesystem has the same rounds, in the same order.  An operation that
+    failed in a round has no seconds there, and then no median and no ratio: nan.
     """
 
     operations: Sequence[str]
@@ -35,18 +44,23 @@ class Results:
 
     def median(self, filesystem: str, operation: str) -> float:
         """Return the median seconds per operation, over the rounds."""
-        return statistics.median(sample[operation] for sample in self.samples[filesystem])
+        return median([sample.get(operation, math.nan) for sample in self.samples[filesystem]])
 
     def ratio(self, subject: str, peer: str, operation: str) -> float:
         """Return how many times the peer's time the subject takes: the rounds' median."""
-        pairs = zip(self.samples[subject], self.samples[peer], strict=True)
-        return statistics.median(ours[operation] / theirs[operation] for ours, theirs in pairs)
+        return median(self._ratios(subject, peer, operation))
 
     def spread(self, subject: str, peer: str, operation: str) -> tuple[float, float]:
         """Return the smallest and the largest ratio of any round."""
-        pairs = zip(self.samples[subject], self.samples[peer], strict=True)
-        ratios = [ours[operation] / theirs[operation] for ours, theirs in pairs]
+        ratios = self._ratios(subject, peer, operation)
         return min(ratios), max(ratios)
+
+    def _ratios(self, subject: str, peer: str, operation: str) -> list[float]:
+        pairs = zip(self.samples[subject], self.samples[peer], strict=True)
+        return [
+            ours.get(operation, math.nan) / theirs.get(operation, math.nan)
+            for ours, theirs in pairs
+        ]
 
     def without(self, filesystem: str) -> Results:
         """Return the same results without one filesystem."""
@@ -72,7 +86,7 @@ class Results:
             table.add_column(filesystem, justify="right")
         for operation in self.operations:
             medians = [self.median(filesystem, operation) for filesystem in filesystems]
-            table.add_row(operation, *(f"{seconds * 1e6:.1f}" for seconds in medians))
+            table.add_row(operation, *(time_text(seconds) for seconds in medians))
         return table
 
     def as_json(self, subjects: Sequence[str]) -> dict[str, object]:
@@ -101,6 +115,18 @@ class Results:
         }
 
 
+def median(values: Sequence[float]) -> float:
+    """Return the median; nan where one value is."""
+    return math.nan if any(map(math.isnan, values)) else statistics.median(values)
+
+
 def ratio_text(ratio: float) -> str:
     """Return a ratio with as many digits as mean something."""
+    if math.isnan(ratio):
+        return "-"
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def time_text(seconds: float) -> str:
+    """Return microseconds, for a table of them."""
+    return "-" if math.isnan(seconds) else f"{seconds * 1e6:.1f}"
