@@ -281,6 +281,8 @@ class Statistics(msgspec.Struct, kw_only=True):
 class Status(Answer, tag="status"):
     """The mount and its clients.  uptime is in seconds, server is as in Welcome.
 
+    tasks are the daemon's own: some for the mount, one or more per connection.
+
     Root and the daemon's user see everybody in clients and users; others see
     themselves, and no statistics.
     """
@@ -291,6 +293,7 @@ class Status(Answer, tag="status"):
     mountpoint: bytes
     source: bytes
     uptime: float
+    tasks: int
     limits: LimitsStatus
     clients: list[ClientStatus]
     users: list[UserStatus]

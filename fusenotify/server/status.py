@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 
+import trio
+
 from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine import statistics
@@ -66,6 +68,7 @@ def status_for(
         mountpoint=mountpoint,
         source=source,
         uptime=time.monotonic() - started,
+        tasks=trio.lowlevel.current_statistics().tasks_living,
         limits=LimitsStatus(
             max_queued_events=limits.max_queued_events,
             max_user_instances=limits.max_user_instances,

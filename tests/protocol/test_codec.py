@@ -77,6 +77,7 @@ ANSWERS: list[AnyAnswer] = [
         mountpoint=b"/m",
         source=b"/s",
         uptime=1.5,
+        tasks=9,
         limits=LimitsStatus(
             max_queued_events=1,
             max_user_instances=2,

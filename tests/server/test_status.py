@@ -160,6 +160,7 @@ async def test_status_comes_over_the_socket(served: Served) -> None:
         )
     ]
     assert 0 <= status.uptime < 60
+    assert status.tasks > 0
 
 
 @pytest.mark.parametrize(
