@@ -80,6 +80,7 @@ class Server:
             mountpoint=self.mountpoint,
             source=self.source,
             started=self._started,
+            tasks=trio.lowlevel.current_statistics().tasks_living,
             clients=[(session.who, session.devices) for session in self._sessions],
         )
 

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 
-import trio
-
 from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine import statistics
@@ -54,6 +52,7 @@ def status_for(
     mountpoint: bytes,
     source: bytes,
     started: float,
+    tasks: int,
     clients: Sequence[tuple[Credentials, Iterable[ServedDevice]]],
 ) -> Status:
     """Return what who may see.  started is of time.monotonic()."""
@@ -68,7 +67,7 @@ def status_for(
         mountpoint=mountpoint,
         source=source,
         uptime=time.monotonic() - started,
-        tasks=trio.lowlevel.current_statistics().tasks_living,
+        tasks=tasks,
         limits=LimitsStatus(
             max_queued_events=limits.max_queued_events,
             max_user_instances=limits.max_user_instances,

@@ -53,6 +53,7 @@ def busy_status(who: Credentials) -> Status:
         mountpoint=b"/m",
         source=b"/s",
         started=0.0,
+        tasks=9,
         clients=clients,
     )
 
