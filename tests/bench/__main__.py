@@ -21,11 +21,13 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from tests.bench import compared, targets
+from tests.bench import compared, engine, memory, server, targets
 from tests.bench.compared import PARTS, Outcome, Settings
 from tests.bench.filesystems import NAMES, SUBJECTS
 from tests.bench.targets import Target
 
+# Parts that compare no filesystems.
+FIGURES = {"engine": engine.measure, "server": server.measure, "memory": memory.measure}
 QUICK = {"rounds": 3, "files": 100, "blocks": 8}
 
 
@@ -38,8 +40,8 @@ def arguments() -> argparse.Namespace:
         "parts",
         metavar="PART",
         nargs="*",
-        choices=[*PARTS, []],
-        help=f"take only these parts: {', '.join(PARTS)}",
+        choices=[*PARTS, *FIGURES, []],
+        help=f"take only these parts: {', '.join([*PARTS, *FIGURES])}",
     )
     parser.add_argument("--rounds", type=int, default=7, help="samples of each (default: 7)")
     parser.add_argument("--quick", action="store_true", help="3 rounds of small samples")
@@ -140,7 +142,10 @@ def main() -> int:
     console.print("  ".join(f"{name}: {value}" for name, value in about.items()))
     outcomes: dict[str, Outcome] = {}
     reached: list[Target] = []
-    for name in options.parts or PARTS:
+    for name in options.parts or [*PARTS, *FIGURES]:
+        if name in FIGURES:
+            reached += FIGURES[name](settings, console)
+            continue
         outcomes[name] = compared.measure(name, settings, console)
         show(name, outcomes[name], console)
         reached += outcomes[name].targets(name)

@@ -29,6 +29,7 @@ from tests.bench import filesystems, material
 from tests.bench.filesystems import (
     NATIVE,
     OURS,
+    OURS_EXCLUSIVE,
     OURS_EXCLUSIVE_TREE,
     OURS_TREE,
     OURS_WATCHED,
@@ -39,7 +40,7 @@ from tests.bench.filesystems import (
 from tests.bench.peers import PEERS, Place, Unavailable
 from tests.bench.programs import PROGRAMS
 from tests.bench.results import Results, Seconds, in_turn
-from tests.bench.sample import LARGE, OPERATIONS
+from tests.bench.sample import LARGE, OPERATIONS, REPEATED
 from tests.bench.targets import Goal, Target
 
 SAMPLE_PATIENCE = 300.0  # seconds
@@ -54,6 +55,7 @@ PYTHON_PEERS = ("pyfuse3 example", "mfusepy")
 class Settings:
     """How much is measured: samples of each, operations and MiB per sample; and where."""
 
+    quick: bool = False
     rounds: int = 7
     files: int = 300
     blocks: int = 32
@@ -74,37 +76,63 @@ class Settings:
 class Part:
     """One comparison: who takes part, what is timed, what was promised.
 
-    programs says that a sample runs programs, else it makes system calls.
+    table names the operations that a sample makes (see tests.bench.sample);
+    "" says that it runs programs.  busy keeps all processors at work meanwhile.
     """
 
     names: Sequence[str]
     operations: Sequence[str]
     goals: Sequence[Goal]
-    programs: bool = False
+    table: str = ""
     busy: bool = False
 
 
+UNCACHED = ("missing", "open", "create", "rename", "unlink", "write 4 KiB")
+TREES = (OURS_TREE, OURS_EXCLUSIVE_TREE)
 PARTS = {
     "requests": Part(
         names=(NATIVE, *PEERS, OURS, OURS_WATCHED),
         operations=tuple(OPERATIONS),
         goals=(
-            Goal(
-                ("create", "lookup", "rename", "unlink", "write 4 KiB"), (OURS,), C_PEERS[:1], 1.0
-            ),
+            Goal(UNCACHED, (OURS,), C_PEERS[:1], 1.0),
             Goal(("write 1 MiB", "read 1 MiB"), (OURS,), C_PEERS[:1], 1.2),
         ),
+        table="requests",
+    ),
+    "busy": Part(
+        names=(C_PEERS[0], OURS),
+        operations=tuple(OPERATIONS),
+        goals=(Goal(UNCACHED, (OURS,), C_PEERS[:1], 2.0),),
+        table="requests",
+        busy=True,
+    ),
+    "cached": Part(
+        names=(NATIVE, OURS_EXCLUSIVE),
+        operations=tuple(REPEATED),
+        goals=(Goal(tuple(REPEATED), (OURS_EXCLUSIVE,), (NATIVE,), 1.2),),
+        table="cached",
     ),
     "work": Part(
-        names=(NATIVE, *PEERS, OURS_TREE, OURS_EXCLUSIVE_TREE),
+        names=(NATIVE, *PEERS, *TREES),
         operations=tuple(PROGRAMS),
         goals=(
-            Goal(tuple(PROGRAMS), (OURS_TREE, OURS_EXCLUSIVE_TREE), C_PEERS, 1.0),
-            Goal(tuple(PROGRAMS), (OURS_TREE, OURS_EXCLUSIVE_TREE), PYTHON_PEERS, 0.5),
+            Goal(tuple(PROGRAMS), TREES, C_PEERS, 1.0),
+            Goal(tuple(PROGRAMS), TREES, PYTHON_PEERS, 0.5),
         ),
-        programs=True,
     ),
 }
+# What keeps one processor at work, as long as the benchmark does not end.
+SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100000))"
+
+
+@contextlib.contextmanager
+def busy_processors() -> Iterator[None]:
+    """Keep every processor at work while the block runs."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(os.cpu_count() or 1):
+            spinner = stack.enter_context(subprocess.Popen([sys.executable, "-c", SPIN]))
+            stack.callback(spinner.kill)
+        yield
 
 
 @dataclass
@@ -157,7 +185,7 @@ class Run:
         ) as work:
             tools = Path(work, "tools")
             tools.mkdir()
-            if self.part.programs:
+            if not self.part.table:
                 self.material = Path(work, "material")
                 self.material.mkdir()
                 material.make(self.material)
@@ -183,7 +211,8 @@ class Run:
             command = ["tests.bench.programs", directory, str(self.material)]
         else:
             below = str(filesystem.below)
-            command = ["tests.bench.sample", directory, below, str(files), str(blocks)]
+            sizes = [str(files), str(blocks)]
+            command = ["tests.bench.sample", self.part.table, directory, below, *sizes]
         try:
             result = subprocess.run(
                 [sys.executable, "-m", *command],
@@ -223,7 +252,8 @@ class Run:
 def measure(name: str, settings: Settings, console: Console) -> Outcome:
     """Return what all rounds of a part gave, after one that is not counted."""
     run = Run(PARTS[name], settings, console)
-    with run.mounted():
+    busy = busy_processors() if run.part.busy else contextlib.nullcontext()
+    with run.mounted(), busy:
         rounds = settings.rounds
         run.take_round(0, min(settings.files, 50), 1)
         with console.status(name) as status:

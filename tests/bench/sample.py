@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One sample: time each operation in a directory, in a process of its own.
 
-tests.bench.__main__ runs this module as a program, once per filesystem and
+tests.bench.compared runs this module as a program, once per filesystem and
 round; it prints a JSON object of seconds per operation.  Standard library
 only, so that starting it costs little and disturbs nothing.
 
@@ -20,6 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import perf_counter
 
 SMALL = 4 << 10
@@ -78,6 +79,15 @@ class Sample:
             os.unlink(name)
         return seconds
 
+    def missing(self) -> float:
+        """stat() of names that there are not, each asked for once: one LOOKUP each."""
+
+        def call(name: str) -> None:
+            with suppress(FileNotFoundError):
+                os.stat(name)
+
+        return self.each(call, [f"missing-{os.getpid()}-{name}" for name in self.names])
+
     def create(self) -> float:
         """open(O_CREAT | O_EXCL) and close()."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
@@ -88,6 +98,14 @@ class Sample:
         for name in self.names:
             os.stat(name)
         return self.each(os.stat, self.names)
+
+    def open(self) -> float:
+        """open() for writing of files that are there; they are closed behind the clock."""
+        descriptors: list[int] = []
+        seconds = self.each(lambda name: descriptors.append(os.open(name, os.O_WRONLY)), self.names)
+        for fd in descriptors:
+            os.close(fd)
+        return seconds
 
     def open_write_close(self) -> float:
         content = b"x" * 100
@@ -158,12 +176,55 @@ class Sample:
     def read_large(self) -> float:
         return self._read("large", LARGE, self.blocks)
 
+    def repeated(self, call: Callable[[], object]) -> float:
+        """Return the seconds that a call takes which was just made: the kernel may answer."""
+        call()
+        return self.each(lambda _: call(), self.names)
+
+    def stat_again(self) -> float:
+        """stat() of one file."""
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o644))
+        seconds = self.repeated(lambda: os.stat("file"))
+        os.unlink("file")
+        return seconds
+
+    def missing_again(self) -> float:
+        """open() of a name that there is not."""
+
+        def call() -> None:
+            with suppress(FileNotFoundError):
+                os.open("missing", os.O_RDONLY)
+
+        return self.repeated(call)
+
+    def readdir_again(self) -> float:
+        """All names of an open directory, from its beginning."""
+        for name in self.names:
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o644))
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        seconds = self.repeated(lambda: os.listdir(fd))
+        os.close(fd)
+        for name in self.names:
+            os.unlink(name)
+        return seconds
+
+    def read_again(self) -> float:
+        """The same 4 KiB of an open file."""
+        fd = os.open("file", os.O_CREAT | os.O_RDWR, 0o644)
+        os.write(fd, b"x" * SMALL)
+        seconds = self.repeated(lambda: os.pread(fd, SMALL, 0))
+        os.close(fd)
+        os.unlink("file")
+        return seconds
+
 
 # In this order: some operations use what the one before them made.
 OPERATIONS: dict[str, Operation] = {
+    "missing": Sample.missing,
     "create": Sample.create,
     "stat": Sample.stat,
     "lookup": Sample.lookup,
+    "open": Sample.open,
     "open-write-close": Sample.open_write_close,
     "open-read-close": Sample.open_read_close,
     "rename": Sample.rename,
@@ -175,13 +236,20 @@ OPERATIONS: dict[str, Operation] = {
     "write 1 MiB": Sample.write_large,
     "read 1 MiB": Sample.read_large,
 }
+REPEATED: dict[str, Operation] = {
+    "stat": Sample.stat_again,
+    "open of a missing name": Sample.missing_again,
+    "readdir": Sample.readdir_again,
+    "read 4 KiB": Sample.read_again,
+}
+TABLES = {"requests": OPERATIONS, "cached": REPEATED}
 
 
 def main() -> None:
-    directory, below, files, blocks = sys.argv[1:]
+    table, directory, below, files, blocks = sys.argv[1:]
     sample = Sample(directory, below, int(files), int(blocks))
     gc.disable()
-    json.dump({name: operation(sample) for name, operation in OPERATIONS.items()}, sys.stdout)
+    json.dump({name: operation(sample) for name, operation in TABLES[table].items()}, sys.stdout)
 
 
 if __name__ == "__main__":

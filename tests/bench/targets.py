@@ -24,11 +24,12 @@ class Target:
     """One promise.  bound and measured are in unit; at_least turns the comparison.
 
     measured is nan where it could not be measured; unit is "" for a ratio.
+    Without a bound nothing was promised, and the figure is for information.
     """
 
     what: str
     measured_as: str
-    bound: float
+    bound: float | None
     measured: float
     unit: str = ""
     at_least: bool = False
@@ -37,6 +38,8 @@ class Target:
     def verdict(self) -> str:
         if math.isnan(self.measured):
             return "not measured"
+        if self.bound is None:
+            return ""
         good = self.measured >= self.bound if self.at_least else self.measured <= self.bound
         return "met" if good else "missed"
 
@@ -45,7 +48,7 @@ class Target:
         least = "at least" if self.at_least else "at most"
         unit = f" {self.unit}" if self.unit else ""
         measured = ratio_text(self.measured) if not unit else number_text(self.measured)
-        bound = f"{least} {self.bound:,g}{unit}"
+        bound = "" if self.bound is None else f"{least} {self.bound:,g}{unit}"
         return self.what, self.measured_as, bound, f"{measured}{unit}", self.verdict
 
 
@@ -84,7 +87,8 @@ class Goal:
 def table(targets: Sequence[Target]) -> Table:
     """Return all targets, the missed ones in red."""
     met = sum(target.verdict == "met" for target in targets)
-    shown = Table(title=f"targets: {met} of {len(targets)} met")
+    promised = sum(target.bound is not None for target in targets)
+    shown = Table(title=f"targets: {met} of {promised} met")
     for heading in HEADINGS:
         shown.add_column(heading, justify="right" if heading == "measured" else "left")
     for target in targets:

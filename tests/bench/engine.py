@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The part "engine": what an event costs without a filesystem, a server or a client.
+
+tests.bench.__main__ calls measure(), which runs this module as a program once
+per round; it prints a JSON object of seconds per event.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from itertools import repeat
+from time import perf_counter
+
+from rich.console import Console
+
+from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.device import DeviceTable
+from fusenotify.engine.limits import Limits
+from fusenotify.engine.policy import LINUX_6
+from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_DELETE
+from tests.bench.compared import Settings
+from tests.bench.filesystems import PROJECT
+from tests.bench.results import Results
+from tests.bench.targets import Target
+
+EVENTS = 5000  # a batch: pairs of events, fewer than a queue holds
+BATCHES = 40
+ENGINE = "the engine"
+ONE, NONE = "an event to one watching device", "an event that nobody watches"
+BOUNDS = {ONE: 1.5, NONE: 0.15}  # microseconds
+
+
+def seconds_per_event(watched: bool) -> float:
+    """Return what queue_event() takes; two events take turns, so that none merges."""
+    core = Core()
+    device = DeviceTable(core, Limits(), LINUX_6).init(uid=0)
+    inode = Inode(is_dir=True)
+    if watched:
+        device.add_watch(inode, IN_ALL_EVENTS)
+    queue_event = core.queue_event
+    seconds = 0.0
+    for _ in range(BATCHES):
+        start = perf_counter()
+        for _ in repeat(None, EVENTS):
+            queue_event(inode, IN_CREATE, 0, b"name")
+            queue_event(inode, IN_DELETE, 0, b"name")
+        seconds += perf_counter() - start
+        assert device.queued() == 2 * EVENTS * watched
+        if watched:
+            device.read(1 << 30)
+    return seconds / (2 * EVENTS * BATCHES)
+
+
+def measure(settings: Settings, console: Console) -> list[Target]:
+    """Return the targets, medians over the rounds."""
+    results = Results(tuple(BOUNDS))
+    with console.status("engine"):
+        for _ in range(settings.rounds):
+            output = subprocess.run(
+                [sys.executable, "-m", __name__], cwd=PROJECT, stdout=subprocess.PIPE, check=True
+            ).stdout
+            results.add_round({ENGINE: json.loads(output)})
+    return [
+        Target(f"engine: {what}", "its time", bound, results.median(ENGINE, what) * 1e6, "µs")
+        for what, bound in BOUNDS.items()
+    ]
+
+
+def main() -> None:
+    gc.disable()
+    json.dump({ONE: seconds_per_event(True), NONE: seconds_per_event(False)}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
