@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from fusenotify.engine.core import Core, Inode, Watch, put_watch
 from fusenotify.engine.limits import Limits, Users
 from fusenotify.engine.policy import Policy
+from fusenotify.engine.resting import Rest, StandIn
 from fusenotify.engine.statistics import Statistics
 from fusenotify.errors import (
     BufferTooSmall,
@@ -30,7 +31,10 @@ from fusenotify.errors import (
     TooManyWatches,
 )
 from fusenotify.events import Event, pack, record_size
-from fusenotify.masks import IN_Q_OVERFLOW
+from fusenotify.masks import IN_ONESHOT, IN_Q_OVERFLOW, IN_UNMOUNT
+
+# How many watches of a device may rest: all of them wake at one read.
+MOST_RESTING = 1000
 
 
 class Device:
@@ -39,6 +43,7 @@ class Device:
     uid is the user it counts against.  max_events counts events and is fixed.
     overflows counts the IN_Q_OVERFLOW records queued so far, merged and lost
     the events that were dropped.  on_queued is called after an event was queued.
+    Watches of a device whose queue is full rest (engine.resting) until it is read.
     """
 
     def __init__(self, table: DeviceTable, policy: Policy, uid: int, max_events: int) -> None:
@@ -47,13 +52,15 @@ class Device:
         self.max_events = max_events
         self.closed = False
         self.on_queued: Callable[[], None] | None = None
-        self.overflows = self.merged = self.lost = 0
+        self.overflows = self.merged = self._dropped = 0
         self._users = table.users
         self._limits = table.limits
         self._statistics = table.statistics
         self._handle = table.core.init(self, policy)
         self._events: deque[Event] = deque()
         self._overflow_queued = False
+        self._rest = table.rest
+        self._resting: dict[Inode, tuple[Watch, StandIn, int]] = {}
         self._users.charge(uid, devices=1)
 
     # What a process does with an inotify descriptor.
@@ -69,6 +76,7 @@ class Device:
         (ENOSPC), DeviceClosed (EBADF).
         """
         self._check_open()
+        self._wake(inode)
         wd = self._handle.find_update_watch(inode, mask)
         if wd is not None:
             return wd
@@ -98,7 +106,9 @@ class Device:
         Raises NoSuchWatch (EINVAL), DeviceClosed (EBADF).
         """
         self._check_open()
-        self._handle.rm_wd(wd)
+        watch = self._handle.get_watch(wd)
+        self._wake(watch.inode)
+        self._handle.remove_watch(watch)
 
     def read(self, size: int) -> bytes:
         """Return as many whole records as fit size bytes, and unqueue them.
@@ -122,7 +132,9 @@ class Device:
             records.append(record)
             if events.popleft().mask & IN_Q_OVERFLOW:
                 self._overflow_queued = False
-        if not records and self.policy.short_read_is_error:
+        if records:
+            self._wake_all()
+        elif self.policy.short_read_is_error:
             needed = record_size(events[0].name)
             raise BufferTooSmall(f"the first record takes {needed} bytes, the buffer has {size}")
         return b"".join(records)
@@ -148,6 +160,7 @@ class Device:
         if self.closed:
             return
         self.closed = True
+        self._wake_all()
         self._handle.destroy()
         self._events.clear()
         self._users.charge(self.uid, devices=-1)
@@ -163,6 +176,12 @@ class Device:
     def watches(self) -> Iterable[Watch]:
         """Return the watches, oldest first."""
         return self._handle.watches()
+
+    @property
+    def lost(self) -> int:
+        """How many events were dropped because the queue was full."""
+        resting = self._resting.values()
+        return self._dropped + sum(stand_in.dropped - since for _, stand_in, since in resting)
 
     # What the core calls.
 
@@ -180,9 +199,10 @@ class Device:
             self._statistics.merged += 1
             return
         if excess >= 0:
-            self.lost += 1
+            self._dropped += 1
             self._statistics.lost += 1
             if excess > 0 or (self._overflow_queued and not self.policy.overflow_repeats):
+                self._let_rest(watch, mask)
                 return
             event = Event(-1, IN_Q_OVERFLOW, cookie if self.policy.overflow_keeps_cookie else 0)
             self._overflow_queued = True
@@ -207,6 +227,34 @@ class Device:
             and (last.cookie == event.cookie or not self.policy.merge_compares_cookies)
         )
 
+    def _let_rest(self, watch: Watch, mask: int) -> None:
+        """Let a watch rest where all its events are dropped until somebody reads.
+
+        Not one that ends now: with IN_IGNORED, by its only event, or after IN_UNMOUNT.
+        """
+        if (
+            watch.attached
+            and not watch.mask & IN_ONESHOT
+            and not mask & IN_UNMOUNT
+            and not self.policy.merge_into_full_queue
+            and len(self._resting) < MOST_RESTING
+        ):
+            self._resting[watch.inode] = (watch, *self._rest.lay(watch, self._wake_watch))
+
+    def _wake_watch(self, watch: Watch) -> None:
+        self._wake(watch.inode)
+
+    def _wake(self, inode: Inode) -> None:
+        """Let the watch on inode be called again, if it rests."""
+        if inode in self._resting:
+            watch, stand_in, since = self._resting.pop(inode)
+            self._dropped += stand_in.dropped - since
+            self._rest.wake(watch, stand_in)
+
+    def _wake_all(self) -> None:
+        while self._resting:
+            self._wake(next(iter(self._resting)))
+
     def _check_open(self) -> None:
         if self.closed:
             raise DeviceClosed("the device was closed")
@@ -221,6 +269,7 @@ class DeviceTable:
         self.policy = policy
         self.users = Users()
         self.statistics = Statistics(core)
+        self.rest = Rest(self.statistics)
 
     def init(
         self, uid: int, *, policy: Policy | None = None, max_queued_events: int | None = None
