@@ -24,7 +24,7 @@ import trio
 
 from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
-from fusenotify.engine.device import DeviceTable
+from fusenotify.engine.device import Device, DeviceTable
 from fusenotify.errors import QueueEmpty
 from fusenotify.protocol.codec import encode, request_decoder
 from fusenotify.protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -258,12 +258,12 @@ class Session:
         async with self._outlet:
             _check_cancelled(waiting)
             try:
-                data = device.read(min(request.size, MAX_READ))
+                frame = _frame(_records(request, device))
             except QueueEmpty:
                 if may_wait:
                     return False
                 raise
-            await self._send(Records(id=request.id, data=data))
+            await self._send(request.id, frame)
         self._shared.progressed()
         return True
 
@@ -275,18 +275,22 @@ class Session:
 
     async def _stream_to(self, request: Stream, waiting: Waiting) -> None:
         """Send records for ever.  What was queued while a frame was sent makes the next one."""
-        served, size = waiting.served, min(request.size, MAX_READ)
+        served = waiting.served
         while True:
             await served.readable(waiting)
             async with self._outlet:
                 _check_cancelled(waiting)
                 try:
-                    data = served.device.read(size)
+                    records = _records(request, served.device)
                 except QueueEmpty:
                     continue  # another read was faster
-                if not data:  # as linux-2.6.18 says it
+                if not records.data:  # as linux-2.6.18 says it
+                    size = request.size
                     raise OSError(errno.EINVAL, f"the first record does not fit {size} bytes")
-                await self._send(Records(id=request.id, data=data), more_follow=True)
+                frame = _frame(records)
+                del records  # the frame has a copy, and the client may be slow
+                await self._send(request.id, frame, more_follow=True)
+                del frame  # for as long as nothing is queued
             self._shared.progressed()
 
     async def _sync(self, request: Sync) -> None:
@@ -297,21 +301,33 @@ class Session:
 
     async def _reply(self, answer: AnyAnswer) -> None:
         async with self._outlet:
-            await self._send(answer)
+            await self._send(answer.id, _frame(answer))
         self._shared.progressed()
 
-    async def _send(self, answer: AnyAnswer, more_follow: bool = False) -> None:
-        """Send a frame; the caller has _outlet.  Ends the session where the client is gone."""
+    async def _send(self, number: int, frame: bytearray, more_follow: bool = False) -> None:
+        """Send a request's answer; the caller has _outlet.
+
+        Ends the session where the client is gone.
+        """
         if not more_follow:  # from here on the client may use the number again
-            self._waiting.pop(answer.id, None)
-        try:
-            frame = encode(answer)
-        except LocalProtocolError as too_long:
-            frame = encode(Error(id=answer.id, errno=too_long.code, message=too_long.detail))
+            self._waiting.pop(number, None)
         try:
             await self._outlet.send(frame)
         except trio.BrokenResourceError:
             self._scope.cancel()
+
+
+def _records(request: Read | Stream, device: Device) -> Records:
+    """Read from a device what a request asks for."""
+    return Records(id=request.id, data=device.read(min(request.size, MAX_READ)))
+
+
+def _frame(answer: AnyAnswer) -> bytearray:
+    """Return an answer's frame, or where it would be too long that of an error that says so."""
+    try:
+        return encode(answer)
+    except LocalProtocolError as too_long:
+        return encode(Error(id=answer.id, errno=too_long.code, message=too_long.detail))
 
 
 def _deadline(timeout: float | None) -> float:
