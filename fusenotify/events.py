@@ -40,7 +40,7 @@ def record_size(name: bytes | None) -> int:
     return HEADER.size + (len(name) + HEADER.size) // HEADER.size * HEADER.size
 
 
-def pack(event: Event) -> bytes:
+def pack(event: tuple[int, int, int, bytes | None]) -> bytes:
     """Return the record of an event, as read(2) on an inotify descriptor gives it."""
     wd, mask, cookie, name = event
     if name is None:

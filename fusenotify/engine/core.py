@@ -1,23 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The core: inodes, names, watches and handles.  Seed: fs/inotify.c.
+"""The core: inodes and names, and what happens to them.  Seed: fs/inotify.c.
 
-Producers (engine.hooks, on behalf of a filesystem) say what happened to an
-inode or a name; consumers (engine.device, or any other) own handles, put
-watches on inodes and are called back once per matching watch.
-
-Lifetimes
-    A handle lives from Core.init() to Handle.destroy(), and behind that as
-        long as one of its watches is referenced.
-    A watch is attached from add_watch() until it is removed; its owner holds
-        the first reference and gives it back (put_watch) when an event arrives
-        for a watch that is no longer attached: IN_IGNORED, or the only event
-        of a one-shot.  Handle.destroy() gives it back itself.  With the last
-        reference the owner's destroy_watch() is called.
-    A watched inode stays pinned (Inode.pin, Inode.unpin) from add_watch() to
-        the last put_watch().
+Producers (engine.hooks, on behalf of a filesystem) say here what happened to an
+inode or a name; the watches that asked for it (engine.watches) are told.
 
 Invariants
-    A watch is in its handle's table and its inode's list, or in neither.
     A name is in its directory's table and its inode's aliases; one that is
         unlinked is in neither, but the last of all stays an alias.
     Nothing awaits: one change is queued whole before another task runs.  That
@@ -28,18 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
-from typing import Protocol
 
 from fusenotify.credentials import Actor
 from fusenotify.engine.policy import Policy
-from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
+from fusenotify.engine.watches import Handle, Operations, Watch
 from fusenotify.masks import (
     IN_ALL_EVENTS,
     IN_EXCL_UNLINK,
     IN_IGNORED,
     IN_ISDIR,
-    IN_MASK_ADD,
-    IN_MASK_CREATE,
     IN_ONESHOT,
     IN_UNMOUNT,
 )
@@ -98,159 +82,6 @@ class Dentry:
         self.held: Dentry | None = None
 
 
-class Watch:
-    """A request to hear of events on an inode.  Seed: struct inotify_watch.
-
-    Consumers subclass it with what they want to find in handle_event().
-    mask holds the event bits, IN_ONESHOT and, where honoured, IN_EXCL_UNLINK.
-    """
-
-    __slots__ = ("attached", "handle", "inode", "mask", "references", "wd")
-
-    handle: Handle
-    inode: Inode
-
-    def __init__(self) -> None:
-        self.wd = 0
-        self.mask = 0
-        self.references = 0
-        self.attached = False
-
-
-class Operations(Protocol):
-    """What a consumer does with its watches.  Seed: struct inotify_operations."""
-
-    def handle_event(
-        self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
-    ) -> None:
-        """Take one event.  Where watch is no longer attached, put_watch() it."""
-
-    def destroy_watch(self, watch: Watch) -> None:
-        """Free what was allocated with the watch: its last reference is gone."""
-
-
-def get_watch(watch: Watch) -> None:
-    """Take a reference to a watch.  Seed: get_inotify_watch()."""
-    watch.references += 1
-
-
-def put_watch(watch: Watch) -> None:
-    """Drop a reference; the last one unpins the inode and destroys the watch.
-
-    Seed: put_inotify_watch().
-    """
-    watch.references -= 1
-    if not watch.references:
-        watch.inode.unpin()
-        watch.handle.operations.destroy_watch(watch)
-
-
-class Handle:
-    """A consumer's set of watches.  Seed: struct inotify_handle.
-
-    Watch descriptors count from 1 and are never used twice.
-    """
-
-    def __init__(self, operations: Operations, policy: Policy) -> None:
-        self.operations = operations
-        self.policy = policy
-        self.last_wd = 0
-        self._watches: dict[int, Watch] = {}
-
-    def __len__(self) -> int:
-        return len(self._watches)
-
-    def watches(self) -> Iterable[Watch]:
-        """Return the attached watches, oldest first."""
-        return self._watches.values()
-
-    def take_wd(self) -> int:
-        """Return the next watch descriptor.  Seed: inotify_handle_get_wd()."""
-        self.last_wd += 1
-        return self.last_wd
-
-    def find_update_watch(self, inode: Inode, mask: int) -> int | None:
-        """Give this handle's watch on inode a new mask and return its wd.
-
-        IN_MASK_ADD adds to the mask instead.  Returns None where the inode is
-        not watched.  Seed: inotify_find_update_watch().
-
-        Raises InvalidMask (EINVAL), WatchExists (EEXIST).
-        """
-        wanted = self._wanted(mask)
-        for watch in inode.watches:
-            if watch.handle is self:
-                break
-        else:
-            return None
-        if mask & IN_MASK_CREATE and self.policy.honours_mask_create:
-            raise WatchExists(f"wd {watch.wd} watches it already")
-        watch.mask = watch.mask | wanted if mask & IN_MASK_ADD else wanted
-        return watch.wd
-
-    def add_watch(self, watch: Watch, inode: Inode, mask: int) -> int:
-        """Attach a new watch, allocated by the caller, and return its wd.
-
-        To be called once per watch, after find_update_watch() found none.
-        Seed: inotify_add_watch().
-
-        Raises InvalidMask (EINVAL).
-        """
-        watch.mask = self._wanted(mask)
-        watch.wd = self.take_wd()
-        watch.handle = self
-        watch.inode = inode
-        watch.attached = True
-        inode.pin()
-        get_watch(watch)
-        self._watches[watch.wd] = watch
-        inode.watches = [watch, *inode.watches]
-        return watch.wd
-
-    def get_watch(self, wd: int) -> Watch:
-        """Return the attached watch with this descriptor.
-
-        Raises NoSuchWatch (EINVAL).
-        """
-        watch = self._watches.get(wd)
-        if watch is None:
-            raise NoSuchWatch(f"no watch has the descriptor {wd}")
-        return watch
-
-    def rm_wd(self, wd: int) -> None:
-        """Remove a watch; its owner is told by IN_IGNORED.  Seed: inotify_rm_wd().
-
-        Raises NoSuchWatch (EINVAL).
-        """
-        self.remove_watch(self.get_watch(wd))
-
-    def remove_watch(self, watch: Watch) -> None:
-        """Detach a watch and tell its owner.  Seed: remove_watch()."""
-        self.detach(watch)
-        self.operations.handle_event(watch, watch.wd, IN_IGNORED, 0, None)
-
-    def detach(self, watch: Watch) -> None:
-        """Detach a watch silently.  Seed: remove_watch_no_event()."""
-        del self._watches[watch.wd]
-        watch.attached = False
-        inode = watch.inode
-        inode.watches = [other for other in inode.watches if other is not watch] or ()
-
-    def destroy(self) -> None:
-        """Remove all watches without a word.  Seed: inotify_destroy()."""
-        for watch in tuple(self._watches.values()):
-            self.detach(watch)
-            put_watch(watch)
-
-    def _wanted(self, mask: int) -> int:
-        """Return the bits of mask that a watch keeps."""
-        reason = self.policy.refuses_at_once(mask)
-        wanted = mask & self.policy.watch_bits
-        if reason or not (wanted or self.policy.strict_masks):
-            raise InvalidMask(reason or "the mask names no event")
-        return wanted
-
-
 class Core:
     """The producers' side, and the maker of handles.  One per filesystem.
 
@@ -290,10 +121,13 @@ class Core:
         the event came through a name that is gone, which IN_EXCL_UNLINK does
         not want to hear of.  Seed: inotify_inode_queue_event().
         """
+        if not inode.watches:
+            return
         mask &= _PRODUCIBLE
-        for watch in tuple(inode.watches):
+        asked = mask & IN_ALL_EVENTS
+        for watch in inode.watches:
             wanted = watch.mask
-            if not wanted & mask & IN_ALL_EVENTS or not watch.attached:
+            if not wanted & asked or not watch.attached:
                 continue
             if unlinked and wanted & IN_EXCL_UNLINK:
                 continue
@@ -373,7 +207,7 @@ class Core:
 
         Seed: inotify_inode_is_dead().
         """
-        for watch in tuple(inode.watches):
+        for watch in inode.watches:
             if watch.attached:
                 watch.handle.remove_watch(watch)
 
@@ -383,7 +217,7 @@ class Core:
         Seed: inotify_unmount_inodes().
         """
         for inode in inodes:
-            for watch in tuple(inode.watches):
+            for watch in inode.watches:
                 if not watch.attached:
                     continue
                 handle = watch.handle

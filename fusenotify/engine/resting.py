@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fusenotify.engine.core import Handle, Inode, Watch
+from fusenotify.engine.core import Inode
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.engine.statistics import Statistics
+from fusenotify.engine.watches import Handle, Watch
 
 
 class StandIn(Watch):

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fusenotify.engine.core import Core, Inode, Watch, put_watch
+from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.policy import LINUX_6
+from fusenotify.engine.watches import Watch, put_watch
 from fusenotify.masks import IN_ALL_EVENTS, IN_ISDIR, names
 
 # How many directories are remembered, the busiest, when they are no longer watched.

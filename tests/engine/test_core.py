@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from fusenotify.engine.core import Core, Handle, Inode, Watch, get_watch, put_watch
+from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
+from fusenotify.engine.watches import Handle, Watch, get_watch, put_watch
 from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
 from fusenotify.masks import (
     IN_CREATE,
