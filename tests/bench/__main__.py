@@ -8,6 +8,7 @@ only where something of ours could not be measured.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from tests.bench import compared, engine, memory, server, targets
+from tests.bench import compared, engine, memory, plot, server, targets
 from tests.bench.compared import PARTS, Outcome, Settings
 from tests.bench.filesystems import NAMES, SUBJECTS
 from tests.bench.targets import Target
@@ -43,11 +44,20 @@ def arguments() -> argparse.Namespace:
         choices=[*PARTS, *FIGURES, []],
         help=f"take only these parts: {', '.join([*PARTS, *FIGURES])}",
     )
-    parser.add_argument("--rounds", type=int, default=7, help="samples of each (default: 7)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of small samples")
-    parser.add_argument("--files", type=int, default=300, help="operations per sample")
-    parser.add_argument("--blocks", type=int, default=32, help="MiB per sample of 1 MiB blocks")
+    parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
+    for what, meaning in (
+        ("rounds", "samples of each"),
+        ("files", "operations per sample"),
+        ("blocks", "MiB per sample of 1 MiB blocks"),
+    ):
+        usual = Settings.__dataclass_fields__[what].default
+        parser.add_argument(
+            f"--{what}",
+            type=int,
+            help=f"{meaning} (default: {usual}; with --quick {QUICK[what]})",
+        )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the comparisons there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the targets there")
     parser.add_argument(
         "--directory",
@@ -68,10 +78,15 @@ def arguments() -> argparse.Namespace:
     ):
         parser.add_argument(option, type=Path, metavar="FILE", help=f"this {whose}")
     options = parser.parse_args()
-    if options.quick:
-        vars(options).update(QUICK)
-    if min(options.rounds, options.files, options.blocks) < 1:
-        parser.error("--rounds, --files and --blocks must be at least 1")
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install '.[bench]'")
+    for what, quick in QUICK.items():
+        given = getattr(options, what)
+        if given is None:
+            usual = Settings.__dataclass_fields__[what].default
+            setattr(options, what, quick if options.quick else usual)
+        elif given < 1:
+            parser.error(f"--{what} must be at least 1")
     return options
 
 
@@ -109,8 +124,8 @@ def show(name: str, outcome: Outcome, console: Console) -> None:
             console.print(results.ratio_table(subject, peers, title))
     for missing, why in outcome.left_out.items():
         console.print(f"[bold red]not measured: {missing}[/]: {escape(why)}")
-    for failure in outcome.failures:
-        console.print(f"[bold red]failed: [/]{escape(failure)}")
+    for failed, why in outcome.failures.items():
+        console.print(f"[bold red]failed: {escape(failed)}[/]: {escape(why)}")
     for watched, count in outcome.received.items():
         console.print(f"{watched}: the client received {count} bytes of records.")
 
@@ -152,6 +167,8 @@ def main() -> int:
     console.print(targets.table(reached))
     if options.markdown:
         options.markdown.write_text(targets.markdown(reached))
+    if options.plot and outcomes:
+        plot.draw(options.plot, outcomes)
     if options.json:
         report = {
             "machine": about,

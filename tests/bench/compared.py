@@ -139,14 +139,15 @@ def busy_processors() -> Iterator[None]:
 class Outcome:
     """What one part gave: results of all rounds, and why others take no part in them.
 
-    received is how many bytes of records each draining client got, or None
-    where it failed.
+    failures are programs that could not do their work somewhere, and what they
+    said first.  received is how many bytes of records each draining client
+    got, or None where it failed.
     """
 
     part: Part
     results: Results
     left_out: dict[str, str] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
     received: dict[str, int | None] = field(default_factory=dict)
 
     @property
@@ -230,9 +231,9 @@ class Run:
             log = filesystem.last_words()
             said = words[-1] if words else "no message"
             raise Unavailable(f"a sample failed: {said}" + (f" (daemon: {log})" if log else ""))
-        for failure in (f"{filesystem.name}: {line}" for line in words):
-            if failure not in self.outcome.failures:
-                self.outcome.failures.append(failure)
+        for line in words:
+            what, _, why = line.partition(": ")
+            self.outcome.failures.setdefault(f"{filesystem.name}: {what}", why)
         seconds: Seconds = json.loads(result.stdout)
         return seconds
 

@@ -130,7 +130,7 @@ def measure(settings: Settings, console: Console) -> list[Target]:
             Target(f"memory: {what}", "anonymous memory", bound, taken[what], "bytes")
             for what, bound in BOUNDS.items()
         ),
-        Target("memory: watches in one daemon", "their number", side * side, watches, "", True),
+        Target("memory: one daemon", "its watches", side * side, watches, "watches", True),
     ]
 
 

@@ -133,8 +133,9 @@ def main() -> None:
             try:
                 seconds[name] = program(programs)
             except subprocess.CalledProcessError as error:
-                words = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-                print(f"{name}: {words[0] if words else error}", file=sys.stderr)
+                words = error.stderr.decode(errors="replace").strip().splitlines()
+                said = words[-1] if words else f"exit status {error.returncode}"
+                print(f"{name}: {said}", file=sys.stderr)
             except (OSError, shutil.Error, subprocess.TimeoutExpired) as error:
                 print(f"{name}: {error}", file=sys.stderr)
     finally:

@@ -29,7 +29,7 @@ from tests.bench.results import Results, Seconds, in_turn
 from tests.bench.targets import Target
 
 NOBODY, IGNORED, ELSEWHERE = "no watch", "an ignored watch", "1,000 watches elsewhere"
-TURNS = 10  # short samples in a round, against the noise of long ones
+TURNS = 10  # short rounds for one of the others, to tell some percent apart
 MANY = 1_000  # devices, and watches elsewhere
 CHMODS = 200
 CLIENTS = 100
@@ -92,14 +92,13 @@ def unheard(settings: Settings) -> list[Target]:
             ELSEWHERE: (elsewhere, IN_ALL_EVENTS),
         }
         work(directory, settings.files)
-        for number in range(settings.rounds):
-            spent = dict.fromkeys(watched, 0.0)
-            for turn in range(TURNS):
-                for name in in_turn(list(watched), number + turn):
-                    with watching(device, *watched[name]):
-                        work(directory, 10)
-                        spent[name] += work(directory, settings.files)
-            results.add_round({name: {operation: seconds} for name, seconds in spent.items()})
+        for number in range(settings.rounds * TURNS):
+            samples = {}
+            for name in in_turn(list(watched), number):
+                with watching(device, *watched[name]):
+                    work(directory, 10)
+                    samples[name] = {operation: work(directory, settings.files)}
+            results.add_round(samples)
     return [
         Target(
             f"server: {name}",
