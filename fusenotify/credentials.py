@@ -15,12 +15,15 @@ class Credentials:
     """A process as it was when it connected.  Linux: struct ucred, SO_PEERGROUPS.
 
     groups are the supplementary groups; pid is 0 where it cannot be seen.
+    Numbers are those of our user namespace; foreign says that the process was
+    seen in another one, as in a container.
     """
 
     pid: int
     uid: int
     gid: int
     groups: frozenset[int] = frozenset()
+    foreign: bool = False
 
 
 class Actor(Protocol):

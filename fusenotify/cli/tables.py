@@ -100,7 +100,7 @@ def _devices(status: Status) -> Table:
         for device in client.devices:
             table.add_row(
                 str(client.pid),
-                str(client.uid),
+                f"{client.uid} (another user namespace)" if client.foreign else str(client.uid),
                 str(device.device),
                 device.semantics,
                 str(device.watches),

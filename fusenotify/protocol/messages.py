@@ -216,11 +216,15 @@ class DeviceStatus(msgspec.Struct, kw_only=True):
 
 
 class ClientStatus(msgspec.Struct, kw_only=True):
-    """A connection, by the process that made it.  pid is 0 where it cannot be seen."""
+    """A connection, by the process that made it.  pid is 0 where it cannot be seen.
+
+    foreign says that the process is in another user namespace than the daemon.
+    """
 
     pid: int
     uid: int
     devices: list[DeviceStatus]
+    foreign: bool = False
 
 
 class UserStatus(msgspec.Struct, kw_only=True):

@@ -6,13 +6,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import socket
 import struct
+import sys
 
 from fusenotify.credentials import Credentials
 
 _UCRED = struct.Struct("=iII")
-_SO_PEERGROUPS = 59  # the socket module has no name for it
+_SO_PEERGROUPS = 59  # the socket module has no names for these
+_SO_PEERPIDFD = 77  # since Linux 6.5
 _GROUPS_AT_FIRST = 64
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,12 +28,38 @@ def credentials(descriptor: int) -> Credentials:
     """
     pid, uid, gid = _UCRED.unpack(_getsockopt(descriptor, socket.SO_PEERCRED, _UCRED.size))
     groups = _getsockopt(descriptor, _SO_PEERGROUPS, 4 * _GROUPS_AT_FIRST)
-    return Credentials(pid, uid, gid, frozenset(memoryview(groups).cast("I")))
+    foreign = _is_in_another_user_namespace(pid) and _still_lives(descriptor)
+    return Credentials(pid, uid, gid, frozenset(memoryview(groups).cast("I")), foreign)
 
 
 def is_privileged(who: Credentials) -> bool:
     """Return whether who may see and exceed what belongs to others."""
     return who.uid in (0, os.geteuid())
+
+
+def _is_in_another_user_namespace(pid: int) -> bool:
+    """Return whether a process is seen to be.  Linux: user_namespaces(7)."""
+    try:
+        return not os.path.samestat(os.stat(f"/proc/{pid}/ns/user"), os.stat("/proc/self/ns/user"))
+    except OSError:
+        return False  # it is gone, or not for us to look at
+
+
+def _still_lives(descriptor: int) -> bool:
+    """Return whether a peer has not ended, so that its pid is no other process's yet.
+
+    True, too, where the kernel cannot tell.
+    """
+    try:
+        pidfd = int.from_bytes(_getsockopt(descriptor, _SO_PEERPIDFD, 4), sys.byteorder)
+    except OSError as error:
+        return error.errno == errno.ENOPROTOOPT
+    try:
+        ended = select.poll()  # select() knows no descriptors above 1023
+        ended.register(pidfd, select.POLLIN)
+        return not ended.poll(0)
+    finally:
+        os.close(pidfd)
 
 
 def _getsockopt(descriptor: int, option: int, size: int) -> bytes:

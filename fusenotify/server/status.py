@@ -78,7 +78,12 @@ def status_for(
             max_answer_bytes=MAX_ANSWER_FRAME,
         ),
         clients=[
-            ClientStatus(pid=client.pid, uid=client.uid, devices=[*map(_device_status, devices)])
+            ClientStatus(
+                pid=client.pid,
+                uid=client.uid,
+                devices=[*map(_device_status, devices)],
+                foreign=client.foreign,
+            )
             for client, devices in clients
             if everybody or client.uid == who.uid
         ],

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from fusenotify import Mounted
 from fusenotify import mounted as fusenotify_mounted
 from fusenotify.masks import IN_CREATE
-from tests.cli.command import ended, fusenotify
+from tests.cli.command import ended, environment, fusenotify
 from tests.conftest import Mounting, User
 
 
@@ -165,6 +167,29 @@ def test_tables_show_each_device(mounted: Mounted) -> None:
     row = next(line for line in done.stdout.splitlines() if str(os.getpid()) in line)
     assert "0/16384" in row
     assert "linux-6" in row
+
+
+@pytest.mark.mount
+def test_a_client_in_another_user_namespace_is_named_so(mounted: Mounted) -> None:
+    stay = (
+        "import sys; from fusenotify.client import Client; client = Client(sys.argv[1]); "
+        "client.init(); print('ready', flush=True); sys.stdin.read()"
+    )
+    inside = ["unshare", "--user", sys.executable, "-c", stay, mounted.socket]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(inside, stdin=pipe, stdout=pipe, env=environment()) as guest,
+        mounted.client() as client,
+    ):
+        assert guest.stdout is not None
+        if guest.stdout.readline() != b"ready\n":
+            pytest.skip("this machine lets nobody make a user namespace")
+        client.init()
+        (report,) = reports(mounted.mountpoint)
+        foreign = {each["pid"]: each["foreign"] for each in report["clients"]}
+        assert (foreign[guest.pid], foreign[os.getpid()]) == (True, False)
+        table = fusenotify("status", mounted.mountpoint).stdout
+        assert table.count(f" {os.geteuid()} (another user namespace) ") == 1
 
 
 @pytest.mark.mount

@@ -71,6 +71,7 @@ _OF_TYPE = {
     "cancel": ("request",),
 }
 _BURST = 20
+_PARTS = 10
 
 
 def frame(chosen: random.Random) -> bytes:
@@ -208,13 +209,15 @@ def main() -> None:
     print(f"decoder: {arguments.frames} frames, {refused} refused, {took:.1f} s")
     with daemon() as served:
         fuzz_server(served, min(arguments.live, 2000), arguments.seed + 1)  # warm
-        memory, descriptors = served.memory(), served.descriptors()
+        memory, descriptors = [served.memory()], served.descriptors()
         begin = time.monotonic()
-        fuzz_server(served, arguments.live, arguments.seed)
+        for part in range(_PARTS):
+            fuzz_server(served, arguments.live // _PARTS, arguments.seed + 2 + part)
+            memory.append(served.memory())
         took = time.monotonic() - begin
-        grown = served.memory() - memory
         assert served.descriptors() <= descriptors, "descriptors leak"
-        print(f"server: {arguments.live} frames, memory {memory} KiB + {grown} KiB, {took:.1f} s")
+        print(f"server: {arguments.live} frames, {took:.1f} s, memory in KiB at the beginning and")
+        print(f"after each of {_PARTS} parts:", *memory)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,61 @@ def test_a_peer_is_known_by_all_its_groups(tmp_path: Path, groups: list[int]) ->
             assert credentials(connection.fileno()) == Credentials(
                 client.pid, 0, 1001, frozenset(groups)
             )
+
+
+@contextlib.contextmanager
+def connected_from(path: Path, *prefix: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A client run by a command, and the descriptor of the connection to it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        client = subprocess.Popen(
+            [*prefix, sys.executable, "-S", "-c", CONNECT, str(path)], stdin=subprocess.PIPE
+        )
+        with client, listener.accept()[0] as connection:
+            yield client, connection.fileno()
+
+
+@pytest.fixture
+def unshare() -> list[str]:
+    """The command that runs another one in a user namespace of its own."""
+    command = ["unshare", "--user"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody make a user namespace")
+    return command
+
+
+def test_a_peer_in_another_user_namespace_is_named_so_and_keeps_its_number(
+    tmp_path: Path, unshare: list[str]
+) -> None:
+    with connected_from(tmp_path / "x.sock", *unshare) as (_, descriptor):
+        who = credentials(descriptor)
+    assert (who.foreign, who.uid) == (True, os.geteuid())
+
+
+def test_a_peer_that_ended_is_not_taken_for_one_in_another_user_namespace(
+    tmp_path: Path, unshare: list[str]
+) -> None:
+    with connected_from(tmp_path / "x.sock", *unshare) as (client, descriptor):
+        client.kill()
+        client.wait()
+        who = credentials(descriptor)
+    assert (who.foreign, who.pid) == (False, client.pid)
+
+
+def test_whether_a_peer_lives_is_known_of_descriptors_beyond_a_thousand(
+    tmp_path: Path, unshare: list[str]
+) -> None:
+    with (
+        contextlib.ExitStack() as opened,
+        connected_from(tmp_path / "x.sock", *unshare) as (_, descriptor),
+    ):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            opened.enter_context(open(os.devnull))
+        assert credentials(descriptor).foreign
 
 
 def test_what_is_no_socket_has_no_peer(tmp_path: Path) -> None:
