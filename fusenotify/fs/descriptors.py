@@ -42,20 +42,21 @@ MOST = 65_536
 class Held(core.Inode):
     """An object of SOURCE.
 
-    key is (st_dev, st_ino); held its descriptor, or -1 while it is closed;
+    device and ino are its st_dev and st_ino; held is its descriptor, or -1 while it is closed;
     handle its file handle once it was closed, where it has one; used says when
     it was asked for last, in descriptors opened.
     """
 
-    __slots__ = ("descriptors", "handle", "held", "key", "used")
+    __slots__ = ("descriptors", "device", "handle", "held", "ino", "used")
 
     def __init__(
-        self, descriptors: Descriptors, fd: int, key: tuple[int, int], is_dir: bool
+        self, descriptors: Descriptors, fd: int, device: int, ino: int, is_dir: bool
     ) -> None:
         super().__init__(is_dir)
         self.descriptors = descriptors
         self.held = fd
-        self.key = key
+        self.device = device
+        self.ino = ino
         self.handle: bytes | None = None
         self.used = descriptors.opened
 
@@ -144,7 +145,7 @@ class Descriptors:
     def matches(self, held: Held, fd: int, mode: int) -> bool:
         """Return whether fd is the very object of which a descriptor was closed.
 
-        It has the same key; mode is its st_mode.
+        It has the same st_dev and st_ino; mode is its st_mode.
         """
         if held.handle is None:
             return held.is_dir == stat.S_ISDIR(mode)
@@ -217,7 +218,7 @@ class Descriptors:
         """Return a new descriptor of a name, or -1 where it is not the object sought."""
         fd = self.open(name, HOLD, dir_fd=above)
         status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) == sought.key:
+        if status.st_ino == sought.ino and status.st_dev == sought.device:
             return fd
         os.close(fd)
         return -1

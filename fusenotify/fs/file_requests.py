@@ -133,7 +133,7 @@ class FileRequests(Requests):
         sync = os.fdatasync if datasync else os.fsync
         inode = self.files[fh].inode
         assert isinstance(inode, Inode)
-        if self._below.in_memory and inode.key[0] == self.inodes.device:
+        if self._below.in_memory and inode.device == self.inodes.device:
             sync(fh)  # a thread would take far longer
             return
         await trio.to_thread.run_sync(sync, fh, limiter=self._syncs)

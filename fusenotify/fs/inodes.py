@@ -41,10 +41,9 @@ class Inode(Held):
 
     __slots__ = ("lookups", "number", "pins", "table")
 
-    def __init__(
-        self, table: Inodes, fd: int, key: tuple[int, int], number: int, is_dir: bool
-    ) -> None:
-        super().__init__(table.descriptors, fd, key, is_dir)
+    def __init__(self, table: Inodes, fd: int, status: os.stat_result, number: int) -> None:
+        is_dir = stat.S_ISDIR(status.st_mode)
+        super().__init__(table.descriptors, fd, status.st_dev, status.st_ino, is_dir)
         self.table = table
         self.number = number
         self.lookups = 0
@@ -71,8 +70,9 @@ class Inodes:
     ) -> None:
         self.descriptors = Descriptors(root_fd, descriptor_limit)
         self._names = names
-        self._by_key: dict[tuple[int, int], Inode] = {}
         self._by_number: dict[int, Inode] = {}
+        # Those with another number than _number() says, by the one that it says.
+        self._renumbered: dict[int, Inode] = {}
         self._device_ranges: dict[int, int] = {}
         self._substitutes = itertools.count(_LAST_RANGE << _RANGE_BITS)
         status = os.fstat(root_fd)
@@ -98,7 +98,7 @@ class Inodes:
         Raises OSError as fstatat(2).
         """
         status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-        inode = self._by_key.get((status.st_dev, status.st_ino))
+        inode = self._find(status.st_dev, status.st_ino)
         if inode is None or inode.held < 0:
             inode, status = self.take(self.descriptors.open(name, HOLD, dir_fd=parent.fd))
         self._names.instantiate(parent, name, inode)
@@ -107,12 +107,15 @@ class Inodes:
     def take(self, fd: int) -> tuple[Inode, os.stat_result]:
         """Return the object of an O_PATH descriptor, which now belongs to the table."""
         status = os.fstat(fd)
-        inode = self._by_key.get((status.st_dev, status.st_ino))
+        inode = self._find(status.st_dev, status.st_ino)
         if inode is not None and inode.held >= 0:
             os.close(fd)
             return inode, status
         if inode is None or not self.descriptors.matches(inode, fd, status.st_mode):
-            inode = self._add(fd, status, self._number(status))
+            number = self._number(status.st_dev, status.st_ino)
+            if number in self._by_number:
+                number = next(self._substitutes)
+            inode = self._add(fd, status, number)
         self.descriptors.add(inode, fd)
         return inode, status
 
@@ -128,8 +131,10 @@ class Inodes:
         if inode.lookups > 0 or inode.pins or inode.children or inode.number not in self._by_number:
             return
         del self._by_number[inode.number]
-        if self._by_key.get(inode.key) is inode:
-            del self._by_key[inode.key]
+        if self._renumbered:
+            number = self._number(inode.device, inode.ino)
+            if self._renumbered.get(number) is inode:
+                del self._renumbered[number]
         for dentry in inode.aliases:
             if dentry.unlinked:
                 continue
@@ -145,19 +150,24 @@ class Inodes:
         """Close all descriptors; the table is of no use afterwards."""
         self.descriptors.close()
         os.close(self.root.held)
-        self._by_key.clear()
         self._by_number.clear()
+        self._renumbered.clear()
+
+    def _find(self, device: int, ino: int) -> Inode | None:
+        """Return the object that has these now."""
+        number = self._number(device, ino)
+        return self._renumbered.get(number) or self._by_number.get(number)
 
     def _add(self, fd: int, status: os.stat_result, number: int) -> Inode:
-        key = (status.st_dev, status.st_ino)
-        inode = Inode(self, fd, key, number, stat.S_ISDIR(status.st_mode))
-        self._by_key[key] = self._by_number[number] = inode
+        inode = self._by_number[number] = Inode(self, fd, status, number)
+        usual = self._number(status.st_dev, status.st_ino)
+        if number != usual:
+            self._renumbered[usual] = inode
         return inode
 
-    def _number(self, status: os.stat_result) -> int:
+    def _number(self, device: int, ino: int) -> int:
         """Return the disk's inode number, made unique where SOURCE has several filesystems."""
-        number = status.st_ino
-        if status.st_dev != self.device or number == ROOT_NUMBER:
-            ranges = self._device_ranges
-            number += ranges.setdefault(status.st_dev, len(ranges) + 1) << _RANGE_BITS
-        return next(self._substitutes) if number in self._by_number else number
+        if device == self.device and ino != ROOT_NUMBER:
+            return ino
+        ranges = self._device_ranges
+        return ino + (ranges.setdefault(device, len(ranges) + 1) << _RANGE_BITS)

@@ -40,7 +40,7 @@ class Resolver:
         with resolved(
             self.inodes, MOUNTPOINT, path, who, follow=follow, directory=directory
         ) as inode:
-            return inode.key[1]
+            return inode.ino
 
 
 @pytest.fixture
