@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from fusenotify.fs.syscalls import path_of
 from fusenotify.mountinfo import contains, mount_of_descriptor, mounts
 
 # Those that keep files in memory alone.
@@ -26,11 +27,13 @@ class Below:
     """The filesystem that SOURCE is in.
 
     flushes says that close(2) may have something to report there, in_memory
-    that fsync(2) has no disk to wait for.
+    that fsync(2) has no disk to wait for, reserves that it keeps room which
+    only root may fill.
     """
 
     flushes: bool = True
     in_memory: bool = False
+    reserves: bool = True
 
     @classmethod
     def of(cls, root_fd: int) -> Below:
@@ -46,4 +49,9 @@ class Below:
             and inner.mountpoint != mount.mountpoint
             and contains(source, inner.mountpoint)
         }
-        return cls(flushes=not kinds <= _WITHOUT_FLUSH, in_memory=mount.fstype in _IN_MEMORY)
+        room = os.statvfs(path_of(root_fd))
+        return cls(
+            flushes=not kinds <= _WITHOUT_FLUSH,
+            in_memory=mount.fstype in _IN_MEMORY,
+            reserves=len(kinds) > 1 or room.f_bfree > room.f_bavail,
+        )

@@ -23,7 +23,7 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.below import Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import clear_set_id, give_to_caller
+from fusenotify.fs.ownership import AsUser, clear_set_id
 from fusenotify.fs.requests import Requests, answered
 from fusenotify.fs.syscalls import path_of
 from fusenotify.view import View
@@ -64,10 +64,10 @@ class FileRequests(Requests):
     ) -> tuple[FileInfo, EntryAttributes]:
         """CREATE: vfs_create(), then do_dentry_open()."""
         parent = self.inodes[parent_inode]
-        mode &= ~ctx.umask
-        below = flags_below(flags)
+        below = flags_below(flags) | os.O_CREAT | os.O_EXCL
         try:
-            fd = self._open(name, below | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent.fd)
+            with AsUser.calling(ctx):
+                fd = self._open(name, below, mode, dir_fd=parent.fd)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
@@ -76,7 +76,6 @@ class FileRequests(Requests):
             info = await self.open(existing.number, flags, ctx)
             return info, self.entry(existing, status)
         try:
-            give_to_caller(fd, parent, ctx, mode)
             inode, status = self.inodes.take(os.open(path_of(fd), os.O_PATH))
         except BaseException:
             os.close(fd)
@@ -99,9 +98,13 @@ class FileRequests(Requests):
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """WRITE: vfs_write()."""
         self.background += 1
-        written = os.pwrite(fh, buf, off)
+        file = self.files[fh]
+        if file.uid and self._below.reserves:
+            with AsUser(file.uid, file.gid):
+                written = os.pwrite(fh, buf, off)
+        else:
+            written = os.pwrite(fh, buf, off)
         if written:
-            file = self.files[fh]
             self.hooks.by(file).modified(file)
         return written
 

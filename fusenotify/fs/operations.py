@@ -23,7 +23,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.file_requests import FileRequests
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import give_to_caller
+from fusenotify.fs.ownership import AsUser
 from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered
 from fusenotify.fs.syscalls import renameat2, utimens
@@ -134,9 +134,9 @@ class Operations(FileRequests):
     ) -> EntryAttributes:
         """MKNOD: vfs_mknod()."""
         parent = self.inodes[parent_inode]
-        mode &= ~ctx.umask
-        os.mknod(name, mode, rdev, dir_fd=parent.fd)
-        return self._made(parent, name, ctx, mode)
+        with AsUser.calling(ctx):
+            os.mknod(name, mode, rdev, dir_fd=parent.fd)
+        return self._made(parent, name, ctx)
 
     @answered
     async def mkdir(
@@ -144,7 +144,8 @@ class Operations(FileRequests):
     ) -> EntryAttributes:
         """MKDIR: vfs_mkdir()."""
         parent = self.inodes[parent_inode]
-        os.mkdir(name, mode & ~ctx.umask, dir_fd=parent.fd)
+        with AsUser.calling(ctx):
+            os.mkdir(name, mode, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
 
     @answered
@@ -153,7 +154,8 @@ class Operations(FileRequests):
     ) -> EntryAttributes:
         """SYMLINK: vfs_symlink()."""
         parent = self.inodes[parent_inode]
-        os.symlink(target, name, dir_fd=parent.fd)
+        with AsUser.calling(ctx):
+            os.symlink(target, name, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
 
     @answered
@@ -264,11 +266,8 @@ class Operations(FileRequests):
 
     # Helpers.
 
-    def _made(
-        self, parent: Inode, name: bytes, ctx: RequestContext, mode: int = 0
-    ) -> EntryAttributes:
+    def _made(self, parent: Inode, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """Finish a new object that has a name but no open descriptor."""
-        give_to_caller(name, parent, ctx, mode)
         inode, status = self.inodes.lookup(parent, name)
         self.hooks.by(ctx).created(parent, name, inode)
         return self.entry(inode, status)

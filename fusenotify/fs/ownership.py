@@ -1,46 +1,68 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who owns a new object, and when set-id bits go: what the kernel would have done.
+"""In whose name SOURCE is written to, and when set-id bits go: as the kernel would have it.
 
-The daemon does everything in its own name; fs.operations and fs.file_requests
-call these functions to make it look as if the caller had.
+fs.operations and fs.file_requests make what is new, and write, AsUser; fs.mount
+gives up at the start what would lift limits for everybody.
+
+Invariant
+    The kernel has checked what the caller may do (default_permissions), so the
+        daemon keeps its capabilities in a user's name: it has not their groups.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from types import TracebackType
 
 import pyfuse3
 from pyfuse3 import RequestContext
 
 from fusenotify.fs.handles import OpenFile
-from fusenotify.fs.inodes import Inode
-from fusenotify.fs.syscalls import path_of
+from fusenotify.fs.syscalls import path_of, regain_capabilities, set_fs_ids
 
-_SET_ID = stat.S_ISUID | stat.S_ISGID
+_OWN_UMASK = 0  # that of fs.mount
 
 
-def give_to_caller(made: int | bytes, parent: Inode, ctx: RequestContext, mode: int) -> None:
-    """Make the caller the owner of a new object, a descriptor or a name in parent.
+class AsUser:
+    """A block in which SOURCE sees a user: owner, group, umask, quota, reserved room.
 
-    In a set-gid directory the group has come from there.  Set-id bits,
-    which chown() clears, are put back.  A daemon that is not root cannot,
-    and what is made through its mount is its own.
+    So a default ACL takes the umask's place, and a set-gid directory gives its
+    group, where they do on Linux.  A daemon that is not root has only the
+    umask: what is made through its mount is its own.
+
+    Linux: inode_init_owner(), posix_acl_create().  Nothing in it awaits.
     """
-    uid = os.geteuid()
-    if uid or (ctx.uid == uid and ctx.gid == os.getegid()):
-        return
-    inherits = os.fstat(parent.fd).st_mode & stat.S_ISGID
-    gid = -1 if inherits else ctx.gid
-    if isinstance(made, int):
-        os.chown(made, ctx.uid, gid)
-    else:
-        os.chown(made, ctx.uid, gid, dir_fd=parent.fd, follow_symlinks=False)
-    if mode & _SET_ID:
-        if isinstance(made, int):
-            os.chmod(made, stat.S_IMODE(mode))
-        else:
-            os.chmod(made, stat.S_IMODE(mode), dir_fd=parent.fd)
+
+    __slots__ = ("_changes", "_gid", "_uid", "_umask")
+
+    def __init__(self, uid: int, gid: int, umask: int = _OWN_UMASK) -> None:
+        self._uid = uid
+        self._gid = gid
+        self._umask = umask
+        own = os.geteuid()
+        self._changes = not own and (uid != own or gid != os.getegid())
+
+    @classmethod
+    def calling(cls, ctx: RequestContext) -> AsUser:
+        """Who makes a request."""
+        return cls(ctx.uid, ctx.gid, ctx.umask)
+
+    def __enter__(self) -> None:
+        os.umask(self._umask)
+        if self._changes:
+            set_fs_ids(self._uid, self._gid)
+            regain_capabilities()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._changes:
+            set_fs_ids(os.geteuid(), os.getegid())
+        os.umask(_OWN_UMASK)
 
 
 def clear_set_id(file: OpenFile, mode: int, ctx: RequestContext) -> bool:

@@ -17,10 +17,30 @@ _AT_EMPTY_PATH = 0x1000
 # struct file_handle: the length of the handle, its type, the handle.
 _HANDLE_HEADER = 8
 _MAX_HANDLE = 128
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_SYS_RESOURCE = 24
 
 
 class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Capabilities(ctypes.Structure):
+    """Of 32 capabilities; there are two of them."""
+
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+_capability_header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
+_capabilities = (_Capabilities * 2)()
 
 
 def path_of(fd: int) -> str:
@@ -64,6 +84,32 @@ def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
     fd: int = _libc.open_by_handle_at(anchor, handle, flags)
     _check(min(fd, 0))
     return fd
+
+
+def set_fs_ids(uid: int, gid: int) -> None:
+    """setfsuid(2), setfsgid(2): who this thread is to filesystems.
+
+    Leaving uid 0 takes the capabilities about files, coming back gives them.
+    """
+    _libc.setfsgid(ctypes.c_uint(gid))
+    _libc.setfsuid(ctypes.c_uint(uid))
+
+
+def give_up_resource_capability() -> None:
+    """capset(2): be bound by disk quotas, from now on and in threads to come.
+
+    Raises OSError.
+    """
+    _check(_libc.capget(ctypes.byref(_capability_header), _capabilities))
+    _capabilities[0].permitted &= ~(1 << _CAP_SYS_RESOURCE)
+    for each in _capabilities:
+        each.effective = each.permitted
+    regain_capabilities()
+
+
+def regain_capabilities() -> None:
+    """capset(2): have again what give_up_resource_capability() left.  Raises OSError."""
+    _check(_libc.capset(ctypes.byref(_capability_header), _capabilities))
 
 
 def _timespec(nanoseconds: int | None) -> _Timespec:
