@@ -136,10 +136,22 @@ def load(command: str | None, directory: Path) -> Iterator[list[int]]:
     finally:
         over.set()
         for process in [*running.values()]:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            end_session(process.pid)
         for thread in threads:
             thread.join()
+
+
+def end_session(session: int) -> None:
+    """Kill all processes of a session, whatever groups they made, and see them gone."""
+    found = True
+    while found:
+        found = False
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+                if int(its_session) == session and state not in "ZX":
+                    os.kill(int(stat.parent.name), signal.SIGKILL)
+                    found = True
 
 
 def slope(lines: list[Held]) -> float:
