@@ -224,8 +224,7 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
 
 
 def _leave_the_terminal() -> None:
-    """Let go of the caller's directory and stderr; say to syslog what goes wrong."""
-    os.chdir("/")
+    """Let go of the caller's stderr; say to syslog what goes wrong."""
     logging.basicConfig(handlers=[_Syslog()], force=True)
     sys.excepthook = _log_uncaught
     sink = os.open(os.devnull, os.O_RDWR)

@@ -170,8 +170,11 @@ class Core:
                 return dentry
             self.unhash(dentry)
         dentry = children[name] = Dentry(parent, name, inode)
-        others = (alias for alias in inode.aliases if not alias.unlinked)
-        inode.aliases = (*others, dentry)
+        if inode.aliases:
+            others = (alias for alias in inode.aliases if not alias.unlinked)
+            inode.aliases = (*others, dentry)
+        else:
+            inode.aliases = (dentry,)
         return dentry
 
     def move(self, dentry: Dentry, parent: Inode, name: bytes) -> None:

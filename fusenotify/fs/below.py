@@ -49,9 +49,16 @@ class Below:
             and inner.mountpoint != mount.mountpoint
             and contains(source, inner.mountpoint)
         }
-        room = os.statvfs(path_of(root_fd))
         return cls(
             flushes=not kinds <= _WITHOUT_FLUSH,
             in_memory=mount.fstype in _IN_MEMORY,
-            reserves=len(kinds) > 1 or room.f_bfree > room.f_bavail,
+            reserves=len(kinds) > 1 or _keeps_room(root_fd),
         )
+
+
+def _keeps_room(root_fd: int) -> bool:
+    try:
+        room = os.statvfs(path_of(root_fd))
+    except OSError:
+        return True  # it does not say
+    return room.f_bfree > room.f_bavail

@@ -30,7 +30,7 @@ from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.polling import PollingTrio
-from fusenotify.fs.syscalls import give_up_resource_capability
+from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.view import View
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,9 @@ class Mount:
         """Open SOURCE and mount.
 
         Sets the process's umask to 0 (requests carry the caller's), raises its
-        limit of open files to the hard limit (each known inode takes one), and
-        gives up CAP_SYS_RESOURCE: users' disk quotas bind what it does for them.
+        limit of open files to the hard limit (each known inode takes one), gives
+        up CAP_SYS_RESOURCE (users' disk quotas bind what it does for them), and
+        works in the directory of its descriptors.
 
         Raises OSError where SOURCE cannot be opened, MountError where FUSE
         refuses.
@@ -91,6 +92,7 @@ class Mount:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         give_up_resource_capability()
+        enter_descriptors()
         root_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY)
         self._inodes = Inodes(root_fd, self._core)
         self._operations = Operations(

@@ -201,7 +201,10 @@ class Operations(FileRequests):
         moved, _ = self.inodes.lookup(parent, name_old)
         target = self._lookup_or_none(new_parent, name_new)
         try:
-            renameat2(parent.fd, name_old, new_parent.fd, name_new, flags)
+            if flags:
+                renameat2(parent.fd, name_old, new_parent.fd, name_new, flags)
+            else:
+                os.rename(name_old, name_new, src_dir_fd=parent.fd, dst_dir_fd=new_parent.fd)
             if flags & pyfuse3.RENAME_EXCHANGE:
                 assert target is not None
                 self.hooks.by(ctx).exchanged(parent, name_old, moved, new_parent, name_new, target)

@@ -17,6 +17,9 @@ _AT_EMPTY_PATH = 0x1000
 # struct file_handle: the length of the handle, its type, the handle.
 _HANDLE_HEADER = 8
 _MAX_HANDLE = 128
+_DESCRIPTORS = "/proc/self/fd/"
+# What path_of() begins with.
+_descriptors = _DESCRIPTORS
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_SYS_RESOURCE = 24
 
@@ -43,13 +46,24 @@ _capability_header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
 _capabilities = (_Capabilities * 2)()
 
 
+def enter_descriptors() -> None:
+    """Make the directory of our descriptors the working directory.
+
+    path_of() then gives a name of one component, which the kernel finds in a
+    third of the time.
+    """
+    global _descriptors
+    os.chdir(_DESCRIPTORS)
+    _descriptors = ""
+
+
 def path_of(fd: int) -> str:
     """Return a path to the object of a descriptor, O_PATH ones included.
 
     It leads to the object itself: not behind a symbolic link, and also where
     its last name is gone.
     """
-    return f"/proc/self/fd/{fd}"
+    return f"{_descriptors}{fd}"
 
 
 def renameat2(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> None:
