@@ -6,6 +6,9 @@ run(arguments) -> exit status.  Only the module of the command that is run is
 imported, so that a client's machine needs neither pyfuse3 nor trio, and
 nothing waits for what it does not use.
 
+mount(8) knows no commands: ``mount -t fuse.fusenotify SOURCE MNT``, or a line
+of /etc/fstab, ends in ``fusenotify SOURCE MNT -o OPTIONS``, which is a mount.
+
 Exit status: 0 done, 1 failed (one line on stderr), 2 wrong usage.
 """
 
@@ -31,7 +34,7 @@ _INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; argv is without the program's name."""
-    arguments = _parse(list(sys.argv[1:] if argv is None else argv))
+    arguments = _parse(_as_command(list(sys.argv[1:] if argv is None else argv)))
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -46,6 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
+
+
+def _as_command(argv: list[str]) -> list[str]:
+    """Return the arguments with the command that mount.fuse(8) leaves out."""
+    by_mount = len(argv) == 4 and argv[2] == "-o" and argv[0] not in _COMMANDS
+    return ["mount", *argv] if by_mount else argv
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
