@@ -113,9 +113,11 @@ class Rounds:
         listener = Listener(place)
         with _occupied(place) if busy else contextlib.nullcontext():
             writers = [Writer(kind, place) for kind in KINDS]
-            self._wait_for_the_moment(writers)
+            early = self._wait_for_the_moment(writers)
             os.kill(daemon, signal.SIGKILL)
-            if self._drawn.random() < 0.5:  # else the recovery may meet those who end
+            # In half of the rounds the recovery may meet those who end; not early, where a
+            # writer that had not begun would live on, in the new mount.
+            if self._drawn.random() < 0.5 or early:
                 self._hear_the_ends(writers, listener, done)
             self._recover(by_mount, socket, done)
             if not done.ends:
@@ -136,11 +138,14 @@ class Rounds:
         if self._mounts():
             self._fusenotify("unmount", self.mountpoint)
 
-    def _wait_for_the_moment(self, writers: list[Writer]) -> None:
-        if self._drawn.randrange(EARLY):
+    def _wait_for_the_moment(self, writers: list[Writer]) -> bool:
+        """Wait until it is time to kill; return whether that may be before all have begun."""
+        early = not self._drawn.randrange(EARLY)
+        if not early:
             for writer in writers:
                 assert writer.begun.wait(END_SECONDS)
         threading.Event().wait(self._drawn.uniform(0, KILL_WITHIN_SECONDS))
+        return early
 
     def _hear_the_ends(self, writers: list[Writer], listener: Listener, done: Round) -> None:
         for writer in writers:
