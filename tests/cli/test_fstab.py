@@ -41,9 +41,9 @@ def place(tmp_path: Path) -> Path:
 
 def script(place: Path, text: str) -> subprocess.CompletedProcess[str]:
     """Run a shell script in a place; {} in it is the place."""
+    namespace = ["unshare", "--mount", "sh", "-ec", _WITH_FUSENOTIFY, "sh", str(place / "bin")]
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", _WITH_FUSENOTIFY, "sh", place / "bin"]
-        + [text.replace("{}", str(place))],
+        [*namespace, text.replace("{}", str(place))],
         env=environment(),
         cwd="/",
         capture_output=True,
