@@ -43,10 +43,10 @@ from tests.bench.results import Results, Seconds, in_turn, ratio_text, time_text
 
 NONE, ELSEWHERE, FULL, FILLING = "none", "elsewhere", "full", "filling"
 CROWDS = {
-    NONE: "no client",
-    ELSEWHERE: "they watch another directory",
-    FULL: "they watch the busy directory, and their queues have overflowed",
-    FILLING: "they watch the busy directory, their sockets are full and their queues fill",
+    NONE: "none",
+    ELSEWHERE: "watch another directory",
+    FULL: "watch it, queues full",
+    FILLING: "watch it, queues filling",
 }
 # Events of a device's queue: short where it is to be full, the mount's own where it is to fill.
 _QUEUE = {ELSEWHERE: 256, FULL: 256, FILLING: 16384}
@@ -104,9 +104,20 @@ class Crowd:
             pages = int(fields.read().split()[1])
         self.memory[moment] = pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
-    def sample(self, count: int) -> Seconds:
-        """Return the seconds that an operation of each kind takes."""
-        return {"create+unlink": self.create_and_unlink(count), "write 4 KiB": self.write(count)}
+    def sample(self, count: int) -> tuple[Seconds, Seconds]:
+        """Return the seconds of an operation of each kind, and those of the daemon's CPU."""
+        seconds, used = Seconds(), Seconds()
+        for operation, work in zip(OPERATIONS, (self.create_and_unlink, self.write), strict=True):
+            work(count // 4)  # the daemon slept while others had their turn
+            before = self.used()
+            seconds[operation] = work(count)
+            used[operation] = (self.used() - before) / count
+        return seconds, used
+
+    def used(self) -> float:
+        """Return how many seconds of CPU the daemon's main thread had, which serves all."""
+        with open(f"/proc/{self.mount.pid}/schedstat") as fields:
+            return int(fields.read().split()[0]) * 1e-9
 
     def create_and_unlink(self, count: int) -> float:
         self.client.sync()
@@ -152,8 +163,8 @@ def stuck_client(name: str, path: bytes, queue: int) -> socket.socket:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--count", type=int, default=300, help="operations of a sample")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--count", type=int, default=1000, help="operations of a sample")
     parser.add_argument(
         "--filling", type=int, default=20, help="operations of a sample while queues fill"
     )
@@ -166,7 +177,7 @@ def main() -> None:
         *_, full, filling = crowds
         full.overflow()
         sending = filling.fill_sockets()
-        results = Results([*OPERATIONS])
+        results, used = Results([*OPERATIONS]), Results([*OPERATIONS])
         for number in range(-1, options.rounds):
             samples = {
                 crowd.kind: crowd.sample(
@@ -175,13 +186,14 @@ def main() -> None:
                 for crowd in in_turn(crowds, max(number, 0))
             }
             if number >= 0:  # the first round warms up
-                results.add_round(samples)
+                results.add_round({kind: seconds for kind, (seconds, _) in samples.items()})
+                used.add_round({kind: seconds for kind, (_, seconds) in samples.items()})
         for crowd in crowds:
             crowd.weigh("at the end")
         queued = max(device.queued for device in filling.devices())
         overflowed = any(device.overflows for device in filling.devices())
     console = Console(width=120)
-    console.print(throughputs(results, options.clients))
+    console.print(throughputs(results, used, options.clients))
     console.print(memories(crowds, options.clients))
     console.print(
         f"While sockets still took the records, a create+unlink took {time_text(sending)} µs. "
@@ -214,7 +226,7 @@ def _crowd(stack: contextlib.ExitStack, top: Path, kind: str, clients: int) -> C
     return crowd
 
 
-def throughputs(results: Results, clients: int) -> Table:
+def throughputs(results: Results, used: Results, clients: int) -> Table:
     """Return the table of what the filesystem does beside each crowd."""
     table = Table(
         "the clients",
@@ -222,13 +234,15 @@ def throughputs(results: Results, clients: int) -> Table:
         "µs",
         "throughput / none",
         "of the rounds",
-        "µs more per client and event",
+        "µs of the daemon's CPU",
+        "more per client and event",
         title=f"{clients} clients that never read, {len(results.samples[NONE])} rounds",
     )
     for kind, what in CROWDS.items():
         for operation, events in OPERATIONS.items():
             median = results.median(kind, operation)
-            more = (median - results.median(NONE, operation)) / (clients * events)
+            busy = used.median(kind, operation)
+            more = (busy - used.median(NONE, operation)) / (clients * events)
             low, high = results.spread(NONE, kind, operation)
             table.add_row(
                 what,
@@ -236,6 +250,7 @@ def throughputs(results: Results, clients: int) -> Table:
                 time_text(median),
                 ratio_text(results.ratio(NONE, kind, operation)),
                 f"{ratio_text(low)} to {ratio_text(high)}",
+                time_text(busy),
                 "" if kind == NONE else f"{more * 1e6:.3f}",
             )
     return table
