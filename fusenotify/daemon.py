@@ -79,6 +79,7 @@ async def _run(settings: Settings, announce: Callable[[], None], until_eof: int 
         source=os.fsencode(settings.source),
         admission=settings.admission,
         quotas=settings.quotas,
+        faults=settings.faults,
     )
     with trio.open_signal_receiver(*_END_SIGNALS) as signals:
         listener = bind_socket(settings.socket, settings.socket_mode)

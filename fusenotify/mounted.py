@@ -67,6 +67,7 @@ def mounted(
     socket_mode: int | None = None,
     allow_users: Collection[int | str] = (),
     allow_groups: Collection[int | str] = (),
+    faults: bool = False,
     options: Sequence[str] = (),
 ) -> Iterator[Mounted]:
     """Mount source at mountpoint, or over itself, while the block runs.
@@ -104,6 +105,8 @@ def mounted(
     given += [f"--allow-group={group}" for group in allow_groups]
     if exclusive:
         given.append("--exclusive")
+    if faults:
+        given.append("--faults")
     fuse_options = [f"-o{option}" for option in options]
     with tempfile.TemporaryFile() as messages:
         started = start_daemon(

@@ -34,7 +34,7 @@ class Settings:
     one of ACCESSES.  poll is how long, in microseconds, the daemon looks for the
     next request of a busy stream before it sleeps.  wanted_socket_mode is
     the socket's permissions, where they were said.  view is how SOURCE is shown,
-    by options too.
+    by options too.  faults lets testers cause some.
     """
 
     source: str
@@ -49,6 +49,7 @@ class Settings:
     admission: Admission = field(default_factory=Admission)
     wanted_socket_mode: int | None = None
     view: View = field(default_factory=View)
+    faults: bool = False
 
     @property
     def in_place(self) -> bool:

@@ -132,6 +132,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             default=_DEFAULTS[limit],
             help=f"{meaning} (%(default)s)",
         )
+    parser.add_argument(
+        "--faults",
+        action="store_true",
+        help="for tests: let root and the daemon's user cause faults ('fusenotify fault')",
+    )
     # How cli.spawn and the daemon it started talk.
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--until-eof", type=int, help=argparse.SUPPRESS)
@@ -176,6 +181,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ),
         wanted_socket_mode=arguments.socket_mode,
         view=_view(arguments),
+        faults=arguments.faults,
     )
 
 

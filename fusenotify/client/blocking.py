@@ -20,8 +20,10 @@ from typing import Self
 from fusenotify.client.common import READ_SIZE, AnyPath, socket_name
 from fusenotify.client.link import Link
 from fusenotify.protocol.connection import ConnectionLost, Unread, wire_path
+from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
     AddWatch,
+    CauseFault,
     Close,
     Count,
     DeviceMade,
@@ -95,6 +97,16 @@ class Client:
         """Return the mount's limits, clients, devices and users, as far as we may see them."""
         return self._link.ask(StatusOf(), Status)
 
+    def fault(self, fault: AnyFault, device: int | None = None) -> None:
+        """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.
+
+        device is a Device's number; without one it is for all of the mount.
+
+        Raises OSError: EPERM where the mount or the user may not, EBADF where
+        there is no such device, EINVAL.
+        """
+        self._link.ask(CauseFault(fault=fault, device=device), Done)
+
     def close(self) -> None:
         """Close the connection; a second close is nothing."""
         self._link.close()
@@ -103,13 +115,15 @@ class Client:
 class Device:
     """A queue of events and its watches.  Linux: an inotify descriptor.
 
+    number is the one that ``fusenotify status`` shows.
+
     Every method raises OSError (EBADF) when the device or its client was closed.
     """
 
     def __init__(self, link: Link, number: int, nonblock: bool) -> None:
         self.nonblock = nonblock
         self._link = link
-        self._number = number
+        self.number = number
         self._unread = Unread()
 
     def __enter__(self) -> Self:
@@ -129,7 +143,7 @@ class Device:
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
         """
-        request = AddWatch(device=self._number, path=wire_path(path), mask=mask)
+        request = AddWatch(device=self.number, path=wire_path(path), mask=mask)
         return self._link.ask(request, WatchAdded).wd
 
     def rm_watch(self, wd: int) -> None:
@@ -137,7 +151,7 @@ class Device:
 
         Raises OSError (EINVAL) where there is no such watch.
         """
-        self._link.ask(RmWatch(device=self._number, wd=wd), Done)
+        self._link.ask(RmWatch(device=self.number, wd=wd), Done)
 
     def read(self, size: int = READ_SIZE, timeout: float | None = None) -> bytes:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
@@ -148,7 +162,7 @@ class Device:
         the device is nonblock, EINVAL where the first does not fit.
         """
         wait = 0.0 if self.nonblock else timeout
-        request = Read(device=self._number, size=size, timeout=wait)
+        request = Read(device=self.number, size=size, timeout=wait)
         call = self._link.send(request, self._unread)
         try:
             return self._link.wait(call, partial(call.take_records, size))
@@ -163,7 +177,7 @@ class Device:
 
         Raises OSError as read() does.
         """
-        call = self._link.send(Stream(device=self._number, size=size), self._unread)
+        call = self._link.send(Stream(device=self.number, size=size), self._unread)
         try:
             while True:
                 yield self._link.wait(call, partial(call.take_records, size))
@@ -172,12 +186,12 @@ class Device:
 
     def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
-        count = self._link.ask(Fionread(device=self._number), Count)
+        count = self._link.ask(Fionread(device=self.number), Count)
         return count.bytes + len(self._unread)
 
     def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
-        call = self._link.send(Poll(device=self._number, timeout=timeout), self._unread)
+        call = self._link.send(Poll(device=self.number, timeout=timeout), self._unread)
         try:
             return self._link.wait(call, call.take_ready)
         finally:
@@ -187,7 +201,7 @@ class Device:
         """Drop watches and queue; a second close is nothing."""
         with contextlib.suppress(ConnectionLost):  # then the device is gone too
             try:
-                self._link.ask(Close(device=self._number), Done)
+                self._link.ask(Close(device=self.number), Done)
             except OSError as error:
                 if error.errno != errno.EBADF:
                     raise

@@ -272,6 +272,8 @@ class DeviceTable:
         self.users = Users()
         self.statistics = Statistics(core)
         self.rest = Rest(self.statistics)
+        # What init() makes.  server.faults has another one made.
+        self.make: Callable[[DeviceTable, Policy, int, int], Device] = Device
 
     def init(
         self, uid: int, *, policy: Policy | None = None, max_queued_events: int | None = None
@@ -287,4 +289,4 @@ class DeviceTable:
             raise TooManyInstances(f"user {uid} has max_user_instances = {limit} already")
         if max_queued_events is None:
             max_queued_events = self.limits.max_queued_events
-        return Device(self, policy or self.policy, uid, max_queued_events)
+        return self.make(self, policy or self.policy, uid, max_queued_events)

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fusenotify.protocol.faults import AnyFault, LastingFault
+
 VERSION = 1
 
 # What a path may have, with its NUL.  Linux: PATH_MAX.
@@ -134,6 +136,17 @@ class Cancel(Request, tag="cancel"):
 
 class StatusOf(Request, tag="status"):
     """Ask for Status."""
+
+
+class CauseFault(Request, tag="fault"):
+    """Cause a fault, for a test, where the mount was made with --faults.  Answered by Done.
+
+    For one device by its number, which then is the mount's, or without one
+    for all there are; what lasts is also for those to come.
+    """
+
+    fault: AnyFault
+    device: int | None = None
 
 
 class Answer(msgspec.Struct, tag_field="type", kw_only=True):
@@ -282,13 +295,21 @@ class Statistics(msgspec.Struct, kw_only=True):
     lost: int
 
 
+class FaultStatus(msgspec.Struct, kw_only=True):
+    """A fault that lasts, with what is left of its count.  Without a device it is the mount's."""
+
+    device: int | None
+    fault: LastingFault
+
+
 class Status(Answer, tag="status"):
     """The mount and its clients.  uptime is in seconds, server is as in Welcome.
 
     tasks are the daemon's own: some for the mount, one or more per connection.
 
     Root and the daemon's user see everybody in clients and users; others see
-    themselves, and no statistics.
+    themselves, and no statistics.  faults is there where the mount was made
+    with --faults: what lasts, of the mount and of the devices that are shown.
     """
 
     server: str
@@ -302,6 +323,7 @@ class Status(Answer, tag="status"):
     clients: list[ClientStatus]
     users: list[UserStatus]
     statistics: Statistics | None = None
+    faults: list[FaultStatus] | msgspec.UnsetType = msgspec.UNSET
 
 
 AnyRequest = (
@@ -317,5 +339,6 @@ AnyRequest = (
     | Stream
     | Cancel
     | StatusOf
+    | CauseFault
 )
 AnyAnswer = Welcome | DeviceMade | WatchAdded | Records | Ready | Count | Done | Status | Error

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from itertools import count
 
 import trio
 
@@ -83,13 +82,15 @@ class ServedDevice:
 
 
 class ConnectionDevices:
-    """The devices that one client made.  who is the client."""
+    """The devices that one client made.  who is the client; numbers are theirs, in order."""
 
-    def __init__(self, table: DeviceTable, tree: Tree, who: Credentials) -> None:
+    def __init__(
+        self, table: DeviceTable, tree: Tree, who: Credentials, numbers: Iterator[int]
+    ) -> None:
         self._table = table
         self._tree = tree
         self._who = who
-        self._numbers = count(1)
+        self._numbers = numbers
         self._devices: dict[int, ServedDevice] = {}
 
     def __iter__(self) -> Iterator[ServedDevice]:

@@ -13,13 +13,16 @@ from __future__ import annotations
 import errno
 import logging
 import time
+from collections.abc import Iterator
+from itertools import count
 
 import trio
 
 from fusenotify.admission import Admission, Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import DeviceTable
-from fusenotify.protocol.messages import Status
+from fusenotify.protocol.messages import CauseFault, Status
+from fusenotify.server.faults import Faults
 from fusenotify.server.peer import credentials, is_privileged
 from fusenotify.server.session import Session
 from fusenotify.server.status import status_for
@@ -32,7 +35,10 @@ DEFAULT_QUOTAS = Quotas()
 
 
 class Server:
-    """The clients of one mount.  mountpoint and source are absolute paths, for them to see."""
+    """The clients of one mount.  mountpoint and source are absolute paths, for them to see.
+
+    With faults, testers may cause some (server.faults).
+    """
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class Server:
         source: bytes,
         admission: Admission = ADMIT_ALL,
         quotas: Quotas = DEFAULT_QUOTAS,
+        faults: bool = False,
     ) -> None:
         self.table = table
         self.tree = tree
@@ -53,11 +60,15 @@ class Server:
         self._started = time.monotonic()
         # In the order in which they came.
         self._sessions: dict[Session, None] = {}
+        self._faults = Faults(table, self._sessions.keys()) if faults else None
         self._progress = trio.lowlevel.ParkingLot()
 
     async def serve(self, listener: trio.SocketListener) -> None:
         """Serve who connects, until cancelled; then no connection is left."""
-        await trio.serve_listeners(self._serve_client, [listener])
+        async with trio.open_nursery() as nursery:
+            if self._faults is not None:
+                nursery.start_soon(self._faults.wake_readers)
+            await trio.serve_listeners(self._serve_client, [listener])
 
     async def drain(self, timeout: float) -> None:
         """Wait until clients have taken all that is queued, then close every connection.
@@ -82,7 +93,26 @@ class Server:
             started=self._started,
             tasks=trio.lowlevel.current_statistics().tasks_living,
             clients=[(session.who, session.devices) for session in self._sessions],
+            faults=self._faults,
         )
+
+    def device_numbers(self) -> Iterator[int]:
+        """Return where a connection takes its devices' numbers from.
+
+        With faults that is the same for all, so that a number means one device.
+        """
+        return count(1) if self._faults is None else self._faults.numbers
+
+    def cause_fault(self, asking: Session, request: CauseFault) -> None:
+        """Do what a tester asks.
+
+        Raises OSError: EPERM where that is not offered, else as Faults.cause().
+        """
+        if self._faults is None:
+            raise OSError(
+                errno.EPERM, "this mount lets nobody cause faults: it was not made with --faults"
+            )
+        self._faults.cause(asking, request)
 
     def progressed(self) -> None:
         """Hear that a queue may have become empty; sessions call it."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Protocol
 
 import trio
@@ -36,6 +36,7 @@ from fusenotify.protocol.messages import (
     AnyAnswer,
     AnyRequest,
     Cancel,
+    CauseFault,
     Done,
     Error,
     Hello,
@@ -73,6 +74,12 @@ class Shared(Protocol):
     def status(self, who: Credentials, request: int) -> Status:
         """Return the answer to a status request."""
 
+    def device_numbers(self) -> Iterator[int]:
+        """Return where a connection takes its devices' numbers from."""
+
+    def cause_fault(self, asking: Session, request: CauseFault) -> None:
+        """Do what a tester asks; raise OSError."""
+
     def progressed(self) -> None:
         """Hear that a queue may have become empty."""
 
@@ -82,7 +89,7 @@ class Session:
 
     def __init__(self, shared: Shared, stream: trio.SocketStream, who: Credentials) -> None:
         self.who = who
-        self.devices = ConnectionDevices(shared.table, shared.tree, who)
+        self.devices = ConnectionDevices(shared.table, shared.tree, who, shared.device_numbers())
         self._shared = shared
         self._stream = stream
         self._scope = trio.CancelScope()
@@ -195,6 +202,10 @@ class Session:
                 await self._reply(Done(id=request.id))
             case StatusOf():
                 await self._reply(self._shared.status(self.who, request.id))
+            case CauseFault():
+                await self._shared.tree.fence()  # what was done before shall not suffer
+                self._shared.cause_fault(self, request)
+                await self._reply(Done(id=request.id))
             case _:
                 if isinstance(request, AddWatch | RmWatch):
                     # As on Linux, an earlier close is not heard by a new watch, and is by an old.

@@ -29,6 +29,7 @@ from fusenotify.protocol.messages import (
     UserStatus,
 )
 from fusenotify.server.devices import ServedDevice
+from fusenotify.server.faults import Faults
 from fusenotify.server.peer import is_privileged
 
 # How many of the busiest directories and users are shown.
@@ -54,12 +55,14 @@ def status_for(
     started: float,
     tasks: int,
     clients: Sequence[tuple[Credentials, Iterable[ServedDevice]]],
+    faults: Faults | None = None,
 ) -> Status:
     """Return what who may see.  started is of time.monotonic()."""
     everybody = is_privileged(who)
     limits = table.limits
     connections = Counter(client.uid for client, _ in clients)
-    return Status(
+    seen = [each for each in clients if everybody or each[0].uid == who.uid]
+    status = Status(
         id=request,
         server=server_name(),
         pid=os.getpid(),
@@ -84,8 +87,7 @@ def status_for(
                 devices=[*map(_device_status, devices)],
                 foreign=client.foreign,
             )
-            for client, devices in clients
-            if everybody or client.uid == who.uid
+            for client, devices in seen
         ],
         users=[
             UserStatus(
@@ -100,6 +102,9 @@ def status_for(
         # The names of directories are for those who may read them all.
         statistics=_statistics(table.statistics) if everybody else None,
     )
+    if faults is not None:
+        status.faults = faults.status({served.number for _, devices in seen for served in devices})
+    return status
 
 
 def _statistics(counted: statistics.Statistics) -> Statistics:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,16 @@ def tree() -> MemoryTree:
 
 @pytest.fixture
 async def served(tmp_path: Path, tree: MemoryTree) -> AsyncIterator[Served]:
-    socket = str(tmp_path / "x.sock")
-    server = Server(tree.table, tree, mountpoint=b"/mnt/x", source=b"/srv/x")
+    async with serving(tmp_path, tree) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, tree: MemoryTree, *, faults: bool = False
+) -> AsyncIterator[Served]:
+    socket = str(directory / "x.sock")
+    server = Server(tree.table, tree, mountpoint=b"/mnt/x", source=b"/srv/x", faults=faults)
     listener = bind_socket(socket, 0o600)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve, listener)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from itertools import count
 
 import pytest
 
@@ -40,7 +41,7 @@ def busy_status(who: Credentials) -> Status:
     tree = MemoryTree()
     clients = []
     for user in (ANN, BEN):
-        devices = ConnectionDevices(tree.table, tree, user)
+        devices = ConnectionDevices(tree.table, tree, user, count(1))
         devices.answer(Init(id=1))
         devices.answer(AddWatch(id=2, device=1, path=b"/", mask=0xFFF))
         clients.append((user, devices))
@@ -172,7 +173,7 @@ def test_only_the_privileged_exceed_the_mounts_queue(
     who: Credentials, wanted: int, allowed: bool
 ) -> None:
     tree = MemoryTree(limits=Limits(max_queued_events=5))
-    devices = ConnectionDevices(tree.table, tree, who)
+    devices = ConnectionDevices(tree.table, tree, who, count(1))
     request = Init(id=1, max_queued_events=wanted)
     if allowed:
         assert devices.answer(request) == DeviceMade(id=1, device=1)
@@ -183,7 +184,7 @@ def test_only_the_privileged_exceed_the_mounts_queue(
 
 def test_a_user_reaches_the_limit_of_devices_in_one_connection() -> None:
     tree = MemoryTree(limits=Limits(max_user_instances=1))
-    devices = ConnectionDevices(tree.table, tree, ANN)
+    devices = ConnectionDevices(tree.table, tree, ANN, count(1))
     devices.answer(Init(id=1))
     with pytest.raises(OSError, match="max_user_instances") as refusal:
         devices.answer(Init(id=2))
@@ -195,7 +196,7 @@ def test_a_user_reaches_the_limit_of_devices_in_one_connection() -> None:
 def test_what_a_user_may_not_read_is_not_watched() -> None:
     tree = MemoryTree()
     tree.make("secret", readable=False)
-    devices = ConnectionDevices(tree.table, tree, ANN)
+    devices = ConnectionDevices(tree.table, tree, ANN, count(1))
     devices.answer(Init(id=1))
     with pytest.raises(PermissionError):
         devices.answer(AddWatch(id=2, device=1, path=b"/secret", mask=1))

@@ -29,8 +29,10 @@ from fusenotify.client.common import (
     socket_name,
 )
 from fusenotify.protocol.connection import ConnectionLost, Unread, wire_path
+from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
     AddWatch,
+    CauseFault,
     Close,
     Count,
     DeviceMade,
@@ -129,6 +131,16 @@ class Client:
         """Return the mount's limits, clients, devices and users, as far as we may see them."""
         return await self._link.ask(StatusOf(), Status)
 
+    async def fault(self, fault: AnyFault, device: int | None = None) -> None:
+        """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.
+
+        device is a Device's number; without one it is for all of the mount.
+
+        Raises OSError: EPERM where the mount or the user may not, EBADF where
+        there is no such device, EINVAL.
+        """
+        await self._link.ask(CauseFault(fault=fault, device=device), Done)
+
     async def close(self) -> None:
         """Close the connection; a second close is nothing."""
         if self._opened is not None:
@@ -144,13 +156,15 @@ class Client:
 class Device:
     """A queue of events and its watches.  Linux: an inotify descriptor.
 
+    number is the one that ``fusenotify status`` shows.
+
     Every method raises OSError (EBADF) when the device or its client was closed.
     """
 
     def __init__(self, link: Link, number: int, nonblock: bool) -> None:
         self.nonblock = nonblock
         self._link = link
-        self._number = number
+        self.number = number
         self._unread = Unread()
 
     async def __aenter__(self) -> Self:
@@ -170,7 +184,7 @@ class Device:
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
         """
-        request = AddWatch(device=self._number, path=wire_path(path), mask=mask)
+        request = AddWatch(device=self.number, path=wire_path(path), mask=mask)
         return (await self._link.ask(request, WatchAdded)).wd
 
     async def rm_watch(self, wd: int) -> None:
@@ -178,7 +192,7 @@ class Device:
 
         Raises OSError (EINVAL) where there is no such watch.
         """
-        await self._link.ask(RmWatch(device=self._number, wd=wd), Done)
+        await self._link.ask(RmWatch(device=self.number, wd=wd), Done)
 
     async def read(self, size: int = READ_SIZE, timeout: float | None = None) -> bytes:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
@@ -189,7 +203,7 @@ class Device:
         the device is nonblock, EINVAL where the first does not fit.
         """
         wait = 0.0 if self.nonblock else timeout
-        request = Read(device=self._number, size=size, timeout=wait)
+        request = Read(device=self.number, size=size, timeout=wait)
         call = await self._link.send(request, self._unread)
         try:
             return await self._link.wait(call, partial(call.take_records, size))
@@ -205,7 +219,7 @@ class Device:
 
         Raises OSError as read() does.
         """
-        call = await self._link.send(Stream(device=self._number, size=size), self._unread)
+        call = await self._link.send(Stream(device=self.number, size=size), self._unread)
         try:
             while True:
                 yield await self._link.wait(call, partial(call.take_records, size))
@@ -214,12 +228,12 @@ class Device:
 
     async def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
-        count = await self._link.ask(Fionread(device=self._number), Count)
+        count = await self._link.ask(Fionread(device=self.number), Count)
         return count.bytes + len(self._unread)
 
     async def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
-        call = await self._link.send(Poll(device=self._number, timeout=timeout), self._unread)
+        call = await self._link.send(Poll(device=self.number, timeout=timeout), self._unread)
         try:
             return await self._link.wait(call, call.take_ready)
         finally:
@@ -229,7 +243,7 @@ class Device:
         """Drop watches and queue; a second close is nothing."""
         with contextlib.suppress(ConnectionLost):  # then the device is gone too
             try:
-                await self._link.ask(Close(device=self._number), Done)
+                await self._link.ask(Close(device=self.number), Done)
             except OSError as error:
                 if error.errno != errno.EBADF:
                     raise

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A device that errs on demand: what a mount made with --faults has in place of Device.
+
+server.faults makes these and pulls their levers.  Other mounts make none, and
+the ordinary device has no place that asks for a fault.
+
+Invariants
+    No lever set, it is an ordinary device, but that its watches never rest.
+    Events keep their order, whatever is delayed and for how long.
+    _dues are those of the newest queued events, so many as it has.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fusenotify.engine.core import Inode
+from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.policy import Policy
+from fusenotify.engine.watches import Watch, put_watch
+from fusenotify.events import record_size
+from fusenotify.masks import IN_Q_OVERFLOW
+
+
+@dataclass(slots=True)
+class Levers:
+    """What is set until it was used up or cleared.
+
+    The next ``lose`` events with a bit of lose_mask are lost, the next
+    ``refuse`` add_watch fail with refuse_code (an errno), and events are held
+    back for ``delay`` seconds; zeros are off.
+    """
+
+    lose: int = 0
+    lose_mask: int = 0
+    refuse: int = 0
+    refuse_code: int = 0
+    delay: float = 0.0
+
+    def clear(self) -> None:
+        """Set nothing."""
+        self.lose = self.refuse = 0
+        self.delay = 0.0
+
+    def loses(self, mask: int) -> bool:
+        """Return whether an event is to be lost, which then counts."""
+        if not self.lose or not self.lose_mask & mask:
+            return False
+        self.lose -= 1
+        return True
+
+    def refuses(self) -> bool:
+        """Return whether an add_watch is to fail, which then counts."""
+        if not self.refuse:
+            return False
+        self.refuse -= 1
+        return True
+
+
+class FaultyDevice(Device):
+    """A device with levers of its own and those it shares with all of the mount.
+
+    now is the clock, in seconds.  on_held hears when an event that was held
+    back will be there to read; then somebody is to call wake().
+    """
+
+    def __init__(
+        self,
+        table: DeviceTable,
+        policy: Policy,
+        uid: int,
+        max_events: int,
+        *,
+        shared: Levers,
+        now: Callable[[], float],
+        on_held: Callable[[float], None],
+    ) -> None:
+        super().__init__(table, policy, uid, max_events)
+        self.levers = Levers()
+        self._shared = shared
+        self._now = now
+        self._on_held = on_held
+        self._limit = max_events
+        self._dues: deque[float] = deque()
+
+    # What testers ask for.
+
+    def overflow(self) -> None:
+        """Be full as it stands: queue IN_Q_OVERFLOW and lose events until that was read."""
+        self.max_events = min(self._limit, len(self._events))
+        if not self._overflow_queued:
+            self._overflow_queued = True
+            self.overflows += 1
+            self._statistics.overflows += 1
+            self._events.append((-1, IN_Q_OVERFLOW, 0, None))
+            self._hold_newest()
+            self._tell()
+
+    def inject(self, wd: int, mask: int, cookie: int, name: bytes | None) -> None:
+        """Queue an event that did not happen, unless it merges or the queue is full."""
+        self._queue(_nobodys_watch(), wd, mask, cookie, name)
+
+    def clear(self) -> None:
+        """Be an ordinary device again."""
+        self.levers.clear()
+        self.max_events = self._limit
+        self.release()
+
+    def release(self) -> None:
+        """Let be read what was held back, unless a lever goes on holding."""
+        if not self._delay():
+            self._dues.clear()
+            self.wake()
+
+    def next_due(self) -> float | None:
+        """Return when the next event that was held back may be read: who waits was not told yet."""
+        return self._dues[0] if self._dues else None
+
+    def wake(self) -> None:
+        """Tell who waits, if there is something to read."""
+        if not self.closed and self.poll():
+            self._tell()
+
+    # What a process does with an inotify descriptor.
+
+    def add_watch(self, inode: Inode, mask: int) -> int:
+        self._check_open()
+        for levers in (self.levers, self._shared):
+            if levers.refuses():
+                raise OSError(levers.refuse_code, "this add_watch is refused by a fault (--faults)")
+        return super().add_watch(inode, mask)
+
+    def read(self, size: int) -> bytes:
+        hidden = [self._events.pop() for _ in range(self._held())]
+        try:
+            return super().read(size)
+        finally:
+            self._events.extend(reversed(hidden))
+            if not self._overflow_queued:
+                self.max_events = self._limit
+
+    def fionread(self) -> int:
+        held = self._held()
+        newest = (self._events[-number] for number in range(1, held + 1))
+        return super().fionread() - sum(record_size(name) for _, _, _, name in newest)
+
+    def poll(self) -> bool:
+        return super().poll() and len(self._events) > self._held()
+
+    def close(self) -> None:
+        self._dues.clear()
+        super().close()
+
+    # What the core calls.
+
+    def handle_event(
+        self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
+    ) -> None:
+        if self.levers.loses(mask) or self._shared.loses(mask):
+            if not watch.attached:
+                put_watch(watch)
+        else:
+            self._queue(watch, wd, mask, cookie, name)
+
+    def _let_rest(self, watch: Watch, mask: int) -> None:
+        """Let none rest: every event shall come to handle_event(), to be counted there."""
+
+    def _queue(self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None) -> None:
+        before = len(self._events)
+        super().handle_event(watch, wd, mask, cookie, name)
+        if len(self._events) > before:
+            self._hold_newest()
+
+    # Delay.
+
+    def _delay(self) -> float:
+        return self.levers.delay or self._shared.delay
+
+    def _hold_newest(self) -> None:
+        """Hold back the event that was queued last, if events are to be."""
+        delay = self._delay()
+        if delay:
+            due = self._now() + delay
+            self._dues.append(due)
+            self._on_held(due)
+
+    def _held(self) -> int:
+        """Return how many events are held back: the newest ones."""
+        now = self._now()
+        while self._dues and self._dues[0] <= now:
+            self._dues.popleft()
+        return len(self._dues)
+
+    def _tell(self) -> None:
+        if self.on_queued is not None:
+            self.on_queued()
+
+
+def _nobodys_watch() -> Watch:
+    """Return a watch for an event that no watch heard."""
+    watch = Watch()
+    watch.attached = True
+    return watch

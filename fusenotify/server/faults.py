@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Testers' levers: finds the devices that a fault is for, and sets it.
+
+server.service has one of these where the mount was made with --faults, and
+none else; server.session passes requests on.  engine.faulty is what errs.
+
+Invariants
+    Where there are Faults, every device of the mount is a FaultyDevice, and
+        its number is the mount's: no other connection has it.
+    Only root and the daemon's user cause faults.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Collection, Iterator
+from itertools import count
+from typing import Protocol
+
+import trio
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.faulty import FaultyDevice, Levers
+from fusenotify.engine.limits import MOST
+from fusenotify.engine.policy import Policy
+from fusenotify.masks import IN_Q_OVERFLOW
+from fusenotify.protocol.faults import (
+    AnyFault,
+    Clear,
+    Delay,
+    Disconnect,
+    Inject,
+    LastingFault,
+    Lose,
+    Overflow,
+    Refuse,
+)
+from fusenotify.protocol.messages import CauseFault, FaultStatus
+from fusenotify.server.devices import ConnectionDevices
+from fusenotify.server.peer import is_privileged
+
+# The most seconds that an event can be held back: an hour.
+MOST_SECONDS = 3600.0
+
+_REFUSALS = {"ENOSPC": errno.ENOSPC, "ENOMEM": errno.ENOMEM}
+_NAME_MAX = 255
+_ALL_BITS = 0xFFFFFFFF
+
+
+class Connection(Protocol):
+    """What a fault may reach.  server.session is it."""
+
+    who: Credentials
+    devices: ConnectionDevices
+
+    def drop(self) -> None:
+        """End it."""
+
+
+class Faults:
+    """The levers of a mount.  connections are those there are, as they come and go.
+
+    numbers are those of its devices.
+    """
+
+    def __init__(self, table: DeviceTable, connections: Collection[Connection]) -> None:
+        self.numbers: Iterator[int] = count(1)
+        self._connections = connections
+        self._shared = Levers()
+        self._alarm = trio.CancelScope()
+        table.make = self._make
+
+    def cause(self, asking: Connection, request: CauseFault) -> None:
+        """Do what a tester asks; without a device it is for all of the mount.
+
+        Raises OSError: EPERM for those who may not, EBADF for a device that is
+        not there, EINVAL.
+        """
+        if not is_privileged(asking.who):
+            raise OSError(errno.EPERM, "only root and the daemon's user may cause faults")
+        _check(request.fault)
+        reached = [
+            (connection, device)
+            for connection, number, device in self._devices()
+            if request.device in (None, number)
+        ]
+        if request.device is not None and not reached:
+            raise OSError(errno.EBADF, f"this mount has no open device {request.device}")
+        devices = [device for _, device in reached]
+        match request.fault:
+            case Overflow():
+                for device in devices:
+                    device.overflow()
+            case Inject(wd, mask, cookie, name):
+                for device in devices:
+                    device.inject(wd, mask, cookie, name)
+            case Disconnect():
+                for connection in dict.fromkeys(connection for connection, _ in reached):
+                    if connection is not asking or request.device is not None:
+                        connection.drop()
+            case Clear():
+                if request.device is None:
+                    self._shared.clear()
+                for device in devices:
+                    device.clear()
+            case lasting:
+                levers = self._shared if request.device is None else devices[0].levers
+                _set(levers, lasting)
+                if isinstance(lasting, Delay):
+                    for device in devices:
+                        device.release()
+
+    def status(self, devices: Collection[int]) -> list[FaultStatus]:
+        """Return what lasts: of the mount, and of those devices, by their numbers."""
+        lasting = [FaultStatus(device=None, fault=fault) for fault in _lasting(self._shared)]
+        for _, number, device in self._devices():
+            if number in devices:
+                for fault in _lasting(device.levers):
+                    lasting.append(FaultStatus(device=number, fault=fault))
+        return lasting
+
+    async def wake_readers(self) -> None:
+        """Tell those who wait when what was held back is there to read, for ever."""
+        while True:
+            dues = [device.next_due() for _, _, device in self._devices()]
+            soonest = min((due for due in dues if due is not None), default=math.inf)
+            with trio.CancelScope(deadline=soonest) as self._alarm:
+                await trio.sleep_forever()
+            for _, _, device in self._devices():
+                device.wake()
+
+    def _make(self, table: DeviceTable, policy: Policy, uid: int, max_events: int) -> Device:
+        return FaultyDevice(
+            table,
+            policy,
+            uid,
+            max_events,
+            shared=self._shared,
+            now=trio.current_time,
+            on_held=self._held_until,
+        )
+
+    def _held_until(self, due: float) -> None:
+        self._alarm.deadline = min(self._alarm.deadline, due)
+
+    def _devices(self) -> Iterator[tuple[Connection, int, FaultyDevice]]:
+        for connection in self._connections:
+            for served in connection.devices:
+                assert isinstance(served.device, FaultyDevice)
+                yield connection, served.number, served.device
+
+
+def _check(fault: AnyFault) -> None:
+    """Refuse numbers that mean nothing.
+
+    Raises OSError (EINVAL).
+    """
+    match fault:
+        case Inject(wd, mask, cookie, name):
+            if not -MOST - 1 <= wd <= MOST:
+                raise _invalid(f"a watch descriptor has 32 bits; {wd} has not")
+            if not (0 < mask <= _ALL_BITS and 0 <= cookie <= _ALL_BITS):
+                raise _invalid("mask and cookie have 32 bits, and a mask has one that is set")
+            if mask & IN_Q_OVERFLOW:
+                raise _invalid("IN_Q_OVERFLOW is not injected: there is the fault 'overflow'")
+            if name is not None and not (0 < len(name) <= _NAME_MAX and b"\0" not in name):
+                raise _invalid(f"a name has 1 to {_NAME_MAX} bytes and no NUL")
+        case Lose(number, mask):
+            _check_count(number)
+            if not 0 < mask <= _ALL_BITS:
+                raise _invalid("a mask has 32 bits, and one of them is set")
+        case Refuse(number, error):
+            _check_count(number)
+            if error not in _REFUSALS:
+                raise _invalid(f"add_watch is refused with {' or '.join(_REFUSALS)}, not '{error}'")
+        case Delay(seconds):
+            if not 0 <= seconds <= MOST_SECONDS:  # NaN is not either
+                raise _invalid(f"a delay has 0 to {MOST_SECONDS:g} seconds, not {seconds}")
+
+
+def _check_count(number: int) -> None:
+    if not 0 <= number <= MOST:
+        raise _invalid(f"a count is 0 to {MOST}, not {number}")
+
+
+def _invalid(message: str) -> OSError:
+    return OSError(errno.EINVAL, message)
+
+
+def _set(levers: Levers, fault: LastingFault) -> None:
+    match fault:
+        case Lose(number, mask):
+            levers.lose, levers.lose_mask = number, mask
+        case Refuse(number, error):
+            levers.refuse, levers.refuse_code = number, _REFUSALS[error]
+        case Delay(seconds):
+            levers.delay = float(seconds)
+
+
+def _lasting(levers: Levers) -> Iterator[LastingFault]:
+    """Yield what is set, as it could be asked for."""
+    if levers.lose:
+        yield Lose(levers.lose, levers.lose_mask)
+    if levers.refuse:
+        yield Refuse(levers.refuse, errno.errorcode[levers.refuse_code])
+    if levers.delay:
+        yield Delay(levers.delay)
