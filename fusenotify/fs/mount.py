@@ -26,6 +26,7 @@ import trio
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.acl_mount import mount_with_acls, taken_away
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
@@ -76,6 +77,8 @@ class Mount:
         self._waits = PollingTrio(poll_seconds)
         self._inodes: Inodes | None = None
         self._operations: Operations | None = None
+        # Where not libfuse has mounted, but we.
+        self._connection: int | None = None
 
     def open(self) -> None:
         """Open SOURCE and mount.
@@ -111,9 +114,15 @@ class Mount:
             else:
                 options.add(option)
         options.add(f"fsname={_option_value(name)}")
+        place = self.mountpoint
         try:
-            pyfuse3.init(self._operations, self.mountpoint, options)
-        except RuntimeError as error:
+            if self._view.acl and not os.geteuid() and "auto_unmount" not in options:
+                self._connection = mount_with_acls(name, self.mountpoint, options)
+                place = f"/dev/fd/{self._connection}"
+            pyfuse3.init(self._operations, place, options)
+        except (RuntimeError, OSError) as error:
+            if self._connection is not None:
+                taken_away(self._connection, self.mountpoint)
             self._inodes.close()
             shown = ",".join(self._options) or "none given"
             raise MountError(
@@ -148,6 +157,8 @@ class Mount:
         """Unmount, close all files, send IN_UNMOUNT and IN_IGNORED to every watch."""
         assert self._inodes is not None
         assert self._operations is not None
+        if self._connection is not None:
+            taken_away(self._connection, self.mountpoint)
         pyfuse3.close()
         self._operations.close_all()
         self._hooks.by(None).unmounted(self._inodes.all())
