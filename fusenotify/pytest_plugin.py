@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "fusenotify(max_queued_events=N, max_user_watches=N, max_user_instances=N, semantics=NAME, "
-    "access=NAME, options=[WORD, ...]): what the test's fusenotify fixtures are to be like"
+    "access=NAME, faults=BOOL, options=[WORD, ...]): what the test's fusenotify fixtures are to be "
+    "like"
 )
 _CANNOT = "cannot mount: "
 

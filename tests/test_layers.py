@@ -138,7 +138,10 @@ def test_modules_stay_short_enough_to_read(module: str) -> None:
             id="mount, until the settings are checked",
         ),
         pytest.param(
-            ["fusenotify.cli.wait", "fusenotify.cli.status", "fusenotify.cli.unmount"],
+            [
+                *("fusenotify.cli.wait", "fusenotify.cli.status", "fusenotify.cli.unmount"),
+                "fusenotify.cli.fault",
+            ],
             ["trio", "pyfuse3", "fusenotify.fs"],
             id="the clients' commands",
         ),

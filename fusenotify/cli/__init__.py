@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``fusenotify mount | unmount | wait | status``.
+"""The command line: ``fusenotify mount | unmount | wait | status | fault``.
 
 Each command is a module of this package with configure(parser) and
 run(arguments) -> exit status.  Only the module of the command that is run is
@@ -28,6 +28,7 @@ _COMMANDS = {
     "unmount": "take a mount away and wait for its daemon to end",
     "wait": "print the events of files and directories, as inotifywait does",
     "status": "show mounts, their clients, watches and queues",
+    "fault": "let something go wrong, for a test, on a mount made with --faults",
 }
 _INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
 

@@ -9,11 +9,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from msgspec import UnsetType
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fusenotify.protocol.messages import Statistics, Status
+from fusenotify.masks import names
+from fusenotify.protocol.faults import ANY_EVENT, Delay, Lose, Refuse
+from fusenotify.protocol.messages import FaultStatus, Statistics, Status
 
 if TYPE_CHECKING:
     from fusenotify.cli.status import Report
@@ -48,6 +51,9 @@ def _show_status(console: Console, status: Status) -> None:
         f"{limits.max_user_watches} watches, {limits.max_user_instances} devices and "
         f"{limits.max_user_connections} connections per user"
     )
+    if not isinstance(status.faults, UnsetType):
+        lasting = "; ".join(map(_fault, status.faults)) or "none set"
+        console.print(f"  [yellow]faults (--faults)[/yellow]: {escape(lasting)}")
     if any(client.devices for client in status.clients):
         console.print(_devices(status))
     else:
@@ -56,6 +62,22 @@ def _show_status(console: Console, status: Status) -> None:
         console.print(_users(status))
     if status.statistics is not None:
         _show_statistics(console, status.statistics)
+
+
+def _fault(lasting: FaultStatus) -> str:
+    """Return what lasts as ``fusenotify fault`` is told."""
+    match lasting.fault:
+        case Lose(count, mask):
+            text = f"lose {count}" if mask == ANY_EVENT else f"lose {count} --mask {_names(mask)}"
+        case Refuse(count, error):
+            text = f"refuse {count} {error}"
+        case Delay(seconds):
+            text = f"delay {seconds:g}"
+    return text if lasting.device is None else f"{text} --device {lasting.device}"
+
+
+def _names(mask: int) -> str:
+    return ",".join(names(mask))
 
 
 def _show_statistics(console: Console, statistics: Statistics) -> None:

@@ -24,6 +24,7 @@ class MountSettings(DeviceSettings, total=False):
     max_user_watches: int
     max_user_instances: int
     access: str
+    faults: bool
     options: Sequence[str]
 
 
@@ -76,6 +77,10 @@ def _access(value: object) -> str:
     return "" if known else f"there are {' and '.join(ACCESSES)}"
 
 
+def _flag(value: object) -> str:
+    return "" if isinstance(value, bool) else "not True or False"
+
+
 def _options(value: object) -> str:
     from fusenotify.options import KNOWN_OPTIONS, unknown_options
 
@@ -94,5 +99,6 @@ _CHECKS: dict[str, Callable[[object], str]] = {
     "max_user_instances": _count,
     "semantics": _semantics,
     "access": _access,
+    "faults": _flag,
     "options": _options,
 }

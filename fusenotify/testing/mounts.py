@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from fusenotify import mountinfo
 from fusenotify.mounted import Mounted, mounted
+from fusenotify.testing.faults import Faults
 from fusenotify.testing.marker import MountSettings
 from fusenotify.testing.watching import Watcher
 
@@ -48,7 +49,6 @@ class TemporaryMount:
         self.pid = mount.pid
         self._closing = closing
         self._mount = mount
-        self._fence: Client | None = None
         self._made = 0
 
     def client(self) -> Client:
@@ -70,9 +70,17 @@ class TemporaryMount:
 
     def sync(self) -> None:
         """Return when what happened before is queued, on all devices."""
-        if self._fence is None:
-            self._fence = self.client()
-        self._fence.sync()
+        self._control.sync()
+
+    @property
+    def faults(self) -> Faults:
+        """What a test may let go wrong, where the mount's settings say faults=True."""
+        return Faults(self._control)
+
+    @functools.cached_property
+    def _control(self) -> Client:
+        """A connection without devices."""
+        return self.client()
 
     def fresh_directory(self) -> Path:
         """Return a new empty directory in the mount, for a test that shares it with others."""

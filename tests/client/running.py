@@ -26,15 +26,23 @@ MOUNTPOINT = b"/mnt/x"
 class Running:
     """A server in a thread.  The tree is touched through do() only.
 
-    policy is the tree's, mode says who may connect.
+    policy is the tree's, mode says who may connect; with faults, they may be caused.
     """
 
     def __init__(
-        self, socket: str, mountpoint: bytes, *, policy: Policy = LINUX_6, mode: int = 0o600
+        self,
+        socket: str,
+        mountpoint: bytes,
+        *,
+        policy: Policy = LINUX_6,
+        mode: int = 0o600,
+        faults: bool = False,
     ) -> None:
         self.socket = socket
         self.tree = MemoryTree(policy)
-        self.server = Server(self.tree.table, self.tree, mountpoint=mountpoint, source=b"/srv/x")
+        self.server = Server(
+            self.tree.table, self.tree, mountpoint=mountpoint, source=b"/srv/x", faults=faults
+        )
         self._mode = mode
         self._serving = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._serve,))

@@ -217,7 +217,7 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
         pytest.param(
             "max_queued=4",
             "unknown keyword 'max_queued'; there are max_queued_events, max_user_watches, "
-            "max_user_instances, semantics, access, options",
+            "max_user_instances, semantics, access, faults, options",
             id="keyword",
         ),
         pytest.param(
@@ -243,6 +243,7 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
         pytest.param(
             "semantics=[]", "semantics=[]: there are linux-2.6.18 and linux-6", id="no name"
         ),
+        pytest.param("faults=1", "faults=1: not True or False", id="faults"),
         pytest.param("access='all'", "access='all': there are open and exact", id="access"),
         pytest.param(
             "options='ro'", "options='ro': not a list of FUSE options, each a text", id="options"

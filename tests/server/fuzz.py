@@ -43,6 +43,7 @@ _GOOD = [
     "stream",
     "cancel",
     "status",
+    "fault",
 ]
 _TYPES = [*_GOOD * 8, "hello", "mount"]
 _NUMBERS = (0, 1, 1, 1, 2, 3, -1, 16, 4096, 2**31, 2**32, 2**63, -(2**63), 2**64 - 1)
@@ -57,6 +58,21 @@ _FIELDS: dict[str, tuple[Any, ...]] = {
     "max_queued_events": (None, 0, 1, -1, 2**63),
     "semantics": (None, "linux-6", "linux-2.6.18", "x", "\ud7ff"),
     "request": (1, 2, 3, 0),
+    "fault": (
+        {"kind": "overflow"},
+        {"kind": "inject", "wd": 1, "mask": 0x100, "name": b"a"},
+        {"kind": "inject", "wd": -(2**63), "mask": 2**64 - 1, "cookie": -1, "name": b"\0" * 300},
+        {"kind": "lose", "count": 2},
+        {"kind": "lose", "count": 2**64 - 1, "mask": -1},
+        {"kind": "delay", "seconds": 0.001},
+        {"kind": "delay", "seconds": float("nan")},
+        {"kind": "refuse", "count": 1, "error": "ENOMEM"},
+        {"kind": "refuse", "count": 1, "error": "\ud7ff"},
+        {"kind": "disconnect"},
+        {"kind": "clear"},
+        {"kind": "mend"},
+        {},
+    ),
 }
 _OF_TYPE = {
     "hello": ("version",),
@@ -69,6 +85,7 @@ _OF_TYPE = {
     "close": ("device",),
     "stream": ("device", "size"),
     "cancel": ("request",),
+    "fault": ("fault",),
 }
 _BURST = 20
 _PARTS = 10
@@ -80,6 +97,8 @@ def frame(chosen: random.Random) -> bytes:
     request: dict[Any, Any] = {"type": kind, "id": _id(chosen)}
     for field in _OF_TYPE.get(kind, ()):
         request[field] = chosen.choice(_FIELDS[field])
+    if kind == "fault" and chosen.getrandbits(1):
+        request["device"] = chosen.choice(_FIELDS["device"])
     match chosen.randrange(24):
         case 0:
             request[chosen.choice([*_FIELDS, "id", "x", 1])] = chosen.choice(

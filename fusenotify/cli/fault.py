@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify fault MNT ...``: cause a fault on a mount that was made with --faults.
+
+server.faults does it; docs/protocol.md says what each fault is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+from fusenotify import masks
+from fusenotify.cli.failure import Failure
+from fusenotify.client import Client
+from fusenotify.client.locate import locate
+from fusenotify.protocol.errors import ProtocolError
+from fusenotify.protocol.faults import (
+    ANY_EVENT,
+    AnyFault,
+    Clear,
+    Delay,
+    Disconnect,
+    Inject,
+    Lose,
+    Overflow,
+    Refuse,
+)
+
+_SUMMARIES = {
+    "overflow": "queue IN_Q_OVERFLOW, and lose events until it was read",
+    "inject": "queue an event that did not happen",
+    "lose": "lose the next events, and tell nobody",
+    "delay": "hold events back for some seconds; 0 ends it",
+    "refuse": "let the next add_watch fail",
+    "disconnect": "close the connection that has the device",
+    "clear": "end all that lasts",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("mountpoint", metavar="MNT", help="the mount, or a path in it")
+    kinds = parser.add_subparsers(dest="kind", metavar="FAULT", required=True)
+    kind = {}
+    for name, summary in _SUMMARIES.items():
+        kind[name] = kinds.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        kind[name].add_argument(
+            "--device",
+            metavar="N",
+            type=_number,
+            help="for this one only, by the number that 'fusenotify status' shows (all)",
+        )
+    kind["inject"].add_argument("wd", metavar="WD", type=_number, help="the watch descriptor")
+    kind["inject"].add_argument("mask", metavar="MASK", type=_mask, help="as CREATE,ISDIR")
+    kind["inject"].add_argument("name", metavar="NAME", nargs="?", help="(no name)")
+    kind["inject"].add_argument(
+        "--cookie", metavar="N", type=_number, default=0, help="(%(default)s)"
+    )
+    for name in ("lose", "refuse"):
+        kind[name].add_argument("count", metavar="COUNT", type=_number, help="how many; 0 ends it")
+    kind["lose"].add_argument(
+        "--mask", type=_mask, default=ANY_EVENT, help="only these events, as CREATE,DELETE (all)"
+    )
+    kind["refuse"].add_argument(
+        "error",
+        metavar="ERROR",
+        nargs="?",
+        default=Refuse(0).error,
+        help="ENOSPC or ENOMEM (%(default)s)",
+    )
+    kind["delay"].add_argument("seconds", metavar="SECONDS", type=float, help="3600 at most")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Cause the fault; the daemon says what is wrong with it."""
+    try:
+        with Client(locate(arguments.mountpoint).socket) as client:
+            client.fault(_fault(arguments), arguments.device)
+    except ProtocolError as violation:
+        raise Failure(f"{arguments.mountpoint}: {violation}") from None
+    return 0
+
+
+def _fault(arguments: argparse.Namespace) -> AnyFault:
+    match arguments.kind:
+        case "overflow":
+            return Overflow()
+        case "inject":
+            name = None if arguments.name is None else os.fsencode(arguments.name)
+            return Inject(arguments.wd, arguments.mask, arguments.cookie, name)
+        case "lose":
+            return Lose(arguments.count, arguments.mask)
+        case "delay":
+            return Delay(arguments.seconds)
+        case "refuse":
+            return Refuse(arguments.count, arguments.error)
+        case "disconnect":
+            return Disconnect()
+        case _:
+            return Clear()
+
+
+def _number(text: str) -> int:
+    """Return a number; which ones mean something is the daemon's to say, as far as they travel."""
+    try:
+        number = int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+    if not -(2**63) <= number < 2**64:
+        raise argparse.ArgumentTypeError(f"'{text}' is beyond 64 bits")
+    return number
+
+
+def _mask(text: str) -> int:
+    """Return the mask that names such as ``CREATE,ISDIR`` mean, or a number such as 0x100."""
+    if text[:1].isdecimal():
+        return _number(text)
+    mask = 0
+    for word in re.split("[,|]", text):
+        bits = getattr(masks, f"IN_{word.strip().upper().removeprefix('IN_')}", None)
+        if bits is None:
+            raise argparse.ArgumentTypeError(f"'{word}' is none of the names of inotify(7)")
+        mask |= bits
+    return mask
