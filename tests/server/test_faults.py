@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from msgspec import UNSET
 
 from fusenotify.credentials import Credentials
@@ -187,13 +188,15 @@ async def test_an_overflow_is_told_and_events_are_lost_until_it_was_read(
     (status,) = (await tester.ask(StatusOf())).clients[1].devices
     assert (status.queued, status.overflows, status.lost) == (2, 1, 2)
     assert await queued(peer, device) == [created(b"before"), OVERFLOW]
-    faulty.tree.make("after")
-    assert await queued(peer, device) == [created(b"after")]
+    for name in ("after", "and", "on"):
+        faulty.tree.make(name)
+    assert await queued(peer, device) == [created(b"after"), created(b"and"), created(b"on")]
 
 
 async def test_an_overflow_of_an_empty_queue_wakes_who_waits(faulty: Served, tester: Peer) -> None:
     peer, device = await watching(faulty)
     await peer.send(Read(device=device, size=4096))
+    await trio.testing.wait_all_tasks_blocked()
     await cause(tester, Overflow(), device)
     answer = await peer.answer()
     assert isinstance(answer, Records)
@@ -366,6 +369,7 @@ async def test_the_end_of_a_delay_gives_at_once_what_was_held_back(
     await cause(tester, Delay(3600), meant)
     faulty.tree.make("a")
     await peer.send(Read(device=device, size=4096))
+    await trio.testing.wait_all_tasks_blocked()
     await cause(tester, fault, meant)
     answer = await peer.answer()
     assert isinstance(answer, Records)
@@ -380,6 +384,16 @@ async def test_a_delayed_queue_fills_and_overflows(faulty: Served, tester: Peer)
     assert await queued(peer, device) == []
     await cause(tester, Delay(0), device)
     assert await queued(peer, device) == [created(b"a"), created(b"b"), OVERFLOW]
+
+
+async def test_an_overflow_is_delayed_as_events_are(faulty: Served, tester: Peer) -> None:
+    peer, device = await watching(faulty)
+    await cause(tester, Delay(3600), device)
+    faulty.tree.make("a")
+    await cause(tester, Overflow(), device)
+    assert await queued(peer, device) == []
+    await cause(tester, Delay(0), device)
+    assert await queued(peer, device) == [created(b"a"), OVERFLOW]
 
 
 # Refuse.
