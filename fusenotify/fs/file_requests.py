@@ -23,7 +23,7 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.below import Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import AsUser, clear_set_id
+from fusenotify.fs.ownership import AsUser, clear_set_id, is_short_of_room
 from fusenotify.fs.requests import Requests, answered
 from fusenotify.fs.syscalls import path_of
 from fusenotify.view import View
@@ -99,7 +99,7 @@ class FileRequests(Requests):
         """WRITE: vfs_write()."""
         self.background += 1
         file = self.files[fh]
-        if file.uid and self._below.reserves:
+        if file.uid and self._below.reserves and is_short_of_room(fh):
             with AsUser(file.uid, file.gid):
                 written = os.pwrite(fh, buf, off)
         else:
