@@ -15,7 +15,6 @@ Invariants
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -35,9 +34,6 @@ from fusenotify.settings import Settings
 GRACE_SECONDS = 2.0
 # How long clients may take to read their last events.
 DRAIN_SECONDS = 2.0
-# For gc.set_threshold(): known inodes are many and live long, and every program waits while
-# the collector goes through them; those that are forgotten go without it.
-GC_THRESHOLDS = (10_000, 5, 1_000)
 
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -54,8 +50,6 @@ def run(settings: Settings, announce: Callable[[], None], until_eof: int | None 
     for end in _END_SIGNALS:
         # What trio's receiver puts back: a signal behind the end shall not make it a failure.
         signal.signal(end, signal.SIG_IGN)
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     trio.run(_run, settings, announce, until_eof)
 
 
