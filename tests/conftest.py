@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import fusenotify
 from fusenotify import Mounted, mountinfo
@@ -42,6 +43,12 @@ exec "$@"
 # Where the project is installed, pytest has found its plugin already.
 PLUGIN = [] if entry_points(group="pytest11", name="fusenotify") else ["fusenotify.pytest_plugin"]
 pytest_plugins = ["pytester", *PLUGIN]
+
+# How long an example takes is the machine's affair: no test fails for it.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 Mounting = Callable[..., contextlib.AbstractContextManager[Mounted]]
 

@@ -3,9 +3,7 @@
 
 Built on fs.requests; fs.operations adds those about names and attributes.
 
-Invariants
-    No method that notifies awaits, so requests finish in the order in which
-        they arrive; fs.mount's fence rests on it.
+Invariant
     RELEASE is answered at once: behind twelve unanswered ones the kernel lets
         later requests overtake.
 """
@@ -23,8 +21,14 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.below import Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import AsUser, clear_set_id, is_short_of_room
-from fusenotify.fs.requests import Requests, answered
+from fusenotify.fs.ownership import (
+    SET_ID,
+    AsUser,
+    clear_set_id,
+    is_short_of_room,
+    keeps_set_id,
+)
+from fusenotify.fs.requests import Requests, answered, answered_later
 from fusenotify.fs.syscalls import path_of
 from fusenotify.view import View
 
@@ -48,18 +52,12 @@ class FileRequests(Requests):
         self._below = Below.of(inodes.root.fd)
 
     @answered
-    async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+    def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         """OPEN: do_dentry_open(), handle_truncate()."""
-        opened = self.inodes[inode]
-        truncates = flags & os.O_TRUNC
-        mode = os.fstat(opened.fd).st_mode if truncates else 0
-        file = self._opened(opened, self._open(opened.path, flags_below(flags)), flags, ctx)
-        if truncates:
-            self.hooks.by(file).truncated_by_open(file, clear_set_id(file, mode, ctx))
-        return self._info(file)
+        return self._open_known(self.inodes[inode], flags, ctx)
 
     @answered
-    async def create(
+    def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         """CREATE: vfs_create(), then do_dentry_open()."""
@@ -73,8 +71,7 @@ class FileRequests(Requests):
                 raise
             # It came up behind the mount since the kernel looked.
             existing, status = self.inodes.lookup(parent, name)
-            info = await self.open(existing.number, flags, ctx)
-            return info, self.entry(existing, status)
+            return self._open_known(existing, flags, ctx), self.entry(existing, status)
         try:
             inode, status = self.inodes.take(os.open(path_of(fd), os.O_PATH))
         except BaseException:
@@ -85,7 +82,7 @@ class FileRequests(Requests):
         return self._info(file), self.entry(inode, status)
 
     @answered
-    async def read(self, fh: int, off: int, size: int) -> bytes:
+    def read(self, fh: int, off: int, size: int) -> bytes:
         """READ: vfs_read()."""
         self.background += 1
         data = os.pread(fh, size, off)
@@ -95,7 +92,7 @@ class FileRequests(Requests):
         return data
 
     @answered
-    async def write(self, fh: int, off: int, buf: bytes) -> int:
+    def write(self, fh: int, off: int, buf: bytes) -> int:
         """WRITE: vfs_write()."""
         self.background += 1
         file = self.files[fh]
@@ -109,7 +106,7 @@ class FileRequests(Requests):
         return written
 
     @answered
-    async def flush(self, fh: int) -> None:
+    def flush(self, fh: int) -> None:
         """FLUSH: filp_close(); what close(2) may still have to report.
 
         Where it never has, the kernel is told so, and does not ask again.
@@ -119,7 +116,7 @@ class FileRequests(Requests):
         os.close(os.dup(fh))
 
     @answered
-    async def release(self, fh: int) -> None:
+    def release(self, fh: int) -> None:
         """RELEASE: __fput()."""
         self.background += 1
         self.released += 1
@@ -130,7 +127,7 @@ class FileRequests(Requests):
         for file in list(self.files.values()):
             self._close(file)
 
-    @answered
+    @answered_later
     async def fsync(self, fh: int, datasync: bool) -> None:
         """FSYNC: vfs_fsync(); in a thread, for it emits nothing and may take seconds."""
         sync = os.fdatasync if datasync else os.fsync
@@ -144,14 +141,14 @@ class FileRequests(Requests):
     # Directories.
 
     @answered
-    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+    def opendir(self, inode: int, ctx: RequestContext) -> int:
         """OPENDIR: do_dentry_open()."""
         opened = self.inodes[inode]
         flags = os.O_RDONLY | os.O_DIRECTORY
         return self._opened(opened, self._open(opened.path, flags), flags, ctx).fd
 
     @answered
-    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+    def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """READDIRPLUS: iterate_dir(); offsets are indices into the snapshot."""
         directory = self.files[fh]
         assert isinstance(directory, OpenDirectory)
@@ -176,15 +173,20 @@ class FileRequests(Requests):
                 break
         self.hooks.by(directory).accessed(directory)
 
-    @answered
-    async def releasedir(self, fh: int) -> None:
-        """RELEASEDIR: __fput()."""
-        await self.release(fh)
+    releasedir = release
+    fsyncdir = fsync
 
-    @answered
-    async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        """FSYNCDIR: vfs_fsync()."""
-        await self.fsync(fh, datasync)
+    def _open_known(self, opened: Inode, flags: int, ctx: RequestContext) -> FileInfo:
+        truncates = flags & os.O_TRUNC
+        mode = os.fstat(opened.fd).st_mode if truncates else 0
+        file = self._opened(opened, self._open(opened.path, flags_below(flags)), flags, ctx)
+        if truncates:
+            self.hooks.by(file).truncated_by_open(file, self.loses_set_id(opened, mode, ctx))
+        return self._info(file)
+
+    def loses_set_id(self, inode: Inode, mode: int, ctx: RequestContext) -> bool:
+        """Return whether a file, which had this mode, lost set-id bits, as ctx truncates it."""
+        return bool(mode & SET_ID and not keeps_set_id(ctx) and clear_set_id(inode.fd, mode, ctx))
 
     def _close(self, file: OpenFile) -> None:
         del self.files[file.fd]

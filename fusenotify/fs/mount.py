@@ -26,7 +26,6 @@ import trio
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
-from fusenotify.fs.acl_mount import mount_with_acls, taken_away
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
@@ -77,8 +76,6 @@ class Mount:
         self._waits = PollingTrio(poll_seconds)
         self._inodes: Inodes | None = None
         self._operations: Operations | None = None
-        # Where not libfuse has mounted, but we.
-        self._connection: int | None = None
 
     def open(self) -> None:
         """Open SOURCE and mount.
@@ -114,15 +111,9 @@ class Mount:
             else:
                 options.add(option)
         options.add(f"fsname={_option_value(name)}")
-        place = self.mountpoint
         try:
-            if self._view.acl and not os.geteuid() and "auto_unmount" not in options:
-                self._connection = mount_with_acls(name, self.mountpoint, options)
-                place = f"/dev/fd/{self._connection}"
-            pyfuse3.init(self._operations, place, options)
-        except (RuntimeError, OSError) as error:
-            if self._connection is not None:
-                taken_away(self._connection, self.mountpoint)
+            pyfuse3.init(self._operations, self.mountpoint, options)
+        except RuntimeError as error:
             self._inodes.close()
             shown = ",".join(self._options) or "none given"
             raise MountError(
@@ -131,6 +122,7 @@ class Mount:
 
     async def serve(self) -> None:
         """Answer requests until somebody unmounts, or terminate()."""
+        self._waits.negotiate()
         setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
         try:
             await pyfuse3.main(max_tasks=_MAX_TASKS)
@@ -157,8 +149,6 @@ class Mount:
         """Unmount, close all files, send IN_UNMOUNT and IN_IGNORED to every watch."""
         assert self._inodes is not None
         assert self._operations is not None
-        if self._connection is not None:
-            taken_away(self._connection, self.mountpoint)
         pyfuse3.close()
         self._operations.close_all()
         self._hooks.by(None).unmounted(self._inodes.all())

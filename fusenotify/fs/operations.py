@@ -3,10 +3,6 @@
 
 pyfuse3 calls in from fs.mount; each request is done on SOURCE, then told to
 engine.hooks.  fs.file_requests has those about open files.
-
-Invariant
-    No method that notifies awaits, so requests finish in the order in which
-        they arrive; fs.mount's fence rests on it.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.file_requests import FileRequests
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import AsUser
+from fusenotify.fs.ownership import SET_ID, AsUser, clear_set_id
 from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered
 from fusenotify.fs.syscalls import renameat2, utimens
@@ -58,7 +54,7 @@ class Operations(FileRequests):
     # Names and attributes.
 
     @answered
-    async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+    def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """LOOKUP: path_lookup()."""
         parent = self.inodes[parent_inode]
         try:
@@ -72,13 +68,13 @@ class Operations(FileRequests):
             self.inodes.forget(number, lookups)
 
     @answered
-    async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+    def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
         """GETATTR: vfs_getattr()."""
         found = self.inodes[inode]
         return self.attributes(found, os.fstat(found.fd))
 
     @answered
-    async def setattr(
+    def setattr(
         self,
         inode: int,
         attr: EntryAttributes,
@@ -91,6 +87,12 @@ class Operations(FileRequests):
         file = None if fh is None else self.files[fh]
         path = changed.path
         owner = fields.update_uid or fields.update_gid
+        times = fields.update_atime or fields.update_mtime
+        lost = False
+        if fields.update_size:
+            lost = self.loses_set_id(changed, os.fstat(changed.fd).st_mode, ctx)
+        elif not (owner or fields.update_mode or times):
+            lost = self._strip(changed, ctx)
         if owner:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
@@ -99,7 +101,7 @@ class Operations(FileRequests):
             os.chmod(path, stat.S_IMODE(attr.st_mode))
         if fields.update_size:
             os.truncate(path if file is None or not file.writable else file.fd, attr.st_size)
-        if fields.update_atime or fields.update_mtime:  # last: the others set times
+        if times:  # last: the others set times
             atime = attr.st_atime_ns if fields.update_atime else None
             mtime = attr.st_mtime_ns if fields.update_mtime else None
             utimens(path, atime, mtime)
@@ -109,12 +111,12 @@ class Operations(FileRequests):
             atime=fields.update_atime,
             mtime=fields.update_mtime,
             size=fields.update_size,
-            owner_or_mode=owner or fields.update_mode,
+            owner_or_mode=owner or fields.update_mode or lost,
         )
         return self.attributes(changed, os.fstat(changed.fd))
 
     @answered
-    async def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
+    def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
         """ACCESS: inode_permission().  Not asked with default_permissions."""
         found = self.inodes[inode]
         groups = frozenset(pyfuse3.get_sup_groups(ctx.pid))
@@ -122,14 +124,14 @@ class Operations(FileRequests):
         return allowed(found.fd, os.fstat(found.fd), who, mode, self._view)
 
     @answered
-    async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
+    def readlink(self, inode: int, ctx: RequestContext) -> bytes:
         """READLINK: vfs_readlink()."""
         return os.readlink(b"", dir_fd=self.inodes[inode].fd)
 
     # Making, moving and removing names.
 
     @answered
-    async def mknod(
+    def mknod(
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         """MKNOD: vfs_mknod()."""
@@ -139,7 +141,7 @@ class Operations(FileRequests):
         return self._made(parent, name, ctx)
 
     @answered
-    async def mkdir(
+    def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
     ) -> EntryAttributes:
         """MKDIR: vfs_mkdir()."""
@@ -149,7 +151,7 @@ class Operations(FileRequests):
         return self._made(parent, name, ctx)
 
     @answered
-    async def symlink(
+    def symlink(
         self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         """SYMLINK: vfs_symlink()."""
@@ -159,7 +161,7 @@ class Operations(FileRequests):
         return self._made(parent, name, ctx)
 
     @answered
-    async def link(
+    def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         """LINK: vfs_link()."""
@@ -169,7 +171,7 @@ class Operations(FileRequests):
         return self.entry(linked, os.fstat(linked.fd))
 
     @answered
-    async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+    def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """UNLINK: vfs_unlink()."""
         parent = self.inodes[parent_inode]
         victim, _ = self.inodes.lookup(parent, name)
@@ -178,7 +180,7 @@ class Operations(FileRequests):
         self.inodes.drop_if_unused(victim)
 
     @answered
-    async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+    def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """RMDIR: vfs_rmdir()."""
         parent = self.inodes[parent_inode]
         victim, _ = self.inodes.lookup(parent, name)
@@ -187,7 +189,7 @@ class Operations(FileRequests):
         self.inodes.drop_if_unused(victim)
 
     @answered
-    async def rename(
+    def rename(
         self,
         parent_inode_old: int,
         name_old: bytes,
@@ -219,7 +221,7 @@ class Operations(FileRequests):
                 self.inodes.drop_if_unused(target)
 
     @answered
-    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+    def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """STATFS: vfs_statfs()."""
         below = os.statvfs(self.inodes.root.path)
         answer = pyfuse3.StatvfsData()
@@ -240,14 +242,14 @@ class Operations(FileRequests):
     # Extended attributes.
 
     @answered
-    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+    def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
         """GETXATTR: vfs_getxattr(); the reserved one tells where the server listens."""
         if name == SOCKET_XATTR:
             return self._socket
         return os.getxattr(self.inodes[inode].path, name)
 
     @answered
-    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """SETXATTR: vfs_setxattr()."""
         _refuse_reserved(name)
         changed = self.inodes[inode]
@@ -255,12 +257,12 @@ class Operations(FileRequests):
         self.hooks.by(ctx).xattr_changed(changed)
 
     @answered
-    async def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
+    def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
         """LISTXATTR: vfs_listxattr()."""
         return [os.fsencode(name) for name in os.listxattr(self.inodes[inode].path)]
 
     @answered
-    async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
+    def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         """REMOVEXATTR: vfs_removexattr()."""
         _refuse_reserved(name)
         changed = self.inodes[inode]
@@ -274,6 +276,21 @@ class Operations(FileRequests):
         inode, status = self.inodes.lookup(parent, name)
         self.hooks.by(ctx).created(parent, name, inode)
         return self.entry(inode, status)
+
+    def _strip(self, inode: Inode, ctx: RequestContext) -> bool:
+        """Take set-id bits where nothing else is asked for; return whether bits were lost.
+
+        That is how the kernel says that somebody is about to write who may not
+        keep them, and what chown(2) is that changes neither owner nor group;
+        only the latter is for the owner alone.  Linux: file_remove_privs().
+        """
+        status = os.fstat(inode.fd)
+        if not status.st_mode & SET_ID or not stat.S_ISREG(status.st_mode):
+            return False
+        writes = any(file.inode is inode and file.writable for file in self.files.values())
+        if ctx.uid not in (0, status.st_uid) and not writes:
+            raise FUSEError(errno.EPERM)
+        return clear_set_id(inode.fd, status.st_mode, ctx)
 
     def _lookup_or_none(self, parent: Inode, name: bytes) -> Inode | None:
         try:

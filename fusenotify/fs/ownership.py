@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from types import TracebackType
 
 import pyfuse3
 from pyfuse3 import RequestContext
 
-from fusenotify.fs.handles import OpenFile
 from fusenotify.fs.syscalls import path_of, regain_capabilities, set_fs_ids
 
 _OWN_UMASK = 0  # that of fs.mount
+_CAP_FSETID = 4
+SET_ID = stat.S_ISUID | stat.S_ISGID
 _ENOUGH = 64 << 20  # bytes: many writes, for others' that come between
 
 
@@ -75,22 +77,32 @@ def is_short_of_room(fd: int) -> bool:
     return room.f_bavail * room.f_frsize < _ENOUGH
 
 
-def clear_set_id(file: OpenFile, mode: int, ctx: RequestContext) -> bool:
-    """Do what O_TRUNC by an ordinary user does to a set-id file.
-
-    Linux: file_remove_privs().  Returns whether bits were lost.
-    """
-    if ctx.uid == 0:
+def keeps_set_id(ctx: RequestContext) -> bool:
+    """Return whether set-id bits stay where ctx changes what is in a file.  Linux: CAP_FSETID."""
+    if ctx.uid:
         return False
-    lost = mode & stat.S_ISUID
-    if mode & stat.S_ISGID and (mode & stat.S_IXGRP or not _owns_as_group(file, ctx)):
-        lost |= stat.S_ISGID
-    if not lost:
-        return False
-    os.chmod(path_of(file.fd), stat.S_IMODE(mode & ~lost))
+    with suppress(OSError, StopIteration), open(f"/proc/{ctx.pid}/status") as status:
+        effective = next(line for line in status if line.startswith("CapEff:"))
+        return bool(int(effective.split()[1], 16) & 1 << _CAP_FSETID)
     return True
 
 
-def _owns_as_group(file: OpenFile, ctx: RequestContext) -> bool:
-    group = os.fstat(file.fd).st_gid
+def clear_set_id(fd: int, mode: int, ctx: RequestContext) -> bool:
+    """Take the set-id bits of a file that do not outlast what ctx does to it.
+
+    mode is what it had before.  Returns whether bits were lost.
+    Linux: setattr_should_drop_suidgid().
+    """
+    lost = mode & stat.S_ISUID
+    if mode & stat.S_ISGID and (mode & stat.S_IXGRP or not _owns_as_group(fd, ctx)):
+        lost |= stat.S_ISGID
+    if lost:
+        os.chmod(path_of(fd), stat.S_IMODE(mode & ~lost))
+    return bool(lost)
+
+
+def _owns_as_group(fd: int, ctx: RequestContext) -> bool:
+    if keeps_set_id(ctx):
+        return True
+    group = os.fstat(fd).st_gid
     return group == ctx.gid or group in pyfuse3.get_sup_groups(ctx.pid)

@@ -5,7 +5,7 @@ pyfuse3 waits by trio: a pass through its scheduler, a sleep in epoll_wait()
 and a wake-up for each request, which take longer than most requests.  fs.mount
 gives pyfuse3 a trio whose wait asks /dev/fuse again for some microseconds
 first, and whose lock needs no pass to be taken.  pyfuse3 looks trio up in its
-module, as its asyncio support needs.
+module, as its asyncio support needs.  The first two waits are fs.negotiation's.
 
 Invariants
     Where nothing comes within the time, the next waits sleep at once until
@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 import trio
+
+from fusenotify.fs.negotiation import Negotiation
 
 BURST = 32
 BURST_SECONDS = 1e-3
@@ -36,18 +39,56 @@ class PollingTrio:
 
     def __init__(self, seconds: float) -> None:
         alone = len(os.sched_getaffinity(0)) == 1
-        self.lowlevel = _PollingLowlevel(0.0 if alone else seconds)
+        self._polling = _PollingLowlevel(0.0 if alone else seconds)
+        self.lowlevel: _Lowlevel = self._polling
         self.Lock = UnfairLock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
+    def negotiate(self) -> None:
+        """Have the first exchange, which is to come, made by fs.negotiation."""
+        self.lowlevel = _NegotiatingLowlevel(self)
+
+    async def go_on(self, fd: int) -> None:
+        """Wait behind the first exchange."""
+        self.lowlevel = self._polling
+        await self._polling.wait_readable(fd)
+
     def close(self) -> None:
         """Make the wait that goes on, and all later ones, end with ClosedResourceError."""
-        self.lowlevel.closed = True
+        self._polling.closed = True
 
 
-class _PollingLowlevel:
+class _Lowlevel:
+    """trio.lowlevel, but for what a subclass has."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(trio.lowlevel, name)
+
+    async def wait_readable(self, fd: int) -> None:
+        """Return when fd has a request, or its connection has ended."""
+        await trio.lowlevel.wait_readable(fd)
+
+
+class _NegotiatingLowlevel(_Lowlevel):
+    """The two waits around the first exchange: before its request, and behind its answer."""
+
+    def __init__(self, waits: PollingTrio) -> None:
+        self._waits = waits
+        self._negotiation = Negotiation()
+
+    async def wait_readable(self, fd: int) -> None:
+        if self._negotiation.begun:
+            self._negotiation.end(fd)
+            await self._waits.go_on(fd)
+            return
+        await trio.lowlevel.wait_readable(fd)
+        with suppress(OSError):  # unmounted already, as libfuse will see
+            self._negotiation.begin(fd)
+
+
+class _PollingLowlevel(_Lowlevel):
     """trio.lowlevel with a wait_readable() that looks first."""
 
     def __init__(self, seconds: float) -> None:
@@ -56,32 +97,29 @@ class _PollingLowlevel:
         self._busy = False
         self._answered = 0
         self._yielded_at = 0.0
-        self._poll: select.poll | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(trio.lowlevel, name)
+        self._ready: Any = None
 
     async def wait_readable(self, fd: int) -> None:
-        """Return when fd has a request, or its connection has ended."""
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(fd, select.POLLIN)
         begin = perf_counter()
-        self._answered += 1
-        if self._answered >= BURST or begin - self._yielded_at > BURST_SECONDS:
-            await trio.lowlevel.checkpoint()
-            begin = self._yielded()
-        if self._busy and self._look_until(begin + self._seconds):
-            return
+        if self._busy:
+            self._answered += 1
+            if self._answered >= BURST or begin - self._yielded_at > BURST_SECONDS:
+                await trio.lowlevel.checkpoint()
+                begin = self._yielded()
+            if self._look_until(begin + self._seconds):
+                return
         if self.closed:
             raise trio.ClosedResourceError
+        if self._ready is None:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            self._ready = poll.poll
         await trio.lowlevel.wait_readable(fd)
         self._busy = self._yielded() - begin < 2 * self._seconds
 
     def _look_until(self, deadline: float) -> bool:
         """Return whether a request came before the deadline."""
-        assert self._poll is not None
-        ready = self._poll.poll
+        ready = self._ready
         while not ready(0):
             if perf_counter() > deadline:
                 self._busy = False
@@ -104,11 +142,17 @@ class UnfairLock:
 
     def __init__(self) -> None:
         self._locked = False
+        self._parked = 0
         self._waiting = trio.lowlevel.ParkingLot()
 
     async def __aenter__(self) -> None:
-        while self._locked:
-            await self._waiting.park()
+        if self._locked:
+            self._parked += 1
+            try:
+                while self._locked:
+                    await self._waiting.park()
+            finally:
+                self._parked -= 1
         self._locked = True
 
     async def __aexit__(
@@ -118,4 +162,5 @@ class UnfairLock:
         traceback: TracebackType | None,
     ) -> None:
         self._locked = False
-        self._waiting.unpark()
+        if self._parked:
+            self._waiting.unpark()

@@ -3,9 +3,11 @@
 
 fs.file_requests and fs.operations build on it; pyfuse3 calls what they define.
 
-Invariant
+Invariants
     A request ends in an answer or in FUSEError, whatever happened: any other
-        exception would end the daemon (answered()).
+        exception would end the daemon.
+    What notifies does not await (answered()), so requests finish in the order
+        in which they arrive; fs.mount's fence rests on it.
 """
 
 from __future__ import annotations
@@ -33,23 +35,45 @@ log = logging.getLogger(__name__)
 
 
 def answered(
+    method: Callable[Concatenate[_Self, _P], _T],
+) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
+    """Make a request of a method; all its exceptions become the errno that the program gets.
+
+    The method cannot await, so the request ends before another begins.
+    """
+
+    @functools.wraps(method)
+    async def answer(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            raise _refusal(error, method.__name__, args) from None
+
+    return answer
+
+
+def answered_later(
     method: Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
-    """Turn every exception of a request into the errno that the program gets."""
+    """Do as answered() for a request that notifies nothing and may take seconds."""
 
     @functools.wraps(method)
     async def answer(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return await method(self, *args, **kwargs)
-        except OSError as error:
-            raise FUSEError(error.errno or errno.EIO) from None
-        except FUSEError:
-            raise
-        except Exception:
-            log.exception("%s%r failed", method.__name__, args)
-            raise FUSEError(errno.EIO) from None
+        except Exception as error:
+            raise _refusal(error, method.__name__, args) from None
 
     return answer
+
+
+def _refusal(error: Exception, name: str, args: tuple[object, ...]) -> FUSEError:
+    if isinstance(error, FUSEError):
+        return error
+    if isinstance(error, OSError):
+        return FUSEError(error.errno or errno.EIO)
+    log.error("%s%r failed", name, args, exc_info=error)
+    return FUSEError(errno.EIO)
 
 
 class Requests(pyfuse3.Operations):

@@ -100,17 +100,6 @@ def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
     return fd
 
 
-def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
-    """mount(2).  Raises OSError."""
-    words = [os.fsencode(word) for word in (source, target, kind, data)]
-    _check(_libc.mount(*words[:3], ctypes.c_ulong(flags), words[3]))
-
-
-def umount(target: str, flags: int) -> None:
-    """umount2(2).  Raises OSError."""
-    _check(_libc.umount2(os.fsencode(target), flags))
-
-
 def set_fs_ids(uid: int, gid: int) -> None:
     """setfsuid(2), setfsgid(2): who this thread is to filesystems.
 

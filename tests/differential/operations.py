@@ -569,6 +569,71 @@ def another_user_truncates_a_set_gid_file_without_group_x_by_open(d: Path) -> li
     return seen
 
 
+@operation(both(lambda d: d.chmod(0o777), file(mode=0o2666)), "f")
+def another_user_writes_to_a_set_gid_file_without_group_x(d: Path) -> list[object]:
+    def write() -> None:
+        os.write(os.open(d / "f", os.O_WRONLY), b"x")
+
+    seen: list[object] = []
+    for groups in ([0], []):  # as a member of the file's group, and as a stranger
+        seen += [as_user(OTHER_USER, write, groups), (d / "f").stat().st_mode]
+    return seen
+
+
+@operation(both(lambda d: d.chmod(0o777), file(mode=0o6777)), "f")
+def another_user_truncates_a_set_id_file(d: Path) -> list[object]:
+    return [as_user(OTHER_USER, lambda: os.truncate(d / "f", 1)), (d / "f").stat().st_mode]
+
+
+@operation(both(lambda d: d.chmod(0o777), file(mode=0o6666)), "f")
+def another_user_truncates_a_set_id_file_by_its_descriptor(d: Path) -> list[object]:
+    def truncated() -> None:
+        os.ftruncate(os.open(d / "f", os.O_WRONLY), 1)
+
+    return [as_user(OTHER_USER, truncated), (d / "f").stat().st_mode]
+
+
+@operation(file(mode=0o4777), "f")
+def another_user_writes_to_a_set_uid_file_that_root_opened(d: Path) -> list[object]:
+    fd = os.open(d / "f", os.O_WRONLY)
+    answer = as_user(OTHER_USER, lambda: os.write(fd, b"x"))
+    os.close(fd)
+    return [answer, (d / "f").stat().st_mode]
+
+
+@operation(file(mode=0o6777), "f")
+def root_keeps_set_id_bits(d: Path) -> list[object]:
+    with (d / "f").open("r+b", buffering=0) as f:
+        f.write(b"x")
+        f.truncate(1)
+    os.truncate(d / "f", 0)
+    return [(d / "f").stat().st_mode]
+
+
+@operation(both(file(mode=0o6777), file("g", mode=0o6777), file("h", mode=0o6777)))
+def root_without_cap_fsetid_loses_set_id_bits(d: Path) -> list[object]:
+    for command in ("echo x >> f", "echo x > g", "truncate -s 1 h"):
+        without = ["setpriv", "--bounding-set=-fsetid"]
+        subprocess.run([*without, "sh", "-c", command], cwd=d, check=True)
+    return [(d / name).stat().st_mode for name in "fgh"]
+
+
+@operation(both(file(mode=0o6777), file("g", mode=0o2666)), "f")
+def chown_nothing_of_set_id_files(d: Path) -> list[object]:
+    for name in "fg":
+        os.chown(d / name, -1, -1)
+    return [(d / name).stat().st_mode for name in "fg"]
+
+
+@operation(file(mode=0o4777), "f")
+def another_user_chowns_nothing_of_a_set_id_file(d: Path) -> list[object]:
+    refused = as_user(OTHER_USER, lambda: os.chown(d / "f", -1, -1))
+    os.chown(d / "f", OTHER_USER, -1)
+    (d / "f").chmod(0o4777)
+    allowed = as_user(OTHER_USER, lambda: os.chown(d / "f", -1, -1))
+    return [refused, allowed, (d / "f").stat().st_mode]
+
+
 @operation(file(mode=0o600), "f")
 def another_user_is_refused(d: Path) -> object:
     return as_user(OTHER_USER, lambda: os.open(d / "f", os.O_RDONLY))

@@ -111,14 +111,16 @@ def a_write_over_the_end_of_a_page(root: Path, device: AnyDevice) -> None:
     os.close(fd)
 
 
-def a_stranger_writes_to_a_set_gid_file_without_group_x(
+def a_stranger_chowns_nothing_of_a_set_id_file_open_for_writing(
     root: Path, device: AnyDevice
 ) -> list[object]:
     (root / "f").touch()
-    (root / "f").chmod(0o2666)
+    (root / "f").chmod(0o4755)
     device.add_watch(root, IN_ATTRIB)
-    wrote = as_user(1234, lambda: os.write(os.open(root / "f", os.O_WRONLY), b"x"))
-    return [wrote, (root / "f").stat().st_mode]
+    fd = os.open(root / "f", os.O_WRONLY)
+    changed = as_user(1234, lambda: os.chown(root / "f", -1, -1))
+    os.close(fd)
+    return [changed, (root / "f").stat().st_mode]
 
 
 def fchmod_of_a_file_with_two_links(root: Path, device: AnyDevice) -> None:
@@ -145,7 +147,7 @@ def fchmod_of_a_file_with_two_links(root: Path, device: AnyDevice) -> None:
         a_second_link_used_within_a_second_of_the_first,
         fchmod_of_a_file_with_two_links,
         a_write_over_the_end_of_a_page,
-        a_stranger_writes_to_a_set_gid_file_without_group_x,
+        a_stranger_chowns_nothing_of_a_set_id_file_open_for_writing,
     ],
     ids=lambda run: run.__name__.replace("_", " "),
 )

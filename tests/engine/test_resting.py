@@ -106,7 +106,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(step, min_size=10, max_size=60))
 def test_whether_watches_rest_cannot_be_seen(steps: list[tuple[Any, ...]]) -> None:
     resting, awake = World(), World()

@@ -104,11 +104,8 @@ def made(d: Path, default: bytes | None, user: int, mode: int, umask: int) -> li
     ids=["no default", "all but others", "no reading"],
 )
 def test_what_is_new_has_the_acl_and_mode_that_linux_gives(
-    default: bytes | None, umask: int, tops: list[Path], request: pytest.FixtureRequest
+    default: bytes | None, umask: int, tops: list[Path]
 ) -> None:
-    if default is not None and umask and "with acl" not in request.node.name:
-        # The kernel applies it before it asks: docs/filesystem.md, -o acl.
-        request.applymarker(pytest.mark.xfail(strict=True, reason="FUSE takes the umask off"))
     for user in (0, GROUP):
         for mode in (0o777, 0o2777):
             name = f"{user}-{mode:o}"

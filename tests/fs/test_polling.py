@@ -50,7 +50,9 @@ async def test_other_tasks_have_their_turn_in_a_busy_stream(pipe: tuple[int, int
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(another)
-        for _ in range(BURST * 3):
+        for _ in range(
+            BURST * 4
+        ):  # the first wait sleeps; in the last turn the other may be behind
             await waits.lowlevel.wait_readable(pipe[0])
         nursery.cancel_scope.cancel()
     assert turns >= 2

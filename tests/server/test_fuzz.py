@@ -142,4 +142,4 @@ class Calls(RuleBasedStateMachine):
 
 
 TestCalls = Calls.TestCase
-TestCalls.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestCalls.settings = settings(max_examples=30, stateful_step_count=25)

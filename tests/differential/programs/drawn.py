@@ -33,8 +33,7 @@ from tests.differential.programs.steps import LONG_QUEUE, OTHER, ROOT, Program, 
 _LENGTH = 60
 
 # Others may mostly do what root may, so that much of what they do succeeds.
-# Set-gid goes with the group's x: without it, FUSE keeps the bit where Linux drops it.
-_FILE_MODES = (0o666, 0o666, 0o777, 0o644, 0o600, 0o4777, 0o6777, 0o2677, 0)
+_FILE_MODES = (0o666, 0o666, 0o777, 0o644, 0o600, 0o4777, 0o6777, 0o2677, 0o2666, 0)
 _DIRECTORY_MODES = (0o777, 0o777, 0o777, 0o755, 0o700, 0o1777, 0o2777)
 _IDS = (-1, 0, OTHER_USER)
 _TIMES = (5, UTIME_NOW, UTIME_OMIT)

@@ -65,10 +65,11 @@ class Hidden:
                 status is None
                 or self._is_cached_read(step, status)
                 or self._goes_by_inode(step, status)
+                or _may_seem_to_write(step, status)
             )
         if isinstance(step, OfPath):
             is_cached = self._is_cached_name(step)  # and notes what is used
-            return is_cached or self._opens_special_file(step)
+            return is_cached or self._opens_special_file(step) or self._seems_to_write(step)
         return False
 
     def note(self, step: Step, answer: Any) -> None:
@@ -102,6 +103,15 @@ class Hidden:
         except OSError:
             return False
         return isinstance(step, steps.Open) and stat.S_ISFIFO(mode)
+
+    # chown(2) of nothing, which the kernel says as it says a write where there are set-id bits.
+
+    def _seems_to_write(self, step: OfPath) -> bool:
+        try:
+            status = os.stat(self._native.at(step.path), follow_symlinks=step.follows)
+        except OSError:
+            return False
+        return _may_seem_to_write(step, status)
 
     # Repeated reads: a page is in the kernel's cache from the first read, or
     # from a write that filled it, until the file is opened again.
@@ -193,6 +203,12 @@ class Hidden:
 
     def _name(self, path: str) -> Name:
         return _name(self._native.at(path))
+
+
+def _may_seem_to_write(step: Step, status: os.stat_result) -> bool:
+    if not isinstance(step, steps.Chown | steps.ChownOpen) or step.by != steps.OTHER:
+        return False
+    return step.uid == step.gid == -1 and bool(status.st_mode & _SET_ID)
 
 
 def _name(whole: str) -> Name:

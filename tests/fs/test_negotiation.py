@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""INIT: the kernel is asked for more than libfuse asks, of what it offers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fusenotify.fs.negotiation import WANTED, Negotiation
+from tests.fs.test_mount import eventually
+
+ASYNC_READ = 1  # a flag that libfuse has a word for
+EVERYTHING = 0xFFFFFFFF
+
+
+def request(offered: int) -> bytes:
+    header = struct.pack("=IIQQIIII", 104, 26, 2, 0, 0, 0, 0, 0)
+    return header + struct.pack("=IIII", 7, 45, 131072, offered) + bytes(48)
+
+
+def answer(flags: int) -> bytes:
+    return struct.pack("=IiQ", 80, 0, 2) + struct.pack("=IIII", 7, 31, 131072, flags) + bytes(48)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The kernel's end of a connection, and the one that libfuse reads and writes."""
+    kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with kernel, ours:
+        yield kernel, ours
+
+
+@pytest.mark.parametrize(
+    ("offered", "added"),
+    [(EVERYTHING, WANTED), (ASYNC_READ, 0), (1 << 28, 1 << 28)],
+    ids=["all is offered", "nothing of it is", "a part is"],
+)
+def test_what_is_offered_is_asked_for(
+    ends: tuple[socket.socket, socket.socket], offered: int, added: int
+) -> None:
+    kernel, ours = ends
+    kernel.send(request(offered))
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    assert os.read(ours.fileno(), 8192) == request(offered)
+    os.write(ours.fileno(), answer(ASYNC_READ))
+    negotiation.end(ours.fileno())
+    assert kernel.recv(8192) == answer(ASYNC_READ | added)
+    kernel.send(b"the next request")
+    assert os.read(ours.fileno(), 8192) == b"the next request"
+
+
+def test_a_refusal_goes_to_the_kernel_as_it_is(ends: tuple[socket.socket, socket.socket]) -> None:
+    kernel, ours = ends
+    kernel.send(request(EVERYTHING))
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    refusal = struct.pack("=IiQ", 16, -71, 2)
+    os.write(ours.fileno(), refusal)
+    negotiation.end(ours.fileno())
+    assert kernel.recv(8192) == refusal
+
+
+def test_no_descriptor_is_left_or_handed_to_programs(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    kernel, ours = ends
+    before = os.listdir("/proc/self/fd")
+    kernel.send(request(EVERYTHING))
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    assert not ours.get_inheritable()
+    os.write(ours.fileno(), answer(0))
+    negotiation.end(ours.fileno())
+    assert not ours.get_inheritable()
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.mount
+def test_capabilities_are_asked_for_once_and_not_before_each_write(tmp_path: Path) -> None:
+    """So that a write is one request; see FUSE_HANDLE_KILLPRIV_V2."""
+    source, mnt, log = tmp_path / "source", tmp_path / "mnt", tmp_path / "log"
+    source.mkdir()
+    mnt.mkdir()
+    command = [sys.executable, "-m", "fusenotify", "mount", "-f", "-o", "debug"]
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen([*command, source, mnt], stdout=stderr, stderr=stderr) as daemon,
+    ):
+        try:
+            assert eventually(mnt.is_mount)
+            with (mnt / "f").open("wb", buffering=0) as file:
+                for _ in range(10):
+                    file.write(b"x")
+        finally:
+            subprocess.run(["fusermount3", "-u", mnt], check=True)
+        assert daemon.wait(30) == 0
+    text = log.read_text(errors="replace")
+    assert text.count("opcode: WRITE") == 10
+    assert text.count("opcode: GETXATTR") == 1
