@@ -29,7 +29,7 @@ from fusenotify.fs.ownership import (
     keeps_set_id,
 )
 from fusenotify.fs.requests import Requests, answered, answered_later
-from fusenotify.fs.syscalls import path_of
+from fusenotify.fs.syscalls import hold
 from fusenotify.view import View
 
 # How many fsyncs may be under way: each is a program's thread that waits.
@@ -73,7 +73,7 @@ class FileRequests(Requests):
             existing, status = self.inodes.lookup(parent, name)
             return self._open_known(existing, flags, ctx), self.entry(existing, status)
         try:
-            inode, status = self.inodes.take(os.open(path_of(fd), os.O_PATH))
+            inode, status = self.inodes.take(hold(fd))
         except BaseException:
             os.close(fd)
             raise

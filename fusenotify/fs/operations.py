@@ -174,9 +174,9 @@ class Operations(FileRequests):
     def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """UNLINK: vfs_unlink()."""
         parent = self.inodes[parent_inode]
-        victim, _ = self.inodes.lookup(parent, name)
+        victim, status = self.inodes.lookup(parent, name)
         os.unlink(name, dir_fd=parent.fd)
-        self.hooks.by(ctx).unlinked(parent, name, victim, os.fstat(victim.fd).st_nlink)
+        self.hooks.by(ctx).unlinked(parent, name, victim, _links_left(status))
         self.inodes.drop_if_unused(victim)
 
     @answered
@@ -201,7 +201,7 @@ class Operations(FileRequests):
         """RENAME, RENAME2: vfs_rename()."""
         parent, new_parent = self.inodes[parent_inode_old], self.inodes[parent_inode_new]
         moved, _ = self.inodes.lookup(parent, name_old)
-        target = self._lookup_or_none(new_parent, name_new)
+        target, links_left = self._lookup_replaced(new_parent, name_new)
         try:
             if flags:
                 renameat2(parent.fd, name_old, new_parent.fd, name_new, flags)
@@ -211,9 +211,8 @@ class Operations(FileRequests):
                 assert target is not None
                 self.hooks.by(ctx).exchanged(parent, name_old, moved, new_parent, name_new, target)
             elif target is not moved:
-                links = 0 if target is None or target.is_dir else os.fstat(target.fd).st_nlink
                 self.hooks.by(ctx).renamed(
-                    parent, name_old, new_parent, name_new, moved, target, links
+                    parent, name_old, new_parent, name_new, moved, target, links_left
                 )
         finally:
             self.inodes.drop_if_unused(moved)
@@ -292,11 +291,18 @@ class Operations(FileRequests):
             raise FUSEError(errno.EPERM)
         return clear_set_id(inode.fd, status.st_mode, ctx)
 
-    def _lookup_or_none(self, parent: Inode, name: bytes) -> Inode | None:
+    def _lookup_replaced(self, parent: Inode, name: bytes) -> tuple[Inode | None, int]:
+        """Return what a rename would replace, and how many names that would have left."""
         try:
-            return self.inodes.lookup(parent, name)[0]
+            target, status = self.inodes.lookup(parent, name)
         except FileNotFoundError:
-            return None
+            return None, 0
+        return target, _links_left(status)
+
+
+def _links_left(status: os.stat_result) -> int:
+    """Return how many names an object has when this one is gone; a directory has but one."""
+    return 0 if stat.S_ISDIR(status.st_mode) else max(status.st_nlink - 1, 0)
 
 
 def _refuse_reserved(name: bytes) -> None:

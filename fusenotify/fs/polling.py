@@ -11,7 +11,8 @@ Invariants
     Where nothing comes within the time, the next waits sleep at once until
         requests come quickly again: an idle daemon uses no processor time.
     After BURST requests, or BURST_SECONDS, other tasks have their turn.
-    The processor is offered to others at each look.
+    The processor is offered to others at each look, so a program can run and
+        ask also where there is only one.
 """
 
 from __future__ import annotations
@@ -27,19 +28,16 @@ import trio
 
 from fusenotify.fs.negotiation import Negotiation
 
-BURST = 32
-BURST_SECONDS = 1e-3
+# A client that is woken takes a processor from the program it watches: not for a few records.
+BURST = 128
+BURST_SECONDS = 4e-3
 
 
 class PollingTrio:
-    """trio, as pyfuse3 uses it, with waits that look for seconds before they sleep.
-
-    On a single processor none looks: the program that is to ask could not run.
-    """
+    """trio, as pyfuse3 uses it, with waits that look for seconds before they sleep."""
 
     def __init__(self, seconds: float) -> None:
-        alone = len(os.sched_getaffinity(0)) == 1
-        self._polling = _PollingLowlevel(0.0 if alone else seconds)
+        self._polling = _PollingLowlevel(seconds)
         self.lowlevel: _Lowlevel = self._polling
         self.Lock = UnfairLock
 
@@ -108,6 +106,7 @@ class _PollingLowlevel(_Lowlevel):
                 begin = self._yielded()
             if self._look_until(begin + self._seconds):
                 return
+            self._busy = False
         if self.closed:
             raise trio.ClosedResourceError
         if self._ready is None:
@@ -122,7 +121,6 @@ class _PollingLowlevel(_Lowlevel):
         ready = self._ready
         while not ready(0):
             if perf_counter() > deadline:
-                self._busy = False
                 return False
             os.sched_yield()
         return True
