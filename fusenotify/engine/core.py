@@ -46,8 +46,7 @@ class Inode:
     def __init__(self, is_dir: bool) -> None:
         self.is_dir = is_dir
         self.unlinked = False
-        # Most inodes have no watch and no children: share the empty tuple.
-        self.watches: list[Watch] | tuple[()] = ()
+        self.watches: tuple[Watch, ...] = ()
         self.aliases: tuple[Dentry, ...] = ()
         self.children: dict[bytes, Dentry] | None = None
 

@@ -66,8 +66,8 @@ class Rest(Handle):
             stand_in = StandIn(self, inode, watch.mask)
             # Before those that have not heard of it yet, behind the statistics, which are first.
             before = min(place, 1)
-            watches = [*watches[:before], stand_in, *watches[before:]]
-        inode.watches = [other for other in watches if other is not watch]
+            watches = (*watches[:before], stand_in, *watches[before:])
+        inode.watches = tuple([other for other in watches if other is not watch])
         stand_in.resting[watch] = wake
         return stand_in, stand_in.dropped + hears_later
 
@@ -77,7 +77,7 @@ class Rest(Handle):
         stand_in.attached = bool(stand_in.resting)
         inode = watch.inode
         kept = [other for other in inode.watches if other is not stand_in or stand_in.attached]
-        inode.watches = [*kept, watch]
+        inode.watches = (*kept, watch)
 
     def remove_watch(self, watch: Watch) -> None:
         """The inode is gone: remove the watches that rest.  Seed: remove_watch()."""

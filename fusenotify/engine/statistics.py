@@ -52,7 +52,6 @@ class Statistics:
         self.overflows = self.merged = self.lost = 0
         self._core = core
         self._handle = core.init(self, LINUX_6)
-        self._followed: dict[Inode, Followed] = {}
         self._masks: dict[int, int] = {}
         self._users: dict[int, int] = {}
         self._past: Counter[bytes] = Counter()
@@ -62,18 +61,17 @@ class Statistics:
     def follow(self, inode: Inode) -> None:
         """A device has a new watch on inode."""
         followed = Followed()
-        previous = self._followed.get(inode)
+        previous = self._following(inode)
         if previous is not None:
             followed = Followed(previous.devices, previous.events)
             self._handle.detach(previous)
             put_watch(previous)
         followed.devices += 1
-        self._followed[inode] = followed
         self._handle.add_watch(followed, inode, IN_ALL_EVENTS)
 
     def unfollow(self, inode: Inode) -> None:
         """A device's watch on inode is gone."""
-        followed = self._followed.get(inode)
+        followed = self._following(inode)
         if followed is None:
             return  # the inode is gone, too: ours was removed before
         followed.devices -= 1
@@ -103,7 +101,8 @@ class Statistics:
         directory it is in.
         """
         counts = Counter(self._past)
-        for followed in self._followed.values():
+        for followed in self._handle.watches():
+            assert isinstance(followed, Followed)
             if followed.events:
                 counts[_directory(followed.inode)] += followed.events
         return counts.most_common(most)
@@ -131,9 +130,15 @@ class Statistics:
     def destroy_watch(self, watch: Watch) -> None:
         """Nothing was allocated with it."""
 
+    def _following(self, inode: Inode) -> Followed | None:
+        """Return our watch on an inode; it stands in front, where there is one."""
+        for watch in inode.watches:
+            if isinstance(watch, Followed):
+                return watch
+        return None
+
     def _end(self, followed: Followed) -> None:
         """Keep what a detached watch heard, and let go of it."""
-        del self._followed[followed.inode]
         if followed.events:
             self._past[_directory(followed.inode)] += followed.events
             if len(self._past) > 2 * PAST_DIRECTORIES:

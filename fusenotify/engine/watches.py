@@ -17,8 +17,8 @@ Lifetimes
 
 Invariant
     A watch is in its handle's table and its inode's list, or in neither; while
-        it rests (engine.resting), a stand-in has its place in the list.  A list
-        is never changed, but replaced: who goes through one sees it to its end.
+        it rests (engine.resting), a stand-in has its place in the list.  The
+        list is a tuple: who goes through one sees it to its end.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Handle:
         inode.pin()
         get_watch(watch)
         self._watches[watch.wd] = watch
-        inode.watches = [watch, *inode.watches]
+        inode.watches = (watch, *inode.watches)
         return watch.wd
 
     def get_watch(self, wd: int) -> Watch:
@@ -170,7 +170,7 @@ class Handle:
         del self._watches[watch.wd]
         watch.attached = False
         inode = watch.inode
-        inode.watches = [other for other in inode.watches if other is not watch] or ()
+        inode.watches = tuple([other for other in inode.watches if other is not watch])
 
     def destroy(self) -> None:
         """Remove all watches without a word.  Seed: inotify_destroy()."""

@@ -24,7 +24,6 @@ import errno
 import os
 import resource
 import stat
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -44,10 +43,24 @@ class Held(core.Inode):
 
     device and ino are its st_dev and st_ino; held is its descriptor, or -1 while it is closed;
     handle its file handle once it was closed, where it has one; used says when
-    it was asked for last, in descriptors opened.
+    it was asked for last, in descriptors opened, and queued what that was when
+    it took its place among those that may be closed, between before and after.
     """
 
-    __slots__ = ("descriptors", "device", "handle", "held", "ino", "used")
+    __slots__ = (
+        "after",
+        "before",
+        "descriptors",
+        "device",
+        "handle",
+        "held",
+        "ino",
+        "queued",
+        "used",
+    )
+
+    before: Held | _Ends | None
+    after: Held | _Ends | None
 
     def __init__(
         self, descriptors: Descriptors, fd: int, device: int, ino: int, is_dir: bool
@@ -58,7 +71,8 @@ class Held(core.Inode):
         self.device = device
         self.ino = ino
         self.handle: bytes | None = None
-        self.used = descriptors.opened
+        self.used = self.queued = descriptors.opened
+        self.before = self.after = None
 
     @property
     def fd(self) -> int:
@@ -74,6 +88,16 @@ class Held(core.Inode):
     def path(self) -> str:
         """A path to the object itself, for calls that take no descriptor."""
         return path_of(self.fd)
+
+
+class _Ends:
+    """Where the list of those that may be closed begins and ends."""
+
+    __slots__ = ("after", "before")
+
+    def __init__(self) -> None:
+        self.before: Held | _Ends = self
+        self.after: Held | _Ends = self
 
 
 class Descriptors:
@@ -92,13 +116,15 @@ class Descriptors:
         self._ceiling = limit - SPARE
         # Those that were open when they were last counted, and all opened since.
         self._open_at_most = self._ceiling
-        # Those that may be closed, and when they were used last at the time they came in.
-        self._open: OrderedDict[Held, int] = OrderedDict()
+        self._open = 0
+        # Those that may be closed, those that were not used for longest in front: a list through
+        # the inodes themselves, which takes less than any table of them.
+        self._ends = _Ends()
         self._anchor = _anchor(root_fd)
         self._mount_id = 0 if self._anchor is None else file_handle(root_fd)[0]
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._open
 
     def open(self, path: str | bytes, flags: int, *, dir_fd: int | None = None) -> int:
         """Open a descriptor for an inode, or for a moment; others are closed to make room.
@@ -133,14 +159,16 @@ class Descriptors:
         held.held = fd
         self.opened += 1
         self._open_at_most += 1  # again, where open() counted it: it is an upper bound
-        held.used = self._open[held] = self.opened
-        if len(self._open) > self._most:
+        held.used = held.queued = self.opened
+        self._put_last(held)
+        self._open += 1
+        if self._open > self._most:
             self._close_oldest()
 
     def remove(self, held: Held) -> None:
         """Close the descriptor of an inode that nobody knows any more."""
-        if self._open.pop(held, None) is not None:
-            os.close(held.held)
+        if held.before is not None:
+            self._shut(held)
 
     def matches(self, held: Held, fd: int, mode: int) -> bool:
         """Return whether fd is the very object of which a descriptor was closed.
@@ -152,9 +180,8 @@ class Descriptors:
         return file_handle(fd)[1] == held.handle
 
     def close(self) -> None:
-        for held in self._open:
-            os.close(held.held)
-        self._open.clear()
+        while isinstance(held := self._ends.after, Held):
+            self._shut(held)
         if self._anchor is not None:
             os.close(self._anchor)
 
@@ -238,15 +265,36 @@ class Descriptors:
 
     def _close_oldest(self) -> bool:
         """Close the descriptor that was not used for longest; return whether there was one."""
-        for _ in range(len(self._open)):
-            held, used = self._open.popitem(last=False)
-            if held.used == used and not held.unlinked and self.opened - used >= KEPT:
+        for _ in range(self._open):
+            held = self._ends.after
+            assert isinstance(held, Held)
+            used = held.used
+            if held.queued == used and not held.unlinked and self.opened - used >= KEPT:
                 self._remember_handle(held)
-                os.close(held.held)
+                self._shut(held)
                 held.held = -1
                 return True
-            self._open[held] = held.used
+            held.queued = used
+            self._take_out(held)
+            self._put_last(held)
         return False
+
+    def _shut(self, held: Held) -> None:
+        self._take_out(held)
+        self._open -= 1
+        os.close(held.held)
+
+    def _put_last(self, held: Held) -> None:
+        ends, last = self._ends, self._ends.before
+        last.after = ends.before = held
+        held.before, held.after = last, ends
+
+    def _take_out(self, held: Held) -> None:
+        before, after = held.before, held.after
+        assert before is not None
+        assert after is not None
+        before.after, after.before = after, before
+        held.before = held.after = None
 
     def _remember_handle(self, held: Held) -> None:
         if self._anchor is None or held.handle is not None:

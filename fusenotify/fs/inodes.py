@@ -43,7 +43,9 @@ class Inode(Held):
 
     def __init__(self, table: Inodes, fd: int, status: os.stat_result, number: int) -> None:
         is_dir = stat.S_ISDIR(status.st_mode)
-        super().__init__(table.descriptors, fd, status.st_dev, status.st_ino, is_dir)
+        # Nearly all are of one device: they share its number.
+        device = table.device if status.st_dev == table.device else status.st_dev
+        super().__init__(table.descriptors, fd, device, status.st_ino, is_dir)
         self.table = table
         self.number = number
         self.lookups = 0

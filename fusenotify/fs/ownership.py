@@ -22,6 +22,7 @@ from pyfuse3 import RequestContext
 from fusenotify.fs.syscalls import path_of, regain_capabilities, set_fs_ids
 
 _OWN_UMASK = 0  # that of fs.mount
+_OWN_UID, _OWN_GID = os.geteuid(), os.getegid()  # a daemon never changes them
 _CAP_FSETID = 4
 SET_ID = stat.S_ISUID | stat.S_ISGID
 _ENOUGH = 64 << 20  # bytes: many writes, for others' that come between
@@ -43,8 +44,7 @@ class AsUser:
         self._uid = uid
         self._gid = gid
         self._umask = umask
-        own = os.geteuid()
-        self._changes = not own and (uid != own or gid != os.getegid())
+        self._changes = not _OWN_UID and (uid != _OWN_UID or gid != _OWN_GID)
 
     @classmethod
     def calling(cls, ctx: RequestContext) -> AsUser:
@@ -64,7 +64,7 @@ class AsUser:
         tb: TracebackType | None,
     ) -> None:
         if self._changes:
-            set_fs_ids(os.geteuid(), os.getegid())
+            set_fs_ids(_OWN_UID, _OWN_GID)
         os.umask(_OWN_UMASK)
 
 
