@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from tests.bench import compared, engine, memory, plot, server, targets
 from tests.bench.compared import PARTS, Outcome, Settings
@@ -118,8 +119,14 @@ def show(name: str, outcome: Outcome, console: Console) -> None:
     taking_part = [name for name in outcome.part.names if name in results.samples]
     peers = [name for name in taking_part if name not in SUBJECTS]
     console.print(results.time_table(taking_part, f"{name}: microseconds each (medians)"))
+    if outcome.part.whole in taking_part:
+        headings, *rows = results.without_table(outcome.part.whole)
+        table = Table(*headings, title=f"{name}: how many times the time of {outcome.part.whole}")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     for subject in taking_part:
-        if subject in SUBJECTS and peers:
+        if subject in SUBJECTS and peers and not outcome.part.whole:
             title = f"{name}: the time of {subject} over its peers'"
             console.print(results.ratio_table(subject, peers, title))
     for missing, why in outcome.left_out.items():
@@ -166,7 +173,13 @@ def main() -> int:
         reached += outcomes[name].targets(name)
     console.print(targets.table(reached))
     if options.markdown:
-        options.markdown.write_text(targets.markdown(reached))
+        text = targets.markdown(reached)
+        for name, outcome in outcomes.items():
+            if outcome.part.whole in outcome.results.samples:
+                rows = outcome.results.without_table(outcome.part.whole)
+                numbers = range(1, len(rows[0]))
+                text += f"\n{name}\n\n{targets.as_markdown(rows, numbers)}"
+        options.markdown.write_text(text)
     if options.plot and outcomes:
         plot.draw(options.plot, outcomes)
     if options.json:

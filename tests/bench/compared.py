@@ -34,8 +34,8 @@ from tests.bench.filesystems import (
     OURS_TREE,
     OURS_WATCHED,
     PROJECT,
-    SUBJECTS,
     Filesystem,
+    without,
 )
 from tests.bench.peers import PEERS, Place, Unavailable
 from tests.bench.programs import PROGRAMS
@@ -78,6 +78,7 @@ class Part:
 
     table names the operations that a sample makes (see tests.bench.sample);
     "" says that it runs programs.  busy keeps all processors at work meanwhile.
+    whole is that of which all others are without something.
     """
 
     names: Sequence[str]
@@ -85,6 +86,7 @@ class Part:
     goals: Sequence[Goal]
     table: str = ""
     busy: bool = False
+    whole: str = ""
 
 
 UNCACHED = ("missing", "open", "create", "rename", "unlink", "write 4 KiB")
@@ -120,6 +122,19 @@ PARTS = {
             Goal(tuple(PROGRAMS), TREES, PYTHON_PEERS, 0.5),
         ),
     ),
+    "levers": Part(
+        names=(OURS, *without(OURS)),
+        operations=(*UNCACHED, "open-write-close", "open-read-close", "write 1 MiB"),
+        goals=(),
+        table="requests",
+        whole=OURS,
+    ),
+    "levers at work": Part(
+        names=(OURS_TREE, *without(OURS_TREE)),
+        operations=tuple(PROGRAMS),
+        goals=(),
+        whole=OURS_TREE,
+    ),
 }
 # What keeps one processor at work, as long as the benchmark does not end.
 SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100000))"
@@ -153,7 +168,7 @@ class Outcome:
     @property
     def ours_failed(self) -> bool:
         """Return whether something of ours could not be measured."""
-        missing = any(name in SUBJECTS for name in self.left_out)
+        missing = any(name.startswith(OURS) for name in self.left_out)
         failed = any(failure.startswith(OURS) for failure in self.failures)
         return missing or failed or None in self.received.values()
 

@@ -15,8 +15,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.bench.levers import LEVERS
 from tests.bench.peers import PEERS, Place, Unavailable
 
 PATIENCE = 30.0  # seconds for a daemon to mount, and to end after its unmount
@@ -91,24 +93,36 @@ class Native(Filesystem):
         pass
 
 
+@dataclass(frozen=True)
+class How:
+    """How fusenotify is mounted.
+
+    watched is what a client watches: "" nothing, "work" the sampled directory,
+    "tree" it and every directory that is made below it.  without is one of LEVERS.
+    """
+
+    watched: str = ""
+    exclusive: bool = False
+    without: str = ""
+
+
 class Ours(Filesystem):
     """fusenotify, and where watched, one client that drains a watch.
 
-    watched is what the client watches: "" nothing, "work" the sampled
-    directory, "tree" it and every directory that is made below it.  received
-    is how many bytes of records the client got, known after close().
+    received is how many bytes of records the client got, known after close().
     """
 
-    def __init__(self, name: str, place: Place, watched: str, exclusive: bool) -> None:
+    def __init__(self, name: str, place: Place, how: How) -> None:
         self.client: subprocess.Popen[str] | None = None
         self.received: int | None = None
-        command = [sys.executable, "-m", "fusenotify", "mount", "-f", "-o", "allow_other"]
-        command += ["--exclusive"] * exclusive
+        program = ["tests.bench.levers", how.without] if how.without else ["fusenotify"]
+        command = [sys.executable, "-m", *program, "mount", "-f", "-o", "allow_other"]
+        command += ["--exclusive"] * how.exclusive
         paths = [str(place.source), str(place.mountpoint)]
         super().__init__(name, place, [*command, "--socket", str(place.socket), *paths])
-        if watched:
+        if how.watched:
             try:
-                self._watch(watched)
+                self._watch(how.watched)
             except BaseException:
                 self.close()
                 raise
@@ -148,21 +162,32 @@ OURS_WATCHED = "fusenotify, watched"
 OURS_EXCLUSIVE = "fusenotify --exclusive"
 OURS_TREE = "fusenotify, tree watched"
 OURS_EXCLUSIVE_TREE = "fusenotify --exclusive, tree watched"
-# Ours by name: what is watched, and whether --exclusive.
+# Ours by name.
 SUBJECTS = {
-    OURS: ("", False),
-    OURS_WATCHED: ("work", False),
-    OURS_EXCLUSIVE: ("", True),
-    OURS_TREE: ("tree", False),
-    OURS_EXCLUSIVE_TREE: ("tree", True),
+    OURS: How(),
+    OURS_WATCHED: How("work"),
+    OURS_EXCLUSIVE: How(exclusive=True),
+    OURS_TREE: How("tree"),
+    OURS_EXCLUSIVE_TREE: How("tree", exclusive=True),
 }
-NAMES = (NATIVE, *PEERS, *SUBJECTS)
+
+
+def without(subject: str) -> dict[str, How]:
+    """Return one of ours without each lever, by name."""
+    return {
+        f"{subject}, without {lever}": replace(SUBJECTS[subject], without=lever) for lever in LEVERS
+    }
+
+
+WITHOUT = without(OURS) | without(OURS_TREE)
+NAMES = (NATIVE, *PEERS, *SUBJECTS, *WITHOUT)
 
 
 def open_filesystem(name: str, place: Place) -> Filesystem:
     """Return the filesystem of this name, mounted.  Raises Unavailable."""
     if name == NATIVE:
         return Native(name, place)
-    if name in SUBJECTS:
-        return Ours(name, place, *SUBJECTS[name])
+    how = SUBJECTS.get(name) or WITHOUT.get(name)
+    if how is not None:
+        return Ours(name, place, how)
     return Filesystem(name, place, PEERS[name](place))

@@ -15,7 +15,7 @@ from tests.bench.compared import Outcome
 from tests.bench.filesystems import SUBJECTS
 
 ROW, EDGES, WIDTH = 0.28, 1.1, 8.0  # inches
-MARKS = "os^Dv*"
+MARKS = "os^Dv*PX<>"
 
 
 def draw(path: Path, outcomes: Mapping[str, Outcome]) -> None:

@@ -78,6 +78,23 @@ class Results:
             table.add_row(operation, *map(ratio_text, ratios))
         return table
 
+    def without_table(self, whole: str) -> list[list[str]]:
+        """Return a row for each that is without something, behind one of headings.
+
+        The cells are how many times the time of the whole it takes.
+        """
+        others = [name for name in self.samples if name != whole]
+        return [
+            ["without", *self.operations],
+            *(
+                [
+                    other.removeprefix(f"{whole}, without "),
+                    *(ratio_text(self.ratio(other, whole, each)) for each in self.operations),
+                ]
+                for other in others
+            ),
+        ]
+
     def time_table(self, filesystems: Sequence[str], title: str) -> Table:
         """Rows: operations.  Columns: each filesystem's median in microseconds."""
         table = Table(title=title)

@@ -8,7 +8,7 @@ be missed and is no failure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.markup import escape
@@ -99,6 +99,13 @@ def table(targets: Sequence[Target]) -> Table:
 
 def markdown(targets: Iterable[Target]) -> str:
     """Return the same table in Markdown."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|---|---:|---|"]
-    lines += ["| " + " | ".join(target.row()) + " |" for target in targets]
+    numbers = {HEADINGS.index("measured")}
+    return as_markdown([HEADINGS, *(target.row() for target in targets)], numbers)
+
+
+def as_markdown(rows: Sequence[Sequence[str]], numbers: Container[int]) -> str:
+    """Return a table in Markdown; the first row are its headings, numbers the columns of those."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    marks = ["---:" if column in numbers else "---" for column in range(len(rows[0]))]
+    lines.insert(1, f"|{'|'.join(marks)}|")
     return "\n".join(lines) + "\n"

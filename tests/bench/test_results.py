@@ -89,3 +89,14 @@ def test_json_compares_each_subject_with_peers_only() -> None:
 )
 def test_ratio_text(ratio: float, text: str) -> None:
     assert ratio_text(ratio) == text
+
+
+def test_what_is_left_out_costs_so_many_times_the_whole() -> None:
+    results = results_of(
+        **{"whole": [2.0, 4.0], "whole, without it": [3.0, 8.0], "other": [2.0, 4.0]}
+    )
+    assert results.without_table("whole") == [
+        ["without", "stat"],
+        ["it", "1.75"],
+        ["other", "1.00"],
+    ]
