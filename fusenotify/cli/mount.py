@@ -99,7 +99,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=POLL_MICROSECONDS,
         help="how long to look for the next request of a busy stream before sleeping; 0 never "
-        "(%(default)s; never where there is one processor)",
+        "(%(default)s)",
     )
     for what, timeout in (
         ("an object's attributes", "--attr-timeout"),
