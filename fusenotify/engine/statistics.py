@@ -131,7 +131,7 @@ class Statistics:
         """Nothing was allocated with it."""
 
     def _following(self, inode: Inode) -> Followed | None:
-        """Return our watch on an inode; it stands in front, where there is one."""
+        """Return our watch on an inode; it is among the first, where there is one."""
         for watch in inode.watches:
             if isinstance(watch, Followed):
                 return watch

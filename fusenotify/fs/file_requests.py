@@ -21,14 +21,9 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.below import Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import (
-    SET_ID,
-    AsUser,
-    clear_set_id,
-    is_short_of_room,
-    keeps_set_id,
-)
+from fusenotify.fs.ownership import AsUser, is_short_of_room
 from fusenotify.fs.requests import Requests, answered, answered_later
+from fusenotify.fs.set_id import SET_ID, keeps_set_id, strip_set_id
 from fusenotify.fs.syscalls import hold
 from fusenotify.view import View
 
@@ -177,16 +172,19 @@ class FileRequests(Requests):
     fsyncdir = fsync
 
     def _open_known(self, opened: Inode, flags: int, ctx: RequestContext) -> FileInfo:
-        truncates = flags & os.O_TRUNC
-        mode = os.fstat(opened.fd).st_mode if truncates else 0
-        file = self._opened(opened, self._open(opened.path, flags_below(flags)), flags, ctx)
-        if truncates:
-            self.hooks.by(file).truncated_by_open(file, self.loses_set_id(opened, mode, ctx))
+        before = os.fstat(opened.fd) if flags & os.O_TRUNC else None
+        fd = self._open(opened.path, flags_below(flags))
+        lost = False
+        if before is not None and before.st_mode & SET_ID and not keeps_set_id(ctx):
+            try:
+                lost = strip_set_id(opened.fd, before, ctx)
+            except BaseException:
+                os.close(fd)
+                raise
+        file = self._opened(opened, fd, flags, ctx)
+        if before is not None:
+            self.hooks.by(file).truncated_by_open(file, lost)
         return self._info(file)
-
-    def loses_set_id(self, inode: Inode, mode: int, ctx: RequestContext) -> bool:
-        """Return whether a file, which had this mode, lost set-id bits, as ctx truncates it."""
-        return bool(mode & SET_ID and not keeps_set_id(ctx) and clear_set_id(inode.fd, mode, ctx))
 
     def _close(self, file: OpenFile) -> None:
         del self.files[file.fd]

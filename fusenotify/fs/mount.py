@@ -27,6 +27,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.negotiation import Negotiation
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.polling import PollingTrio
@@ -122,7 +123,8 @@ class Mount:
 
     async def serve(self) -> None:
         """Answer requests until somebody unmounts, or terminate()."""
-        self._waits.negotiate()
+        negotiation = Negotiation()
+        self._waits.negotiate(negotiation)
         setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
         try:
             await pyfuse3.main(max_tasks=_MAX_TASKS)
@@ -131,6 +133,8 @@ class Mount:
                 if not isinstance(error, OSError) or error.errno != errno.ECONNABORTED:
                     raise
             log.warning("the FUSE connection of %s was aborted", self.mountpoint)
+        finally:
+            negotiation.close()
 
     async def detach(self) -> None:
         """Take the mount out of the tree; serve() ends when nothing in it is open any more."""

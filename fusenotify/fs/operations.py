@@ -19,9 +19,10 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.file_requests import FileRequests
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import SET_ID, AsUser, clear_set_id
+from fusenotify.fs.ownership import AsUser
 from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered
+from fusenotify.fs.set_id import SET_ID, keeps_set_id, strip_set_id
 from fusenotify.fs.syscalls import renameat2, utimens
 from fusenotify.view import View
 
@@ -88,11 +89,15 @@ class Operations(FileRequests):
         path = changed.path
         owner = fields.update_uid or fields.update_gid
         times = fields.update_atime or fields.update_mtime
-        lost = False
-        if fields.update_size:
-            lost = self.loses_set_id(changed, os.fstat(changed.fd).st_mode, ctx)
-        elif not (owner or fields.update_mode or times):
-            lost = self._strip(changed, ctx)
+        nothing = not (owner or times or fields.update_mode or fields.update_size)
+        strips = False
+        if nothing or owner or fields.update_size:
+            before = os.fstat(changed.fd)
+            if before.st_mode & SET_ID:
+                if nothing:
+                    strips = self._may_strip(changed, before, ctx)
+                else:
+                    strips = owner or not keeps_set_id(ctx)
         if owner:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
@@ -101,6 +106,7 @@ class Operations(FileRequests):
             os.chmod(path, stat.S_IMODE(attr.st_mode))
         if fields.update_size:
             os.truncate(path if file is None or not file.writable else file.fd, attr.st_size)
+        lost = strips and strip_set_id(changed.fd, before, ctx)
         if times:  # last: the others set times
             atime = attr.st_atime_ns if fields.update_atime else None
             mtime = attr.st_mtime_ns if fields.update_mtime else None
@@ -276,20 +282,22 @@ class Operations(FileRequests):
         self.hooks.by(ctx).created(parent, name, inode)
         return self.entry(inode, status)
 
-    def _strip(self, inode: Inode, ctx: RequestContext) -> bool:
-        """Take set-id bits where nothing else is asked for; return whether bits were lost.
+    def _may_strip(self, inode: Inode, status: os.stat_result, ctx: RequestContext) -> bool:
+        """Return whether set-id bits may go where nothing is asked for.
 
         That is how the kernel says that somebody is about to write who may not
-        keep them, and what chown(2) is that changes neither owner nor group;
-        only the latter is for the owner alone.  Linux: file_remove_privs().
+        keep them, or a file's capabilities; and what chown(2) is that changes
+        neither owner nor group, which is for the owner alone.
+
+        Raises FUSEError, EPERM.
         """
-        status = os.fstat(inode.fd)
-        if not status.st_mode & SET_ID or not stat.S_ISREG(status.st_mode):
+        shown = self._view.shown(status)
+        if not shown.st_mode & SET_ID or stat.S_ISDIR(shown.st_mode):
             return False
         writes = any(file.inode is inode and file.writable for file in self.files.values())
-        if ctx.uid not in (0, status.st_uid) and not writes:
+        if ctx.uid not in (0, shown.st_uid) and not writes:
             raise FUSEError(errno.EPERM)
-        return clear_set_id(inode.fd, status.st_mode, ctx)
+        return True
 
     def _lookup_replaced(self, parent: Inode, name: bytes) -> tuple[Inode | None, int]:
         """Return what a rename would replace, and how many names that would have left."""

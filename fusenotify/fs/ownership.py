@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In whose name SOURCE is written to, and when set-id bits go: as the kernel would have it.
+"""In whose name SOURCE is written to, as the kernel would have it.
 
 fs.operations and fs.file_requests make what is new, and write, AsUser; fs.mount
 gives up at the start what would lift limits for everybody.
@@ -12,19 +12,14 @@ Invariant
 from __future__ import annotations
 
 import os
-import stat
-from contextlib import suppress
 from types import TracebackType
 
-import pyfuse3
 from pyfuse3 import RequestContext
 
-from fusenotify.fs.syscalls import path_of, regain_capabilities, set_fs_ids
+from fusenotify.fs.syscalls import regain_capabilities, set_fs_ids
 
 _OWN_UMASK = 0  # that of fs.mount
 _OWN_UID, _OWN_GID = os.geteuid(), os.getegid()  # a daemon never changes them
-_CAP_FSETID = 4
-SET_ID = stat.S_ISUID | stat.S_ISGID
 _ENOUGH = 64 << 20  # bytes: many writes, for others' that come between
 
 
@@ -75,34 +70,3 @@ def is_short_of_room(fd: int) -> bool:
     """
     room = os.fstatvfs(fd)
     return room.f_bavail * room.f_frsize < _ENOUGH
-
-
-def keeps_set_id(ctx: RequestContext) -> bool:
-    """Return whether set-id bits stay where ctx changes what is in a file.  Linux: CAP_FSETID."""
-    if ctx.uid:
-        return False
-    with suppress(OSError, StopIteration), open(f"/proc/{ctx.pid}/status") as status:
-        effective = next(line for line in status if line.startswith("CapEff:"))
-        return bool(int(effective.split()[1], 16) & 1 << _CAP_FSETID)
-    return True
-
-
-def clear_set_id(fd: int, mode: int, ctx: RequestContext) -> bool:
-    """Take the set-id bits of a file that do not outlast what ctx does to it.
-
-    mode is what it had before.  Returns whether bits were lost.
-    Linux: setattr_should_drop_suidgid().
-    """
-    lost = mode & stat.S_ISUID
-    if mode & stat.S_ISGID and (mode & stat.S_IXGRP or not _owns_as_group(fd, ctx)):
-        lost |= stat.S_ISGID
-    if lost:
-        os.chmod(path_of(fd), stat.S_IMODE(mode & ~lost))
-    return bool(lost)
-
-
-def _owns_as_group(fd: int, ctx: RequestContext) -> bool:
-    if keeps_set_id(ctx):
-        return True
-    group = os.fstat(fd).st_gid
-    return group == ctx.gid or group in pyfuse3.get_sup_groups(ctx.pid)

@@ -17,9 +17,9 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 import os
 import select
-from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -29,6 +29,8 @@ import trio
 from fusenotify.fs.negotiation import Negotiation
 
 # A client that is woken takes a processor from the program it watches: not for a few records.
+log = logging.getLogger(__name__)
+
 BURST = 128
 BURST_SECONDS = 4e-3
 
@@ -44,14 +46,13 @@ class PollingTrio:
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
-    def negotiate(self) -> None:
+    def negotiate(self, negotiation: Negotiation) -> None:
         """Have the first exchange, which is to come, made by fs.negotiation."""
-        self.lowlevel = _NegotiatingLowlevel(self)
+        self.lowlevel = _NegotiatingLowlevel(self, negotiation)
 
-    async def go_on(self, fd: int) -> None:
-        """Wait behind the first exchange."""
+    def go_on(self) -> None:
+        """The first exchange is over."""
         self.lowlevel = self._polling
-        await self._polling.wait_readable(fd)
 
     def close(self) -> None:
         """Make the wait that goes on, and all later ones, end with ClosedResourceError."""
@@ -72,18 +73,22 @@ class _Lowlevel:
 class _NegotiatingLowlevel(_Lowlevel):
     """The two waits around the first exchange: before its request, and behind its answer."""
 
-    def __init__(self, waits: PollingTrio) -> None:
+    def __init__(self, waits: PollingTrio, negotiation: Negotiation) -> None:
         self._waits = waits
-        self._negotiation = Negotiation()
+        self._negotiation = negotiation
 
     async def wait_readable(self, fd: int) -> None:
         if self._negotiation.begun:
             self._negotiation.end(fd)
-            await self._waits.go_on(fd)
+            self._waits.go_on()
+            await self._waits.lowlevel.wait_readable(fd)
             return
         await trio.lowlevel.wait_readable(fd)
-        with suppress(OSError):  # unmounted already, as libfuse will see
+        try:
             self._negotiation.begin(fd)
+        except OSError as error:
+            log.warning("the kernel is asked for no more than libfuse does: %s", error)
+            self._waits.go_on()
 
 
 class _PollingLowlevel(_Lowlevel):

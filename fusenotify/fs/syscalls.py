@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """System calls that the os module lacks, and the way from a descriptor to a path.
 
-fs.operations and fs.inodes use this module.  All functions raise OSError.
+All of fs uses this module.  All functions raise OSError.
 """
 
 from __future__ import annotations

@@ -634,6 +634,34 @@ def another_user_chowns_nothing_of_a_set_id_file(d: Path) -> list[object]:
     return [refused, allowed, (d / "f").stat().st_mode]
 
 
+@operation(lambda d: os.mkfifo(d / "p"))
+def another_user_chowns_nothing_of_a_set_id_fifo(d: Path) -> list[object]:
+    (d / "p").chmod(0o6666)
+    refused = as_user(OTHER_USER, lambda: os.chown(d / "p", -1, -1))
+    os.chown(d / "p", -1, -1)
+    return [refused, (d / "p").stat().st_mode]
+
+
+@operation(both(lambda d: d.chmod(0o777), file(mode=0o666)), "f")
+def an_owner_outside_the_group_gives_a_set_gid_file_to_another(d: Path) -> list[object]:
+    seen: list[object] = []
+    for groups in ([7, 8], [8]):  # the first is the file's
+        os.chown(d / "f", OTHER_USER, 7)
+        (d / "f").chmod(0o2666)
+        seen += [as_user(OTHER_USER, lambda: os.chown(d / "f", -1, 8), groups)]
+        seen += [(d / "f").stat().st_mode]
+    return seen
+
+
+@operation(both(lambda d: d.chmod(0o777), file(mode=0o6666)), "f")
+def a_program_with_a_name_that_is_no_text_truncates_a_set_id_file(d: Path) -> list[object]:
+    def named() -> None:
+        Path("/proc/self/comm").write_bytes(b"\xff\xfe")
+        os.truncate(d / "f", 1)
+
+    return [as_user(OTHER_USER, named), (d / "f").stat().st_mode]
+
+
 @operation(file(mode=0o600), "f")
 def another_user_is_refused(d: Path) -> object:
     return as_user(OTHER_USER, lambda: os.open(d / "f", os.O_RDONLY))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ from tests.differential.conftest import World, both
 from tests.differential.scenario import AnyDevice, as_user, outcome
 
 pytestmark = pytest.mark.mount
+
+# struct vfs_cap_data, revision 2: CAP_NET_RAW, effective and permitted.
+CAPABILITIES = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
 
 def use_of_a_fifo(root: Path, device: AnyDevice) -> None:
@@ -123,6 +128,25 @@ def a_stranger_chowns_nothing_of_a_set_id_file_open_for_writing(
     return [changed, (root / "f").stat().st_mode]
 
 
+def root_writes_to_a_set_id_file_with_capabilities(root: Path, device: AnyDevice) -> int:
+    (root / "f").touch()
+    (root / "f").chmod(0o4755)
+    os.setxattr(root / "f", "security.capability", CAPABILITIES)
+    device.add_watch(root, IN_MODIFY)
+    with (root / "f").open("r+b") as f:
+        f.write(b"x")
+    return (root / "f").stat().st_mode
+
+
+def an_ordinary_user_with_cap_fsetid_truncates_a_set_id_file(root: Path, device: AnyDevice) -> int:
+    (root / "f").touch()
+    (root / "f").chmod(0o4777)
+    device.add_watch(root, IN_MODIFY)
+    user = ["setpriv", "--reuid=1234", "--inh-caps=+fsetid", "--ambient-caps=+fsetid"]
+    subprocess.run([*user, "truncate", "-s", "1", "f"], cwd=root, check=True)
+    return (root / "f").stat().st_mode
+
+
 def fchmod_of_a_file_with_two_links(root: Path, device: AnyDevice) -> None:
     (root / "f").touch()
     os.link(root / "f", root / "g")
@@ -148,6 +172,8 @@ def fchmod_of_a_file_with_two_links(root: Path, device: AnyDevice) -> None:
         fchmod_of_a_file_with_two_links,
         a_write_over_the_end_of_a_page,
         a_stranger_chowns_nothing_of_a_set_id_file_open_for_writing,
+        root_writes_to_a_set_id_file_with_capabilities,
+        an_ordinary_user_with_cap_fsetid_truncates_a_set_id_file,
     ],
     ids=lambda run: run.__name__.replace("_", " "),
 )

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import platform
+import resource
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,6 +31,17 @@ def request(offered: int) -> bytes:
 
 def answer(flags: int) -> bytes:
     return struct.pack("=IiQ", 80, 0, 2) + struct.pack("=IIII", 7, 31, 131072, flags) + bytes(48)
+
+
+def fill_up_to(stack: ExitStack, free: int) -> None:
+    """Leave the process so many free descriptors, as long as the stack has not unwound."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+    most = max(map(int, os.listdir("/proc/self/fd"))) + 1 + free
+    taken = len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
+    for _ in range(most - free - taken):
+        stack.callback(os.close, os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
 
 
 @pytest.fixture
@@ -72,6 +87,7 @@ def test_no_descriptor_is_left_or_handed_to_programs(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     kernel, ours = ends
+    gc.collect()  # nothing else shall be closed meanwhile
     before = os.listdir("/proc/self/fd")
     kernel.send(request(EVERYTHING))
     negotiation = Negotiation()
@@ -83,7 +99,41 @@ def test_no_descriptor_is_left_or_handed_to_programs(
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_without_descriptors_the_request_is_left_to_libfuse(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    kernel, ours = ends
+    kernel.send(request(EVERYTHING))
+    negotiation = Negotiation()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for free in range(3):  # a pair of sockets and a duplicate are wanted
+        with ExitStack() as stack:
+            fill_up_to(stack, free)
+            with pytest.raises(OSError, match="Too many open files"):
+                negotiation.begin(ours.fileno())
+        assert not negotiation.begun
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
+    assert os.read(ours.fileno(), 8192) == request(EVERYTHING)
+
+
+def test_an_unmount_before_the_answer_is_left_for_libfuse_to_see(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    kernel, ours = ends
+    kernel.send(request(EVERYTHING))
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    os.write(ours.fileno(), answer(0))
+    kernel.close()
+    negotiation.end(ours.fileno())
+    assert os.read(ours.fileno(), 8192) == b""
+
+
 @pytest.mark.mount
+@pytest.mark.skipif(
+    tuple(map(int, platform.release().split(".")[:2])) < (5, 12),
+    reason="Linux has FUSE_HANDLE_KILLPRIV_V2 since 5.12",
+)
 def test_capabilities_are_asked_for_once_and_not_before_each_write(tmp_path: Path) -> None:
     """So that a write is one request; see FUSE_HANDLE_KILLPRIV_V2."""
     source, mnt, log = tmp_path / "source", tmp_path / "mnt", tmp_path / "log"

@@ -120,8 +120,8 @@ class Hidden:
         return isinstance(step, steps.Read) and status.st_ino not in self._uncached
 
     # Which of several hard links: what is done to a file's attributes through
-    # a descriptor says only which inode; so does the mode that a write sets
-    # where there are set-id bits.
+    # a descriptor says only which inode; so does what goes before a write where
+    # there are set-id bits.
 
     def _goes_by_inode(self, step: OfSlot, status: os.stat_result) -> bool:
         if status.st_ino not in self._linked:
@@ -208,7 +208,8 @@ class Hidden:
 def _may_seem_to_write(step: Step, status: os.stat_result) -> bool:
     if not isinstance(step, steps.Chown | steps.ChownOpen) or step.by != steps.OTHER:
         return False
-    return step.uid == step.gid == -1 and bool(status.st_mode & _SET_ID)
+    has_bits = stat.S_ISREG(status.st_mode) and bool(status.st_mode & _SET_ID)
+    return has_bits and step.uid == step.gid == -1
 
 
 def _name(whole: str) -> Name:
