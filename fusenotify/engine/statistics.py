@@ -17,7 +17,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.policy import LINUX_6
@@ -52,8 +52,8 @@ class Statistics:
         self.overflows = self.merged = self.lost = 0
         self._core = core
         self._handle = core.init(self, LINUX_6)
-        self._masks: dict[int, int] = {}
-        self._users: dict[int, int] = {}
+        self._masks: defaultdict[int, int] = defaultdict(int)
+        self._users: defaultdict[int, int] = defaultdict(int)
         self._past: Counter[bytes] = Counter()
 
     # What a device says.
@@ -122,10 +122,10 @@ class Statistics:
             self._end(watch)
             return
         watch.events += 1
-        self._masks[mask] = self._masks.get(mask, 0) + 1
+        self._masks[mask] += 1
         actor = self._core.actor
         if actor is not None:
-            self._users[actor.uid] = self._users.get(actor.uid, 0) + 1
+            self._users[actor.uid] += 1
 
     def destroy_watch(self, watch: Watch) -> None:
         """Nothing was allocated with it."""
