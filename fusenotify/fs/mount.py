@@ -76,6 +76,7 @@ class Mount:
         self._exact_access = exact_access
         self._waits = PollingTrio(poll_seconds)
         self._inodes: Inodes | None = None
+        self._closed = False
         self._operations: Operations | None = None
 
     def open(self) -> None:
@@ -153,6 +154,7 @@ class Mount:
         """Unmount, close all files, send IN_UNMOUNT and IN_IGNORED to every watch."""
         assert self._inodes is not None
         assert self._operations is not None
+        self._closed = True
         pyfuse3.close()
         self._operations.close_all()
         self._hooks.by(None).unmounted(self._inodes.all())
@@ -163,8 +165,10 @@ class Mount:
     ) -> AbstractContextManager[Inode]:
         """Return a block in which the inode that path names for who is pinned.
 
-        See fs.paths.resolved().
+        See fs.paths.resolved().  Behind close() nothing has a name: ENOENT.
         """
+        if self._closed:
+            raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
         assert self._inodes is not None
         mountpoint = os.fsencode(self.mountpoint)
         return resolved(

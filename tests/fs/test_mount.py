@@ -217,6 +217,22 @@ def test_unmounting_sends_unmount_and_ignored_to_every_watch(mounted: Mounted) -
     assert {wd: [mask for of, mask in told if of == wd] for wd in wds} == expected
 
 
+def test_behind_the_unmount_nothing_can_be_watched_any_more(mounted: Mounted) -> None:
+    """A client that lags behind follows names that are gone, as others find them."""
+    Path(mounted.mountpoint, "directory").mkdir()
+    with mounted.client() as client:
+        device = client.init()
+        device.add_watch("/", IN_ALL_EVENTS)
+        run("fusermount3", "-u", mounted.mountpoint)
+        # until the daemon has heard of it
+        assert eventually(lambda: not any(user.watches for user in client.status().users))
+        for path in ("/", "directory"):
+            with pytest.raises(FileNotFoundError, match="nothing is mounted here any more"):
+                device.add_watch(path, IN_ALL_EVENTS)
+        masks = [event.mask for event in unpack(device.read(4096))]
+        assert masks == [IN_UNMOUNT | IN_ISDIR, IN_IGNORED]
+
+
 @pytest.mark.parametrize("name", ["user.fusenotify.other", "security.nonsense", "x"])
 def test_a_failing_request_does_not_end_the_daemon(mounted: Mounted, name: str) -> None:
     top = Path(mounted.mountpoint)
