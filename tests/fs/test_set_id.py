@@ -52,6 +52,7 @@ def test_in_an_ordinary_users_mount_sources_kernel_takes_what_the_daemon_may_not
         os.chown(source / name, 0, nobody.uid)  # root's, and the group may write
         (source / name).chmod(0o2770)
     done = nobody.run_with_fuse(nobody.python, "-c", CHANGE, source, mnt)
+    os.rmdir(f"/tmp/fusenotify-{nobody.uid}")  # of its socket
     assert done.stderr == ""
     assert done.stdout.split() == [
         "opened:OPEN",
