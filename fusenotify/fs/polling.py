@@ -28,9 +28,9 @@ import trio
 
 from fusenotify.fs.negotiation import Negotiation
 
-# A client that is woken takes a processor from the program it watches: not for a few records.
 log = logging.getLogger(__name__)
 
+# A client that is woken takes a processor from the program it watches: not for a few records.
 BURST = 128
 BURST_SECONDS = 4e-3
 
