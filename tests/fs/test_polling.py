@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import trio
 
 import fusenotify
+from fusenotify.fs.negotiation import Negotiation
 from fusenotify.fs.polling import BURST, PollingTrio, UnfairLock
 from tests.fs.test_mount import eventually
+from tests.fs.test_negotiation import fill_up_to
 
 SECONDS = 1.0  # so long that a wait that may look finds what is there
 
@@ -64,6 +67,22 @@ async def test_a_closed_wait_ends(pipe: tuple[int, int]) -> None:
     waits.close()
     with pytest.raises(trio.ClosedResourceError):
         await waits.lowlevel.wait_readable(pipe[0])
+
+
+@pytest.mark.trio
+async def test_where_a_first_exchange_of_ours_cannot_be_had_it_is_libfuses(
+    pipe: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = PollingTrio(SECONDS)
+    polling = waits.lowlevel
+    waits.negotiate(Negotiation())
+    os.write(pipe[1], b"x")
+    with ExitStack() as stack:
+        fill_up_to(stack, free=0)
+        await waits.lowlevel.wait_readable(pipe[0])
+    assert "Too many open files" in caplog.text
+    assert waits.lowlevel is polling
+    assert os.read(pipe[0], 2) == b"x"
 
 
 @pytest.mark.trio
