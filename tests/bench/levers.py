@@ -50,12 +50,6 @@ def _open_tree() -> None:
     syscalls._open_tree = None
 
 
-def _long_bursts() -> None:
-    from fusenotify.fs import polling
-
-    polling.BURST, polling.BURST_SECONDS = 32, 1e-3
-
-
 LEVERS = {
     "polling": Lever(options=("--poll", "0")),
     "names and attributes in the kernel": Lever(("--entry-timeout", "0", "--attr-timeout", "0")),
@@ -64,7 +58,6 @@ LEVERS = {
     "fsync in memory without a thread": Lever(take_out=lambda: _below(in_memory=False)),
     "short paths to descriptors": Lever(take_out=_short_paths),
     "open_tree": Lever(take_out=_open_tree),
-    "long bursts": Lever(take_out=_long_bursts),
 }
 
 
