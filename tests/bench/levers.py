@@ -21,7 +21,7 @@ class Lever:
     take_out: Callable[[], None] = lambda: None
 
 
-# A function of its own, for mypy takes what is assigned here for a mistake.
+# Under a name of its own: ruff takes setattr() with a constant for a mistake, mypy an assignment.
 _replace = setattr
 
 

@@ -33,6 +33,16 @@ def answer(flags: int) -> bytes:
     return struct.pack("=IiQ", 80, 0, 2) + struct.pack("=IIII", 7, 31, 131072, flags) + bytes(48)
 
 
+def begun(ends: tuple[socket.socket, socket.socket], answered: bytes) -> Negotiation:
+    """Return a negotiation in which libfuse was asked and has answered."""
+    kernel, ours = ends
+    kernel.send(request(EVERYTHING))
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    os.write(ours.fileno(), answered)
+    return negotiation
+
+
 def fill_up_to(stack: ExitStack, free: int) -> None:
     """Leave the process so many free descriptors, as long as the stack has not unwound."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -74,26 +84,19 @@ def test_what_is_offered_is_asked_for(
 
 def test_a_refusal_goes_to_the_kernel_as_it_is(ends: tuple[socket.socket, socket.socket]) -> None:
     kernel, ours = ends
-    kernel.send(request(EVERYTHING))
-    negotiation = Negotiation()
-    negotiation.begin(ours.fileno())
     refusal = struct.pack("=IiQ", 16, -71, 2)
-    os.write(ours.fileno(), refusal)
-    negotiation.end(ours.fileno())
+    begun(ends, refusal).end(ours.fileno())
     assert kernel.recv(8192) == refusal
 
 
 def test_no_descriptor_is_left_or_handed_to_programs(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
-    kernel, ours = ends
+    _, ours = ends
     gc.collect()  # nothing else shall be closed meanwhile
     before = os.listdir("/proc/self/fd")
-    kernel.send(request(EVERYTHING))
-    negotiation = Negotiation()
-    negotiation.begin(ours.fileno())
+    negotiation = begun(ends, answer(0))
     assert not ours.get_inheritable()
-    os.write(ours.fileno(), answer(0))
     negotiation.end(ours.fileno())
     assert not ours.get_inheritable()
     assert os.listdir("/proc/self/fd") == before
@@ -120,10 +123,7 @@ def test_an_unmount_before_the_answer_is_left_for_libfuse_to_see(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     kernel, ours = ends
-    kernel.send(request(EVERYTHING))
-    negotiation = Negotiation()
-    negotiation.begin(ours.fileno())
-    os.write(ours.fileno(), answer(0))
+    negotiation = begun(ends, answer(0))
     kernel.close()
     negotiation.end(ours.fileno())
     assert os.read(ours.fileno(), 8192) == b""
