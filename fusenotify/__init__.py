@@ -4,6 +4,6 @@
 ``fusenotify.mounted`` mounts one for a block; ``fusenotify.client`` watches.
 """
 
-from fusenotify.mounted import Mounted, MountFailed, mounted
+from fusenotify.mounting.mounted import Mounted, MountFailed, mounted
 
 __all__ = ["MountFailed", "Mounted", "mounted"]

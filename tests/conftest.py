@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, settings
 
 import fusenotify
 from fusenotify import Mounted, mountinfo
-from fusenotify.cli.mountpoints import take_away
+from fusenotify.mounting.mountpoints import take_away
 from fusenotify.testing import why_no_mounts
 
 REPOSITORY = Path(fusenotify.__file__).parent.parent

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from fusenotify.cli.failure import Failure, describe
+from fusenotify.mounting.failure import Failure, describe
 
 _COMMANDS = {
     "mount": "show a directory through an observable mount",

@@ -11,9 +11,9 @@ import os
 import re
 
 from fusenotify import masks
-from fusenotify.cli.failure import Failure
 from fusenotify.client import Client
 from fusenotify.client.locate import locate
+from fusenotify.mounting.failure import Failure
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.faults import (
     ANY_EVENT,

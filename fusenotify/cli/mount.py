@@ -2,8 +2,8 @@
 """``fusenotify mount SOURCE [MNT]``: start a daemon, in the background or in front.
 
 In the background it is this command again with -f, in a session of its own;
-cli.spawn waits until its mount answers.  Only the process that serves checks
-the settings (cli.checks) and imports the daemon, and with it pyfuse3.
+mounting.spawn waits until its mount answers.  Only the process that serves checks
+the settings (mounting.checks) and imports the daemon, and with it pyfuse3.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from dataclasses import asdict
 from types import TracebackType
 
 from fusenotify.admission import Admission, Quotas
-from fusenotify.cli.checks import check
-from fusenotify.cli.failure import Failure
-from fusenotify.cli.mountpoints import resolve
-from fusenotify.cli.spawn import start_daemon
-from fusenotify.engine.limits import MOST, Limits
-from fusenotify.engine.policy import LINUX_6, SEMANTICS
-from fusenotify.options import KNOWN_OPTIONS, check_values, unknown_options, value_of
-from fusenotify.settings import (
+from fusenotify.mounting.checks import check
+from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.mountpoints import resolve
+from fusenotify.mounting.options import KNOWN_OPTIONS, check_values, unknown_options, value_of
+from fusenotify.mounting.settings import (
     ACCESSES,
+    LINUX_6,
+    MOST,
     POLL_MICROSECONDS,
+    SEMANTICS,
+    Limits,
     Settings,
     default_socket,
     socket_directory,
 )
+from fusenotify.mounting.spawn import start_daemon
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
 # A year: the kernel's own arithmetic wraps somewhere beyond.
@@ -137,7 +139,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for tests: let root and the daemon's user cause faults ('fusenotify fault')",
     )
-    # How cli.spawn and the daemon it started talk.
+    # How mounting.spawn and the daemon it started talk.
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--until-eof", type=int, help=argparse.SUPPRESS)
 
@@ -208,8 +210,7 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
             os.set_inheritable(descriptor, False)
     check(settings)
     # From here on pyfuse3 is known to be there.
-    from fusenotify import daemon
-    from fusenotify.fs.mount import MountError
+    from fusenotify.mounting import daemon
 
     logging.basicConfig(format="fusenotify: %(message)s")
     in_background = ready_fd is not None and until_eof is None
@@ -222,10 +223,7 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
             _leave_the_terminal()
         os.close(ready_fd)
 
-    try:
-        daemon.run(settings, announce, until_eof)
-    except MountError as error:
-        raise Failure(str(error)) from error
+    daemon.run(settings, announce, until_eof)
     return 0
 
 

@@ -12,27 +12,17 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from fusenotify import mountinfo
-from fusenotify.cli.failure import Failure, describe
-from fusenotify.cli.mountpoints import State, look, resolve
+from fusenotify.cli.report import Report
 from fusenotify.client import Client
+from fusenotify.mounting.failure import Failure, describe
+from fusenotify.mounting.mountpoints import State, look, resolve
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.messages import Status
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What is known of one mount: its daemon's answer, or what is wrong with it."""
-
-    mountpoint: str
-    source: str
-    status: Status | None
-    trouble: str = ""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

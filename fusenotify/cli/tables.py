@@ -7,19 +7,16 @@ import os
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from msgspec import UnsetType
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fusenotify.cli.report import Report
 from fusenotify.masks import names
 from fusenotify.protocol.faults import ANY_EVENT, Delay, Lose, Refuse
 from fusenotify.protocol.messages import FaultStatus, Statistics, Status
-
-if TYPE_CHECKING:
-    from fusenotify.cli.status import Report
 
 _WIDE = 1000
 # How many directories and users are shown; --json has more.

@@ -16,9 +16,9 @@ import struct
 import sys
 
 from fusenotify import mountinfo
-from fusenotify.cli.failure import Failure
-from fusenotify.cli.mountpoints import State, look, remove_dead_socket, resolve, take_away
-from fusenotify.settings import default_socket
+from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.mountpoints import State, look, remove_dead_socket, resolve, take_away
+from fusenotify.mounting.settings import default_socket
 
 # How long a daemon may take to let its clients read their last events.
 _END_SECONDS = 10.0

@@ -20,7 +20,6 @@ import signal
 import sys
 import time
 
-from fusenotify.cli.failure import Failure
 from fusenotify.cli.lines import DEFAULT_FORMAT, DEFAULT_TIME_FORMAT, LineFormat
 from fusenotify.cli.watched import WatchedPaths
 from fusenotify.client import Inotify
@@ -40,6 +39,7 @@ from fusenotify.masks import (
     IN_Q_OVERFLOW,
     parse_events,
 )
+from fusenotify.mounting.failure import Failure
 
 _TIMED_OUT = 2
 # What keeps a recursive watch complete, whether or not it is printed.

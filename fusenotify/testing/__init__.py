@@ -4,9 +4,10 @@
 Nothing here needs pytest, and nothing but a mount needs FUSE.
 """
 
+from fusenotify.testing.device import MountDevice
 from fusenotify.testing.expectations import Seen
 from fusenotify.testing.faults import Faults
-from fusenotify.testing.mounts import MountDevice, TemporaryMount, temporary_mount, why_no_mounts
+from fusenotify.testing.mounts import TemporaryMount, temporary_mount, why_no_mounts
 from fusenotify.testing.tree import EngineDevice, EngineTree, OpenFile
 from fusenotify.testing.watching import Watcher, assert_events
 

@@ -15,7 +15,7 @@ from fusenotify.testing.expectations import parse_mask
 if TYPE_CHECKING:
     from fusenotify.client import Client
     from fusenotify.protocol.faults import AnyFault
-    from fusenotify.testing.mounts import MountDevice
+    from fusenotify.testing.device import MountDevice
 
 
 class Faults:

@@ -71,7 +71,7 @@ def _semantics(value: object) -> str:
 
 
 def _access(value: object) -> str:
-    from fusenotify.settings import ACCESSES
+    from fusenotify.mounting.settings import ACCESSES
 
     known = isinstance(value, str) and value in ACCESSES
     return "" if known else f"there are {' and '.join(ACCESSES)}"
@@ -82,7 +82,7 @@ def _flag(value: object) -> str:
 
 
 def _options(value: object) -> str:
-    from fusenotify.options import KNOWN_OPTIONS, unknown_options
+    from fusenotify.mounting.options import KNOWN_OPTIONS, unknown_options
 
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
         return "not a list of FUSE options, each a text"

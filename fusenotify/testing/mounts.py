@@ -22,14 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from fusenotify import mountinfo
-from fusenotify.mounted import Mounted, mounted
+from fusenotify.mounting.mounted import Mounted, mounted
+from fusenotify.testing.device import MountDevice
 from fusenotify.testing.faults import Faults
 from fusenotify.testing.marker import MountSettings
-from fusenotify.testing.watching import Watcher
 
 if TYPE_CHECKING:
-    from fusenotify.client import Client, Device
+    from fusenotify.client import Client
 
 _CAP_SYS_ADMIN = 1 << 21
 
@@ -90,42 +89,6 @@ class TemporaryMount:
         return made
 
 
-class MountDevice(Watcher):
-    """A device of a mount, on a connection of its own."""
-
-    raw: Device
-
-    def __init__(
-        self, client: Client, path: Path, max_queued_events: int | None, semantics: str | None
-    ) -> None:
-        super().__init__()
-        self._root = os.fsencode(path)
-        self._client = client
-        self.raw = client.init(
-            nonblock=True, max_queued_events=max_queued_events, semantics=semantics
-        )
-
-    def sync(self) -> None:
-        self._client.sync()
-
-    def close(self) -> None:
-        super().close()
-        self._client.close()
-
-    def _relative(self, path: bytes) -> bytes:
-        if not path.startswith(b"/"):
-            return path
-        if not mountinfo.contains(self._root, path):
-            raise ValueError(
-                f"'{os.fsdecode(path)}' is not in the mount at '{os.fsdecode(self._root)}': "
-                "watch a path in it, absolute or relative to it"
-            )
-        return path[len(self._root) :].lstrip(b"/") or b"."
-
-    def _add_watch(self, path: bytes, mask: int) -> int:
-        return self.raw.add_watch(path, mask)
-
-
 @contextlib.contextmanager
 def temporary_mount(
     directory: str | os.PathLike[str], **settings: Unpack[MountSettings]
@@ -151,9 +114,9 @@ def temporary_mount(
 @functools.cache
 def why_no_mounts() -> str:
     """Return what is missing for real mounts, or nothing.  Asked once in a process."""
-    from fusenotify.cli.checks import check_fuse
-    from fusenotify.cli.failure import Failure
-    from fusenotify.cli.spawn import environment
+    from fusenotify.mounting.checks import check_fuse
+    from fusenotify.mounting.failure import Failure
+    from fusenotify.mounting.spawn import environment
 
     try:
         check_fuse(())
@@ -162,7 +125,7 @@ def why_no_mounts() -> str:
     if not os.geteuid() and not _may_mount():
         return "root needs CAP_SYS_ADMIN here (to a container: --cap-add SYS_ADMIN)"
     # In a process of its own, as the daemon imports it: this one can do without.
-    code = "from fusenotify.cli.checks import check_pyfuse3 as c; c()"
+    code = "from fusenotify.mounting.checks import check_pyfuse3 as c; c()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         env=environment(),
@@ -171,8 +134,10 @@ def why_no_mounts() -> str:
         text=True,
         check=False,
     )
+    if not done.returncode:
+        return ""
     last_line = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
-    return last_line.removeprefix("fusenotify.cli.failure.Failure: ") if done.returncode else ""
+    return last_line.removeprefix("fusenotify.mounting.failure.Failure: ")
 
 
 def _may_mount() -> bool:

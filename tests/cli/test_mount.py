@@ -17,7 +17,7 @@ from fusenotify import Mounted, MountFailed
 from fusenotify.client import Client, ConnectionLost
 from fusenotify.events import Event, unpack
 from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_IGNORED, IN_ISDIR, IN_UNMOUNT
-from fusenotify.settings import default_socket
+from fusenotify.mounting.settings import default_socket
 from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify
 from tests.conftest import Mounting, User
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The daemon: one mount, its engine and its server in one process.
 
-Above is cli.mount, which has checked the settings; below are fs and server,
+Above is cli.mount, which has had the settings checked; below are fs and server,
 which know nothing of each other.  This is the only module that sees both.
 
 Invariants
@@ -24,11 +24,12 @@ import trio
 from fusenotify.engine.core import Core
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.policy import semantics
-from fusenotify.fs.mount import Mount
-from fusenotify.options import for_fuse
+from fusenotify.fs.mount import Mount, MountError
+from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.options import for_fuse
+from fusenotify.mounting.settings import Settings
 from fusenotify.server import Server
 from fusenotify.server.listener import bind_socket
-from fusenotify.settings import Settings
 
 # How long open files may hold up an unmount that a signal asked for.
 GRACE_SECONDS = 2.0
@@ -44,13 +45,16 @@ def run(settings: Settings, announce: Callable[[], None], until_eof: int | None 
     announce is called once, when the mount answers.  until_eof is a descriptor
     whose end of file asks for the end, as a signal does.
 
-    Raises MountError, OSError; then nothing is mounted and no socket is left.
+    Raises Failure, OSError; then nothing is mounted and no socket is left.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for end in _END_SIGNALS:
         # What trio's receiver puts back: a signal behind the end shall not make it a failure.
         signal.signal(end, signal.SIG_IGN)
-    trio.run(_run, settings, announce, until_eof)
+    try:
+        trio.run(_run, settings, announce, until_eof)
+    except MountError as error:
+        raise Failure(str(error)) from error
 
 
 async def _run(settings: Settings, announce: Callable[[], None], until_eof: int | None) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a mount was asked to be: the values between the command line and the daemon.
 
-cli.mount fills it in, cli.checks refuses what cannot be, daemon carries it out.
+cli.mount fills it in, mounting.checks refuses what cannot be, mounting.daemon carries it
+out.  What a command needs to fill it in, it finds here.
 """
 
 from __future__ import annotations
@@ -11,9 +12,21 @@ import os
 from dataclasses import dataclass, field
 
 from fusenotify.admission import Admission, Quotas
-from fusenotify.engine.limits import Limits
-from fusenotify.engine.policy import LINUX_6
+from fusenotify.engine.limits import MOST, Limits
+from fusenotify.engine.policy import LINUX_6, SEMANTICS
 from fusenotify.view import View
+
+__all__ = [
+    "ACCESSES",
+    "LINUX_6",
+    "MOST",
+    "POLL_MICROSECONDS",
+    "SEMANTICS",
+    "Limits",
+    "Settings",
+    "default_socket",
+    "socket_directory",
+]
 
 # Bytes of the mount point's name that a default socket's name keeps.  An
 # AF_UNIX path has room for 107 in all.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Starting a daemon in a process of its own, and hearing whether it came up.
 
-cli.mount starts one that goes on alone, mounted one that ends with its caller.
+cli.mount starts one that goes on alone, mounting.mounted one that ends with its caller.
 The daemon writes its socket's path into a pipe when the mount answers and
 closes it; where it fails it closes the pipe without a word, and its message is
 on its stderr.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a command fails: one line on stderr and exit status 1."""
+"""What cannot be done, in words for the user; the command line prints them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 
 class Failure(Exception):
-    """The command cannot do what was asked; the message is for the user."""
+    """What was asked cannot be done; the message is for the user."""
 
 
 def describe(error: OSError) -> str:

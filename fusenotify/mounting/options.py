@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The words of ``-o``: which there are, and what ours mean.
 
-cli.mount checks them, daemon hands them on.  Most words are FUSE's and go to libfuse, fusermount3
-and the kernel, which refuse what the user may not have; some are carried out
-here, as libfuse's own filesystems do.
+cli.mount checks them, mounting.daemon hands them on.  Most words are FUSE's and go to libfuse,
+fusermount3 and the kernel, which refuse what the user may not have; some are carried out here,
+as libfuse's own filesystems do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Mount points from outside: is there a mount of ours, does it live, take it away.
 
-cli.mount, cli.unmount and mounted share it.  A mount whose daemon died stays in
-the kernel's table, and every use of it fails with ENOTCONN.
+mounting.checks, mounting.mounted, cli.unmount and cli.status share it.  A mount whose
+daemon died stays in the kernel's table, and every use of it fails with ENOTCONN.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import subprocess
 import threading
 
 from fusenotify import mountinfo
-from fusenotify.cli.failure import Failure
+from fusenotify.mounting.failure import Failure
 
 # How long a daemon may take to answer before it is taken for stopped.
 ANSWER_SECONDS = 3.0

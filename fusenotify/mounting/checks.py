@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Refusing a mount that cannot be, before pyfuse3 is imported.
 
-cli.mount calls check() in the process that will serve.  Each refusal names the
-path and says what to do.
+cli.mount calls check() in the process that will serve; testing asks some of it
+beforehand.  Each refusal names the path and says what to do.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import os
 import stat
 from collections.abc import Collection
 
-from fusenotify.cli.failure import Failure, describe
-from fusenotify.cli.mountpoints import State, fusermount, look, take_away
-from fusenotify.settings import Settings
+from fusenotify.mounting.failure import Failure, describe
+from fusenotify.mounting.mountpoints import State, fusermount, look, take_away
+from fusenotify.mounting.settings import Settings
 
 _PACKAGES = "the Debian packages fuse3 libfuse3-dev pkg-config gcc"
 

@@ -2,7 +2,7 @@
 """A mount for the length of a ``with`` block; its daemon is a process of its own.
 
 Programs and tests use it as ``fusenotify.mounted``.  It starts the daemon as
-``fusenotify mount`` does (cli.spawn).  What it needs it imports when it is
+``fusenotify mount`` does (mounting.spawn).  What it needs it imports when it is
 called, because every import of fusenotify reads this module.
 
 Invariant
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fusenotify.cli.spawn import Started
     from fusenotify.client import Client
+    from fusenotify.mounting.spawn import Started
 
 # How long a daemon may take to end: its own grace and drain, and some more.
 _END_SECONDS = 15.0
@@ -82,7 +82,7 @@ def mounted(
     """
     import tempfile
 
-    from fusenotify.cli.spawn import start_daemon
+    from fusenotify.mounting.spawn import start_daemon
 
     source = os.path.realpath(source)
     mountpoint = source if mountpoint is None else os.path.realpath(mountpoint)
@@ -130,7 +130,7 @@ def _end(started: Started, mountpoint: str) -> None:
     """End the daemon, if need be by force, and leave nothing mounted."""
     import subprocess
 
-    from fusenotify.cli.mountpoints import State, look, remove_dead_socket, take_away
+    from fusenotify.mounting.mountpoints import State, look, remove_dead_socket, take_away
 
     process = started.process
     try:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A device of a real mount, as a test uses it; testing.mounts makes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusenotify import mountinfo
+from fusenotify.testing.watching import Watcher
+
+if TYPE_CHECKING:
+    from fusenotify.client import Client, Device
+
+
+class MountDevice(Watcher):
+    """A device of a mount, on a connection of its own."""
+
+    raw: Device
+
+    def __init__(
+        self, client: Client, path: Path, max_queued_events: int | None, semantics: str | None
+    ) -> None:
+        super().__init__()
+        self._root = os.fsencode(path)
+        self._client = client
+        self.raw = client.init(
+            nonblock=True, max_queued_events=max_queued_events, semantics=semantics
+        )
+
+    def sync(self) -> None:
+        self._client.sync()
+
+    def close(self) -> None:
+        super().close()
+        self._client.close()
+
+    def _relative(self, path: bytes) -> bytes:
+        if not path.startswith(b"/"):
+            return path
+        if not mountinfo.contains(self._root, path):
+            raise ValueError(
+                f"'{os.fsdecode(path)}' is not in the mount at '{os.fsdecode(self._root)}': "
+                "watch a path in it, absolute or relative to it"
+            )
+        return path[len(self._root) :].lstrip(b"/") or b"."
+
+    def _add_watch(self, path: bytes, mask: int) -> int:
+        return self.raw.add_watch(path, mask)
