@@ -5,15 +5,20 @@ Producers (engine.hooks, on behalf of a filesystem) say here what happened to an
 inode or a name; the watches that asked for it (engine.watches) are told.
 
 Invariants
-    A name is in its directory's table and its inode's aliases; one that is
-        unlinked is in neither, but the last of all stays an alias.
+    A name is in its directory's table and among its inode's aliases; one that
+        is unlinked is in neither, but the last of all stays an alias.
+    A directory has one name.  Names that changed behind the filesystem may
+        lead in a circle: a way up ends where it has been.
+    Whatever names an inode has, each costs the same: none is looked for among
+        the others.
     Nothing awaits: one change is queued whole before another task runs.  That
         takes the place of the seed's mutexes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from itertools import count
 
 from fusenotify.credentials import Actor
@@ -36,25 +41,58 @@ class Inode:
     """An object of the filesystem, as far as notification goes.
 
     A filesystem subclasses it.  unlinked says that the last name is gone.
-    aliases are the names by which it is known, the one used last at the end,
-    or the last of all, unlinked: it is what a descriptor still goes by.
-    children, of a directory, are its known names.
+    dentry is the name by which the object was used last, or the last of all,
+    unlinked: it is what a descriptor still goes by.  None for the root and
+    the unknown.  others are the other names by which it is known, in the
+    order of their last use; None where there are none, which is the common
+    case.  children, of a directory, are its known names.
     """
 
-    __slots__ = ("aliases", "children", "is_dir", "unlinked", "watches")
+    __slots__ = ("children", "dentry", "is_dir", "others", "unlinked", "watches")
 
     def __init__(self, is_dir: bool) -> None:
         self.is_dir = is_dir
         self.unlinked = False
         self.watches: tuple[Watch, ...] = ()
-        self.aliases: tuple[Dentry, ...] = ()
+        self.dentry: Dentry | None = None
+        self.others: OrderedDict[Dentry, None] | None = None
         self.children: dict[bytes, Dentry] | None = None
 
-    @property
-    def dentry(self) -> Dentry | None:
-        """The name by which it was used last; None for the root and the unknown."""
-        aliases = self.aliases
-        return aliases[-1] if aliases else None
+    def aliases(self) -> Iterator[Dentry]:
+        """Return the names by which it is known, the one used last first.  Linux: i_dentry."""
+        if self.dentry is not None:
+            yield self.dentry
+        if self.others is not None:
+            yield from reversed(self.others)
+
+    def use_alias(self, dentry: Dentry) -> None:
+        """Say that dentry, known or new, is the name used last."""
+        used = self.dentry
+        if used is dentry:
+            return
+        self.dentry = dentry
+        if used is None or used.unlinked:
+            return
+        if self.others is None:
+            self.others = OrderedDict()
+        else:
+            self.others.pop(dentry, None)
+        self.others[used] = None
+
+    def drop_alias(self, dentry: Dentry) -> None:
+        """Say that dentry is a name no more; the last of all stays."""
+        others = self.others
+        if others is None:
+            return
+        if dentry is self.dentry:
+            self.dentry, _ = others.popitem()
+        else:
+            del others[dentry]
+        if not others:
+            self.others = None
+
+    def childless(self) -> None:
+        """Its last known child is gone."""
 
     def pin(self) -> None:
         """A watch holds the inode from now on.  Linux: igrab()."""
@@ -154,8 +192,9 @@ class Core:
     def instantiate(self, parent: Inode, name: bytes, inode: Inode) -> Dentry:
         """Say that name in parent is inode, and return its dentry.
 
-        Seed: inotify_d_instantiate().  A dentry known for another inode is
-        unhashed: the tree was changed behind the filesystem.
+        Seed: inotify_d_instantiate().  Where the tree was changed behind the
+        filesystem, a dentry known for another inode is unhashed, and the
+        dentry of a directory that is known elsewhere moves.
         """
         children = parent.children
         if children is None:
@@ -163,17 +202,16 @@ class Core:
         dentry = children.get(name)
         if dentry is not None:
             if dentry.inode is inode:
-                if inode.aliases[-1] is not dentry:
-                    others = (alias for alias in inode.aliases if alias is not dentry)
-                    inode.aliases = (*others, dentry)
+                if inode.dentry is not dentry:
+                    inode.use_alias(dentry)
                 return dentry
             self.unhash(dentry)
+        known = inode.dentry
+        if known is not None and inode.is_dir and not known.unlinked:
+            self.move(known, parent, name)  # Linux: d_splice_alias()
+            return known
         dentry = children[name] = Dentry(parent, name, inode)
-        if inode.aliases:
-            others = (alias for alias in inode.aliases if not alias.unlinked)
-            inode.aliases = (*others, dentry)
-        else:
-            inode.aliases = (dentry,)
+        inode.use_alias(dentry)
         return dentry
 
     def move(self, dentry: Dentry, parent: Inode, name: bytes) -> None:
@@ -181,11 +219,11 @@ class Core:
 
         What bore the new name is unhashed.
         """
-        del _children(dentry.parent)[dentry.name]
         if parent.children is None:
             parent.children = {}
         elif replaced := parent.children.get(name):
             self.unhash(replaced)
+        _take_out(dentry)
         parent.children[name] = dentry
         dentry.parent, dentry.name = parent, name
 
@@ -198,11 +236,9 @@ class Core:
 
     def unhash(self, dentry: Dentry) -> None:
         """Say that a name is gone.  Linux: d_drop()."""
-        del _children(dentry.parent)[dentry.name]
+        _take_out(dentry)
         dentry.unlinked = True
-        inode = dentry.inode
-        others = tuple(alias for alias in inode.aliases if alias is not dentry)
-        inode.aliases = others or (dentry,)
+        dentry.inode.drop_alias(dentry)
 
     def inode_is_dead(self, inode: Inode) -> None:
         """Remove all watches on an inode that was deleted.
@@ -233,3 +269,12 @@ def _children(directory: Inode) -> dict[bytes, Dentry]:
     """Return the names of a directory that has some."""
     assert directory.children is not None
     return directory.children
+
+
+def _take_out(dentry: Dentry) -> None:
+    """Take a name out of its directory's table."""
+    directory = dentry.parent
+    children = _children(directory)
+    del children[dentry.name]
+    if not children:
+        directory.childless()

@@ -76,8 +76,8 @@ class Hooks:
         """vfs_link(): inode got a further name."""
         used = inode.dentry
         dentry = self.core.instantiate(parent, name, inode)
-        if used is not None:  # the old name stays the one that was used last
-            self.core.instantiate(used.parent, used.name, inode)
+        if used is not None and not used.unlinked:
+            inode.use_alias(used)  # the old name stays the one that was used last
         inode.unlinked = False
         self.core.queue_event(inode, IN_ATTRIB)
         self.core.queue_parent_event(dentry, IN_CREATE)
@@ -240,12 +240,14 @@ class Hooks:
             dentry.held = above
 
     def _put(self, dentry: Dentry) -> None:
-        """A user of a name let go of it.  Linux: dput()."""
-        dentry.users -= 1
-        if dentry.unlinked and not dentry.users:
-            self._killed(dentry)
-            if dentry.held is not None:
-                self._put(dentry.held)
+        """A user of a name let go of it, and so may those above.  Linux: dput()."""
+        above: Dentry | None = dentry
+        while above is not None:
+            above.users -= 1
+            if above.users or not above.unlinked:
+                return
+            self._killed(above)
+            above = above.held
 
     def _killed(self, dentry: Dentry) -> None:
         """Linux: dentry_unlink_inode()."""

@@ -201,7 +201,7 @@ class Descriptors:
         return fd
 
     def _by_name(self, held: Held) -> int:
-        for dentry in reversed(held.aliases):
+        for dentry in held.aliases():
             if dentry.unlinked:
                 continue
             directory = dentry.parent

@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+from collections import deque
 
 from fusenotify.engine import core
 from fusenotify.fs.descriptors import HOLD, Descriptors, Held
@@ -58,6 +59,9 @@ class Inode(Held):
         self.pins -= 1
         self.table.drop_if_unused(self)
 
+    def childless(self) -> None:
+        self.table.perhaps_unused.append(self)
+
 
 class Inodes:
     """The table of known inodes.
@@ -65,6 +69,7 @@ class Inodes:
     root_fd is an O_PATH descriptor of SOURCE and belongs to the table from now
     on.  descriptors are its others; what requests open is opened by it, too.
     device is SOURCE's st_dev.
+    perhaps_unused are those that lost what may have been the last to hold them.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Inodes:
         # Those with another number than _number() says, by the one that it says.
         self._renumbered: dict[int, Inode] = {}
         self._device_ranges: dict[int, int] = {}
+        self.perhaps_unused: deque[Inode] = deque()
         self._substitutes = itertools.count(_LAST_RANGE << _RANGE_BITS)
         status = os.fstat(root_fd)
         self.device = status.st_dev
@@ -129,7 +135,12 @@ class Inodes:
             self.drop_if_unused(inode)
 
     def drop_if_unused(self, inode: Inode) -> None:
-        """Let go of an inode that nobody holds, and of parents it held."""
+        """Let go of an inode that nobody holds, and of those above that it held."""
+        self.perhaps_unused.append(inode)
+        while self.perhaps_unused:
+            self._drop_if_unused(self.perhaps_unused.popleft())
+
+    def _drop_if_unused(self, inode: Inode) -> None:
         if inode.lookups > 0 or inode.pins or inode.children or inode.number not in self._by_number:
             return
         del self._by_number[inode.number]
@@ -137,15 +148,10 @@ class Inodes:
             number = self._number(inode.device, inode.ino)
             if self._renumbered.get(number) is inode:
                 del self._renumbered[number]
-        for dentry in inode.aliases:
-            if dentry.unlinked:
-                continue
-            self._names.unhash(dentry)
-            parent = dentry.parent
-            assert isinstance(parent, Inode)
-            self.drop_if_unused(parent)
+        while inode.dentry is not None and not inode.dentry.unlinked:
+            self._names.unhash(inode.dentry)
         # A name and its inode hold each other: let memory come back at once.
-        inode.aliases = ()
+        inode.dentry = None
         self.descriptors.remove(inode)
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 
 from fusenotify.engine.core import Core, Inode
@@ -278,7 +280,7 @@ def test_a_descriptor_goes_by_the_last_name_of_all() -> None:
     core.unhash(last)
     assert file.dentry is last
     assert core.instantiate(top, b"c", file) is file.dentry
-    assert file.aliases == (file.dentry,)
+    assert list(file.aliases()) == [file.dentry]
 
 
 def test_the_name_used_last_is_the_one_events_go_by() -> None:
@@ -288,3 +290,63 @@ def test_the_name_used_last_is_the_one_events_go_by() -> None:
     assert file.dentry is second
     core.instantiate(top, b"a", file)
     assert file.dentry is first
+
+
+def test_names_are_known_in_the_order_of_their_last_use() -> None:
+    core, top, file = Core(), Inode(True), Inode(False)
+    a, b, c = (core.instantiate(top, name, file) for name in (b"a", b"b", b"c"))
+    core.instantiate(top, b"b", file)
+    assert list(file.aliases()) == [b, c, a]
+    core.unhash(b)
+    assert list(file.aliases()) == [c, a]
+    core.unhash(a)
+    assert list(file.aliases()) == [c]
+    core.unhash(c)
+    assert list(file.aliases()) == [c]
+    assert c.unlinked
+    assert top.children == {}
+
+
+def test_a_directory_found_elsewhere_has_moved_and_has_one_name() -> None:
+    core, top, sub, moved = Core(), Inode(True), Inode(True), Inode(True)
+    dentry = core.instantiate(top, b"a", moved)
+    assert core.instantiate(sub, b"b", moved) is dentry
+    assert (dentry.parent, dentry.name, dentry.unlinked) == (sub, b"b", False)
+    assert top.children == {}
+    assert list(moved.aliases()) == [dentry]
+
+
+def test_a_name_costs_the_same_however_many_the_file_has() -> None:
+    names = [b"%d" % number for number in range(20_000)]
+
+    def seconds(files: list[Inode]) -> float:
+        """Make a name of each file, use it again, and drop it."""
+        core, top = Core(), Inode(True)
+        begin = perf_counter()
+        for _ in range(2):
+            for name, file in zip(names, files, strict=True):
+                core.instantiate(top, name, file)
+        assert top.children is not None
+        for dentry in list(top.children.values()):
+            core.unhash(dentry)
+        assert top.children == {}
+        return perf_counter() - begin
+
+    one_each = seconds([Inode(False) for _ in names])
+    assert seconds([Inode(False)] * len(names)) < 20 * one_each
+
+
+def test_a_deep_tree_is_freed_without_recursion() -> None:
+    core, top = Core(), Inode(True)
+    inode = top
+    for _ in range(100_000):
+        below = Inode(True)
+        core.instantiate(inode, b"d", below)
+        inode = below
+    while inode.dentry is not None:
+        above = inode.dentry.parent
+        core.unhash(inode.dentry)
+        held, inode.dentry = inode.dentry, None
+        inode = above
+    del held
+    assert top.children == {}

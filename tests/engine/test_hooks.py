@@ -7,8 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from fusenotify.engine.core import Inode
-from fusenotify.engine.hooks import File
+from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.device import DeviceTable
+from fusenotify.engine.hooks import File, Hooks
+from fusenotify.engine.limits import Limits
+from fusenotify.engine.policy import LINUX_6
+from fusenotify.events import unpack
+from fusenotify.masks import IN_DELETE_SELF, IN_IGNORED
 from fusenotify.testing import EngineTree, assert_events
 
 
@@ -255,3 +260,36 @@ def test_both_halves_of_a_rename_share_a_cookie_of_their_own(tree: Tree) -> None
             *("d: MOVED_FROM x #2", "d: MOVED_TO a #2", "d/a: MOVE_SELF"),
         ],
     )
+
+
+@pytest.mark.parametrize("depth", [2_000, 100_000])
+def test_a_removed_tree_goes_with_the_last_file_in_it_however_deep(depth: int) -> None:
+    hooks, directories = Hooks(Core()), [Inode(is_dir=True)]
+    for _ in range(depth):
+        directories.append(Inode(is_dir=True))
+        hooks.created(directories[-2], b"d", directories[-1])
+    held = Inode(is_dir=False)
+    hooks.created(directories[-1], b"f", held)
+    file = File(held, writable=False)
+    hooks.opened(file)
+    table = DeviceTable(hooks.core, Limits(), LINUX_6)
+    device = table.init(uid=0)
+    device.add_watch(directories[1], IN_DELETE_SELF)
+    hooks.unlinked(directories[-1], b"f", held, links=0)
+    while len(directories) > 1:
+        removed = directories.pop()
+        hooks.removed_directory(directories[-1], b"d", removed)
+    assert not device.queued()
+    hooks.closed(file)
+    assert [event.mask for event in unpack(device.read(4096))] == [IN_DELETE_SELF, IN_IGNORED]
+
+
+def test_a_link_to_a_file_without_a_name_leaves_others_names_alone(tree: Tree) -> None:
+    file = tree.opened(tree.a)
+    tree.hooks.unlinked(tree.d, b"a", tree.a, links=0)
+    other = Inode(is_dir=False)
+    known = tree.hooks.created(tree.d, b"a", other)
+    tree.hooks.linked(tree.a, tree.d, b"again")
+    assert not known.unlinked
+    assert [dentry.name for dentry in tree.a.aliases()] == [b"again"]
+    tree.hooks.closed(file)
