@@ -18,6 +18,7 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.appending import append
 from fusenotify.fs.below import Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
@@ -91,11 +92,16 @@ class FileRequests(Requests):
         """WRITE: vfs_write()."""
         self.background += 1
         file = self.files[fh]
+        end = self.ends.get(file.inode) if self.ends else None
+        appends = end is not None and file.appends and end.is_at(off)
+        write = append if appends else os.pwrite
         if file.uid and self._below.reserves and is_short_of_room(fh):
             with AsUser(file.uid, file.gid):
-                written = os.pwrite(fh, buf, off)
+                written = write(fh, buf, off)
         else:
-            written = os.pwrite(fh, buf, off)
+            written = write(fh, buf, off)
+        if end is not None:
+            end.written(off, written, appends)
         if written:
             self.hooks.by(file).modified(file)
         return written
@@ -191,6 +197,8 @@ class FileRequests(Requests):
         try:
             os.close(file.fd)
         finally:
+            if file.appends:
+                self.ends.closed(file.inode)
             self.hooks.by(file).closed(file)
 
     def _info(self, file: OpenFile) -> FileInfo:
@@ -202,5 +210,9 @@ class FileRequests(Requests):
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile
         file = self.files[fd] = kind(inode, fd, flags, ctx.pid, ctx.uid, ctx.gid)
+        if file.appends:
+            self.ends.opened(inode, os.fstat(fd), self._view.attr_timeout)
+        if flags & os.O_TRUNC and (end := self.ends.get(inode)) is not None:
+            end.set(0)
         self.hooks.by(file).opened(file)
         return file

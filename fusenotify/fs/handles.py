@@ -12,11 +12,10 @@ import os
 from fusenotify.engine.hooks import File
 from fusenotify.fs.inodes import Inode
 
-# What an open below takes over from the program's flags.  O_DIRECT would ask
-# for aligned buffers, which Python's are not; the rest was dealt with above.
-_PASSED_ON = (
-    os.O_ACCMODE | os.O_APPEND | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_NOATIME | os.O_NOCTTY
-)
+# What an open below takes over from the program's flags.  O_APPEND counts at each write
+# (fs.appending), O_SYNC and O_DSYNC come as FSYNCs, which let others go on; O_DIRECT would ask for
+# aligned buffers, which Python's are not.
+_PASSED_ON = os.O_ACCMODE | os.O_TRUNC | os.O_NOATIME
 
 
 def flags_below(flags: int) -> int:
@@ -25,12 +24,17 @@ def flags_below(flags: int) -> int:
 
 
 class OpenFile(File):
-    """An open file.  fd is SOURCE's descriptor; pid, uid and gid are the opener's."""
+    """An open file.
 
-    __slots__ = ("fd", "gid", "pid", "uid")
+    fd is SOURCE's descriptor; pid, uid and gid are the opener's; appends says
+    that it was opened with O_APPEND to be written to.
+    """
+
+    __slots__ = ("appends", "fd", "gid", "pid", "uid")
 
     def __init__(self, inode: Inode, fd: int, flags: int, pid: int, uid: int, gid: int) -> None:
         super().__init__(inode, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+        self.appends = bool(flags & os.O_APPEND) and self.writable
         self.fd = fd
         self.pid = pid
         self.uid = uid

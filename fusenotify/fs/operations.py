@@ -106,6 +106,8 @@ class Operations(FileRequests):
             os.chmod(path, stat.S_IMODE(attr.st_mode))
         if fields.update_size:
             os.truncate(path if file is None or not file.writable else file.fd, attr.st_size)
+            if (end := self.ends.get(changed)) is not None:
+                end.set(attr.st_size)
         lost = strips and strip_set_id(changed.fd, before, ctx)
         if times:  # last: the others set times
             atime = attr.st_atime_ns if fields.update_atime else None

@@ -23,6 +23,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
 
 from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.appending import Ends
 from fusenotify.fs.handles import OpenFile
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.view import View
@@ -79,7 +80,8 @@ def _refusal(error: Exception, name: str, args: tuple[object, ...]) -> FUSEError
 class Requests(pyfuse3.Operations):
     """The state behind the requests of one mount.
 
-    view is how SOURCE is shown.  files are the open ones, by descriptor.
+    view is how SOURCE is shown.  files are the open ones, by descriptor, ends
+    those of the files among them that are open to append to.
     background counts the requests done of the kinds that the kernel sends
     without a program that waits, released the RELEASEs among them.
     """
@@ -94,6 +96,7 @@ class Requests(pyfuse3.Operations):
         self.hooks = hooks
         self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
+        self.ends = Ends()
         self._view = view
         self._is_plain = view.is_plain
 
@@ -110,6 +113,8 @@ class Requests(pyfuse3.Operations):
         return answer
 
     def attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
+        if self.ends and (end := self.ends.get(inode)) is not None:
+            end.told(status.st_size)
         answer = EntryAttributes()
         answer.st_ino = pyfuse3.InodeT(inode.number)
         answer.entry_timeout = self._view.entry_timeout

@@ -253,3 +253,24 @@ def test_a_slow_fsync_stops_nobody_else(disk: FailingDisk, mounting: Mounting) -
             disk.let_go()
             thread.join()
         assert done == ["fsync"]
+
+
+@pytest.mark.parametrize("flag", [os.O_SYNC, os.O_DSYNC], ids=["O_SYNC", "O_DSYNC"])
+def test_a_write_that_waits_for_the_disk_stops_nobody_else(
+    disk: FailingDisk, mounting: Mounting, flag: int
+) -> None:
+    with mounting() as mount, ExitStack() as closing:
+        top = Path(mount.mountpoint)
+        fd = os.open(top / "f", os.O_WRONLY | flag)
+        closing.callback(os.close, fd)
+        done: list[int] = []
+        thread = threading.Thread(target=lambda: done.append(os.write(fd, b"x")))
+        thread.start()
+        try:
+            disk.expect("fsync")
+            assert not (top / "other").exists()
+            assert not done
+        finally:
+            disk.let_go()
+            thread.join()
+        assert done == [1]
