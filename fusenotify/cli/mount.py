@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import grp
-import logging
 import os
 import pwd
-import sys
-import syslog
 from dataclasses import asdict
-from types import TracebackType
 
 from fusenotify.admission import Admission, Quotas
+from fusenotify.mounting import messages
 from fusenotify.mounting.checks import check
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import resolve
@@ -212,7 +209,7 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
     # From here on pyfuse3 is known to be there.
     from fusenotify.mounting import daemon
 
-    logging.basicConfig(format="fusenotify: %(message)s")
+    told = messages.begin()
     in_background = ready_fd is not None and until_eof is None
 
     def announce() -> None:
@@ -220,33 +217,14 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
             return
         os.write(ready_fd, os.fsencode(settings.socket))
         if in_background:
-            _leave_the_terminal()
+            told.leave_the_terminal()
         os.close(ready_fd)
 
-    daemon.run(settings, announce, until_eof)
+    try:
+        daemon.run(settings, announce, until_eof)
+    finally:
+        told.flush()
     return 0
-
-
-def _leave_the_terminal() -> None:
-    """Let go of the caller's stderr; say to syslog what goes wrong."""
-    logging.basicConfig(handlers=[_Syslog()], force=True)
-    sys.excepthook = _log_uncaught
-    sink = os.open(os.devnull, os.O_RDWR)
-    os.dup2(sink, sys.stderr.fileno())
-    os.close(sink)
-
-
-class _Syslog(logging.Handler):
-    """Passes records to syslog(3)."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        syslog.syslog(syslog.LOG_ERR, self.format(record))
-
-
-def _log_uncaught(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    logging.getLogger(__name__).critical("the daemon failed", exc_info=(kind, error, trace))
 
 
 def _fuse_options(text: str) -> list[str]:

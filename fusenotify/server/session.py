@@ -53,7 +53,7 @@ from fusenotify.protocol.messages import (
 )
 from fusenotify.server.devices import ConnectionDevices, Waiting
 from fusenotify.server.outlet import Outlet
-from fusenotify.server.status import server_name
+from fusenotify.server.status import SERVER_NAME
 from fusenotify.server.tree import Tree
 
 # How long a client that stopped asking may take to read its last answers.
@@ -166,7 +166,7 @@ class Session:
         if isinstance(request, Hello) and request.version != VERSION:
             raise RemoteProtocolError(
                 errno.EPROTONOSUPPORT,
-                f"this is {server_name()}; it speaks version {VERSION} of the protocol, "
+                f"this is {SERVER_NAME}; it speaks version {VERSION} of the protocol, "
                 f"not {request.version}: use the same release of both",
             )
 
@@ -219,7 +219,7 @@ class Session:
             semantics=self._shared.table.policy.name,
             mountpoint=self._shared.mountpoint,
             pid=os.getpid(),
-            server=server_name(),
+            server=SERVER_NAME,
         )
 
     # Requests that wait.

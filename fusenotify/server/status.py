@@ -36,12 +36,15 @@ from fusenotify.server.peer import is_privileged
 MOST = 100
 
 
-def server_name() -> str:
-    """Return the name and version that a server tells its clients."""
+def _server_name() -> str:
     try:
         return f"fusenotify {metadata.version('fusenotify')}"
     except metadata.PackageNotFoundError:  # run from a checkout
         return "fusenotify"
+
+
+# What a server tells its clients.  Looked up before there is a mount that it may lie in.
+SERVER_NAME = _server_name()
 
 
 def status_for(
@@ -64,7 +67,7 @@ def status_for(
     seen = [each for each in clients if everybody or each[0].uid == who.uid]
     status = Status(
         id=request,
-        server=server_name(),
+        server=SERVER_NAME,
         pid=os.getpid(),
         semantics=table.policy.name,
         mountpoint=mountpoint,
