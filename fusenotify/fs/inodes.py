@@ -12,7 +12,8 @@ Invariants
         the old one stays by its number alone, until it is forgotten.
     An inode is known while the kernel has lookups of it, a watch or a request
         in progress pins it, or one of its children is known; then its
-        descriptor is closed.
+        descriptor is closed (fs.unused).
+    No object is known by more names than it has links.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections import deque
 
 from fusenotify.engine import core
 from fusenotify.fs.descriptors import HOLD, Descriptors, Held
+from fusenotify.fs.unused import Unused
 
 ROOT_NUMBER = 1
 # Where numbers of other filesystems below SOURCE begin: each gets a range.
@@ -60,7 +61,7 @@ class Inode(Held):
         self.table.drop_if_unused(self)
 
     def childless(self) -> None:
-        self.table.perhaps_unused.append(self)
+        self.table.unused.add(self)
 
 
 class Inodes:
@@ -69,7 +70,7 @@ class Inodes:
     root_fd is an O_PATH descriptor of SOURCE and belongs to the table from now
     on.  descriptors are its others; what requests open is opened by it, too.
     device is SOURCE's st_dev.
-    perhaps_unused are those that lost what may have been the last to hold them.
+    unused are those that lost what may have been the last to hold them.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Inodes:
         # Those with another number than _number() says, by the one that it says.
         self._renumbered: dict[int, Inode] = {}
         self._device_ranges: dict[int, int] = {}
-        self.perhaps_unused: deque[Inode] = deque()
+        self.unused = Unused(self._let_go)
         self._substitutes = itertools.count(_LAST_RANGE << _RANGE_BITS)
         status = os.fstat(root_fd)
         self.device = status.st_dev
@@ -110,6 +111,10 @@ class Inodes:
         if inode is None or inode.held < 0:
             inode, status = self.take(self.descriptors.open(name, HOLD, dir_fd=parent.fd))
         self._names.instantiate(parent, name, inode)
+        others = inode.others
+        if others is not None and len(others) >= status.st_nlink:
+            # One is out of date, presumably the one not used for longest: it has not so many.
+            self._names.unhash(next(iter(others)))
         return inode, status
 
     def take(self, fd: int) -> tuple[Inode, os.stat_result]:
@@ -129,30 +134,45 @@ class Inodes:
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel gives lookups back.  FUSE: FORGET."""
+        self.give_back(number, lookups)
+        self.unused.turn()
+
+    def give_back(self, number: int, lookups: int) -> None:
+        """Do as forget(), but for letting go, which the next unused.turn() does."""
         inode = self._by_number.get(number)
         if inode is not None:
             inode.lookups -= lookups
-            self.drop_if_unused(inode)
+            if inode.lookups <= 0:
+                self.unused.add(inode)
 
     def drop_if_unused(self, inode: Inode) -> None:
         """Let go of an inode that nobody holds, and of those above that it held."""
-        self.perhaps_unused.append(inode)
-        while self.perhaps_unused:
-            self._drop_if_unused(self.perhaps_unused.popleft())
+        self.unused.add(inode)
+        self.unused.turn()
 
-    def _drop_if_unused(self, inode: Inode) -> None:
-        if inode.lookups > 0 or inode.pins or inode.children or inode.number not in self._by_number:
-            return
+    def _let_go(self, inode: Inode) -> bool:
+        """Let go of an inode that nobody holds, or of one of its names; return whether it has more.
+
+        Its directory may be unused then, too: childless() says so.
+        """
+        if inode.lookups > 0 or inode.pins or inode.children:
+            return False
+        if self._by_number.get(inode.number) is not inode:
+            return False
+        dentry = inode.dentry
+        if dentry is not None and not dentry.unlinked:
+            self._names.unhash(dentry)
+            if inode.dentry is not dentry:
+                return True
         del self._by_number[inode.number]
         if self._renumbered:
             number = self._number(inode.device, inode.ino)
             if self._renumbered.get(number) is inode:
                 del self._renumbered[number]
-        while inode.dentry is not None and not inode.dentry.unlinked:
-            self._names.unhash(inode.dentry)
         # A name and its inode hold each other: let memory come back at once.
         inode.dentry = None
         self.descriptors.remove(inode)
+        return False
 
     def close(self) -> None:
         """Close all descriptors; the table is of no use afterwards."""

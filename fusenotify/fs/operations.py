@@ -13,6 +13,7 @@ import stat
 from collections.abc import Sequence
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FUSEError, RequestContext
 
 from fusenotify.credentials import Credentials
@@ -21,12 +22,14 @@ from fusenotify.fs.file_requests import FileRequests
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser
 from fusenotify.fs.permissions import allowed
-from fusenotify.fs.requests import answered
+from fusenotify.fs.requests import answered, unanswered
 from fusenotify.fs.set_id import SET_ID, keeps_set_id, strip_set_id
 from fusenotify.fs.syscalls import renameat2, utimens
 from fusenotify.view import View
 
 SOCKET_XATTR = b"user.fusenotify.socket"
+# The kernel names up to 65,000 objects in one request.
+_FORGOTTEN_AT_A_TIME = 2000
 
 
 class Operations(FileRequests):
@@ -63,10 +66,14 @@ class Operations(FileRequests):
         except FileNotFoundError:
             return self._absent
 
+    @unanswered
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        """FORGET: iput() in the kernel."""
-        for number, lookups in inode_list:
-            self.inodes.forget(number, lookups)
+        """FORGET, BATCH_FORGET: iput() in the kernel."""
+        for count, (number, lookups) in enumerate(inode_list, 1):
+            self.inodes.give_back(number, lookups)
+            if not count % _FORGOTTEN_AT_A_TIME:
+                await trio.lowlevel.checkpoint()
+        self.inodes.unused.turn()
 
     @answered
     def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:

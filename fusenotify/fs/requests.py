@@ -4,8 +4,8 @@
 fs.file_requests and fs.operations build on it; pyfuse3 calls what they define.
 
 Invariants
-    A request ends in an answer or in FUSEError, whatever happened: any other
-        exception would end the daemon.
+    A request ends in an answer or in FUSEError, or without either where it
+        has none, whatever happened: any other exception would end the daemon.
     What notifies does not await (answered()), so requests finish in the order
         in which they arrive; fs.mount's fence rests on it.
 """
@@ -66,6 +66,21 @@ def answered_later(
             raise _refusal(error, method.__name__, args) from None
 
     return answer
+
+
+def unanswered(
+    method: Callable[Concatenate[_Self, _P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, None]]:
+    """Do as answered() for a request that has no answer: what fails is logged."""
+
+    @functools.wraps(method)
+    async def take(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            await method(self, *args, **kwargs)
+        except Exception:
+            log.exception("%s failed", method.__name__)
+
+    return take
 
 
 def _refusal(error: Exception, name: str, args: tuple[object, ...]) -> FUSEError:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The objects that nobody may hold any more, let go of some at a time.
+
+fs.inodes puts them here and says what letting go is.  One FORGET can free a
+chain of directories as long as somebody cared to make it, or a file with
+thousands of names.  So a request lets go of TURN at most, and a task of its
+own of as many in each turn, while other requests are answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import trio
+
+log = logging.getLogger(__name__)
+
+# How many objects or names are let go of before others have their turn: half a millisecond.
+TURN = 256
+
+_T = TypeVar("_T")
+
+
+class Unused(Generic[_T]):
+    """A queue of objects that may be unused.
+
+    let_go looks at one, lets go of it or of a part of it, and returns whether
+    it has to be called for it again.  It may add others.
+    """
+
+    def __init__(self, let_go: Callable[[_T], bool]) -> None:
+        self._let_go = let_go
+        self._queue: deque[_T] = deque()
+        self._runs = False
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, candidate: _T) -> None:
+        """Look at candidate later: in the next turn, or soon where many wait."""
+        self._queue.append(candidate)
+        if len(self._queue) > TURN:
+            self._go_on()
+
+    def turn(self) -> None:
+        """Let go of the next; a task does the rest where a turn is not enough."""
+        queue = self._queue
+        for _ in range(TURN):
+            if not queue:
+                return
+            candidate = queue.popleft()
+            try:
+                more = self._let_go(candidate)
+            except Exception:  # nobody waits for an answer, and the others are still to come
+                log.exception("an object cannot be let go of")
+                continue
+            if more:
+                queue.appendleft(candidate)
+        if queue:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._runs or not _in_trio():
+            return  # outside trio, behind the mount's end, the next turn goes on
+        self._runs = True
+        trio.lowlevel.spawn_system_task(self._run)
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                await trio.lowlevel.checkpoint()
+                self.turn()
+        finally:
+            self._runs = False
+
+
+def _in_trio() -> bool:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
