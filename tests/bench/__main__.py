@@ -78,6 +78,12 @@ def arguments() -> argparse.Namespace:
         ("--mfusepy-loopback", "loopback.py, instead of cloning mfusepy's repository"),
     ):
         parser.add_argument(option, type=Path, metavar="FILE", help=f"this {whose}")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="CHECKOUT",
+        help="have fusenotify as it is there take part, too: what a change costs (requests, work)",
+    )
     options = parser.parse_args()
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install '.[bench]'")

@@ -27,6 +27,7 @@ from rich.markup import escape
 
 from tests.bench import filesystems, material
 from tests.bench.filesystems import (
+    BEFORE,
     NATIVE,
     OURS,
     OURS_EXCLUSIVE,
@@ -62,7 +63,12 @@ class Settings:
     directory: Path | None = None
     pyfuse3_example: Path | None = None
     mfusepy_loopback: Path | None = None
+    before: Path | None = None
     only: Sequence[str] = ()
+
+    def takes(self, name: str) -> bool:
+        """Return whether a filesystem is to take part."""
+        return (not self.only or name in self.only) and (name != BEFORE or self.before is not None)
 
     def working_directory(self) -> Path | None:
         """Return where to work: in memory if nothing was chosen and the blocks fit twice."""
@@ -93,7 +99,7 @@ UNCACHED = ("missing", "open", "create", "rename", "unlink", "write 4 KiB")
 TREES = (OURS_TREE, OURS_EXCLUSIVE_TREE)
 PARTS = {
     "requests": Part(
-        names=(NATIVE, *PEERS, OURS, OURS_WATCHED),
+        names=(NATIVE, *PEERS, BEFORE, OURS, OURS_WATCHED),
         operations=tuple(OPERATIONS),
         goals=(
             Goal(UNCACHED, (OURS,), C_PEERS[:1], 1.0),
@@ -115,7 +121,7 @@ PARTS = {
         table="cached",
     ),
     "work": Part(
-        names=(NATIVE, *PEERS, *TREES),
+        names=(NATIVE, *PEERS, BEFORE, *TREES),
         operations=tuple(PROGRAMS),
         goals=(
             Goal(tuple(PROGRAMS), TREES, C_PEERS, 1.0),
@@ -195,7 +201,7 @@ class Run:
     def mounted(self) -> Iterator[None]:
         """Mount those who can be had, and unmount them at the end."""
         settings = self.settings
-        names = [name for name in self.part.names if not settings.only or name in settings.only]
+        names = [name for name in self.part.names if settings.takes(name)]
         with tempfile.TemporaryDirectory(
             prefix="fusenotify-bench-", dir=settings.working_directory()
         ) as work:
@@ -208,7 +214,13 @@ class Run:
             try:
                 for number, name in enumerate(names):
                     root = Path(work, str(number))
-                    place = Place(root, tools, settings.pyfuse3_example, settings.mfusepy_loopback)
+                    place = Place(
+                        root,
+                        tools,
+                        settings.pyfuse3_example,
+                        settings.mfusepy_loopback,
+                        settings.before,
+                    )
                     try:
                         self.taking_part.append(filesystems.open_filesystem(name, place))
                     except Unavailable as why:

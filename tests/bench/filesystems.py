@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.levers import LEVERS
-from tests.bench.peers import PEERS, Place, Unavailable
+from tests.bench.peers import PEERS, Place, Unavailable, before
 
 PATIENCE = 30.0  # seconds for a daemon to mount, and to end after its unmount
 PROJECT = Path(__file__).parents[2]
@@ -162,6 +162,7 @@ OURS_WATCHED = "fusenotify, watched"
 OURS_EXCLUSIVE = "fusenotify --exclusive"
 OURS_TREE = "fusenotify, tree watched"
 OURS_EXCLUSIVE_TREE = "fusenotify --exclusive, tree watched"
+BEFORE = "fusenotify before"
 # Ours by name.
 SUBJECTS = {
     OURS: How(),
@@ -180,7 +181,7 @@ def without(subject: str) -> dict[str, How]:
 
 
 WITHOUT = without(OURS) | without(OURS_TREE)
-NAMES = (NATIVE, *PEERS, *SUBJECTS, *WITHOUT)
+NAMES = (NATIVE, *PEERS, BEFORE, *SUBJECTS, *WITHOUT)
 
 
 def open_filesystem(name: str, place: Place) -> Filesystem:
@@ -190,4 +191,5 @@ def open_filesystem(name: str, place: Place) -> Filesystem:
     how = SUBJECTS.get(name) or WITHOUT.get(name)
     if how is not None:
         return Ours(name, place, how)
-    return Filesystem(name, place, PEERS[name](place))
+    command = before(place) if name == BEFORE else PEERS[name](place)
+    return Filesystem(name, place, command)

@@ -48,13 +48,15 @@ class Unavailable(Exception):
 class Place:
     """Where one filesystem lives: root has source/, mnt/, and the daemon's log.
 
-    tools is shared by all: what was compiled or downloaded for this run.
+    tools is shared by all: what was compiled or downloaded for this run.  before
+    is another checkout of fusenotify, which has been set up (tests/run).
     """
 
     root: Path
     tools: Path
     pyfuse3_example: Path | None = None
     mfusepy_loopback: Path | None = None
+    before: Path | None = None
 
     def __post_init__(self) -> None:
         (self.source / "work").mkdir(parents=True)
@@ -161,6 +163,17 @@ def mfusepy_loopback(place: Place) -> list[str]:
     paths = [str(example), str(place.source), str(place.mountpoint)]
     program = f"import sys; sys.path.insert(0, {str(library)!r})\n{RUN_MFUSEPY_LOOPBACK}"
     return [sys.executable, "-c", program, *paths]
+
+
+def before(place: Place) -> list[str]:
+    """fusenotify as another checkout has it, say that of an earlier commit."""
+    if place.before is None:
+        raise Unavailable("it is in the checkout that --before names")
+    program = place.before / ".venv" / "bin" / "fusenotify"
+    if not program.exists():
+        raise Unavailable(f"there is no {program}: run tests/run in that checkout first")
+    command = [str(program), "mount", "-f", "-o", "allow_other", "--socket", str(place.socket)]
+    return [*command, str(place.source), str(place.mountpoint)]
 
 
 PEERS: dict[str, Callable[[Place], list[str]]] = {
