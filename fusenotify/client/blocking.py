@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The blocking client: inotify's syscalls, over a mount's socket.
 
-client.link carries the requests; client.aio has the same with ``async``.
+client.calls is what it does; client.aio has the same with ``async``.
 Threads may share a client and its devices.
 
 Errors are those of the syscalls, OSError with the kernel's errno, whatever is
@@ -10,35 +10,16 @@ asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 from collections.abc import Generator
-from functools import partial
 from types import TracebackType
 from typing import Self
 
+from fusenotify.client.calls import ClientLogic, DeviceLogic
 from fusenotify.client.common import READ_SIZE, AnyPath, socket_name
-from fusenotify.client.link import Link
-from fusenotify.protocol.connection import ConnectionLost, Unread, wire_path
+from fusenotify.client.driver import run
+from fusenotify.client.link import BLOCKING
 from fusenotify.protocol.faults import AnyFault
-from fusenotify.protocol.messages import (
-    AddWatch,
-    CauseFault,
-    Close,
-    Count,
-    DeviceMade,
-    Done,
-    Fionread,
-    Init,
-    Poll,
-    Read,
-    RmWatch,
-    Status,
-    StatusOf,
-    Stream,
-    Sync,
-    WatchAdded,
-)
+from fusenotify.protocol.messages import Status
 
 
 class Client:
@@ -54,12 +35,11 @@ class Client:
         Raises OSError: as connect(2), ETIMEDOUT where nobody answers,
         EPROTONOSUPPORT where the daemon speaks another version.
         """
-        self._link = Link(socket_name(socket))
-        welcome = self._link.welcome
-        self.semantics = welcome.semantics
-        self.mountpoint = welcome.mountpoint
-        self.pid = welcome.pid
-        self.server = welcome.server
+        self._logic = ClientLogic(run(BLOCKING.connect(socket_name(socket))))
+        self.semantics = self._logic.semantics
+        self.mountpoint = self._logic.mountpoint
+        self.pid = self._logic.pid
+        self.server = self._logic.server
 
     def __enter__(self) -> Self:
         return self
@@ -86,16 +66,15 @@ class Client:
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's).
         """
-        request = Init(max_queued_events=max_queued_events, semantics=semantics)
-        return Device(self._link, self._link.ask(request, DeviceMade).device, nonblock)
+        return Device(run(self._logic.init(max_queued_events, semantics)), nonblock)
 
     def sync(self) -> None:
         """Return when the events of what was done through the mount before are queued."""
-        self._link.ask(Sync(), Done)
+        run(self._logic.sync())
 
     def status(self) -> Status:
         """Return the mount's limits, clients, devices and users, as far as we may see them."""
-        return self._link.ask(StatusOf(), Status)
+        return run(self._logic.status())
 
     def fault(self, fault: AnyFault, device: int | None = None) -> None:
         """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.
@@ -105,11 +84,11 @@ class Client:
         Raises OSError: EPERM where the mount or the user may not, EBADF where
         there is no such device, EINVAL.
         """
-        self._link.ask(CauseFault(fault=fault, device=device), Done)
+        run(self._logic.fault(fault, device))
 
     def close(self) -> None:
         """Close the connection; a second close is nothing."""
-        self._link.close()
+        run(self._logic.close())
 
 
 class Device:
@@ -120,11 +99,10 @@ class Device:
     Every method raises OSError (EBADF) when the device or its client was closed.
     """
 
-    def __init__(self, link: Link, number: int, nonblock: bool) -> None:
+    def __init__(self, logic: DeviceLogic, nonblock: bool) -> None:
         self.nonblock = nonblock
-        self._link = link
-        self.number = number
-        self._unread = Unread()
+        self._logic = logic
+        self.number = logic.number
 
     def __enter__(self) -> Self:
         return self
@@ -143,15 +121,14 @@ class Device:
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
         """
-        request = AddWatch(device=self.number, path=wire_path(path), mask=mask)
-        return self._link.ask(request, WatchAdded).wd
+        return run(self._logic.add_watch(path, mask))
 
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.
 
         Raises OSError (EINVAL) where there is no such watch.
         """
-        self._link.ask(RmWatch(device=self.number, wd=wd), Done)
+        run(self._logic.rm_watch(wd))
 
     def read(self, size: int = READ_SIZE, timeout: float | None = None) -> bytes:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
@@ -161,13 +138,7 @@ class Device:
         Raises OSError: EAGAIN (BlockingIOError) where none came in time or
         the device is nonblock, EINVAL where the first does not fit.
         """
-        wait = 0.0 if self.nonblock else timeout
-        request = Read(device=self.number, size=size, timeout=wait)
-        call = self._link.send(request, self._unread)
-        try:
-            return self._link.wait(call, partial(call.take_records, size))
-        finally:
-            self._link.give_up(call)  # where it took what came for another
+        return run(self._logic.read(size, 0.0 if self.nonblock else timeout))
 
     def stream(self, size: int = READ_SIZE) -> Generator[bytes, None, None]:
         """Yield records as they come, at most size bytes at a time, without asking for each.
@@ -177,31 +148,21 @@ class Device:
 
         Raises OSError as read() does.
         """
-        call = self._link.send(Stream(device=self.number, size=size), self._unread)
+        stream = run(self._logic.stream(size))
         try:
             while True:
-                yield self._link.wait(call, partial(call.take_records, size))
+                yield run(stream.next())
         finally:
-            self._link.give_up(call)
+            run(stream.close())
 
     def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
-        count = self._link.ask(Fionread(device=self.number), Count)
-        return count.bytes + len(self._unread)
+        return run(self._logic.fionread())
 
     def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
-        call = self._link.send(Poll(device=self.number, timeout=timeout), self._unread)
-        try:
-            return self._link.wait(call, call.take_ready)
-        finally:
-            self._link.give_up(call)  # where something came for another
+        return run(self._logic.poll(timeout))
 
     def close(self) -> None:
         """Drop watches and queue; a second close is nothing."""
-        with contextlib.suppress(ConnectionLost):  # then the device is gone too
-            try:
-                self._link.ask(Close(device=self.number), Done)
-            except OSError as error:
-                if error.errno != errno.EBADF:
-                    raise
+        run(self._logic.close())

@@ -2,7 +2,7 @@
 """The blocking client's socket: sends requests, receives answers for all threads.
 
 protocol.connection numbers the requests and matches the answers;
-client.blocking says what is asked.  Whoever waits for an answer while nobody
+client.calls says what is asked.  Whoever waits for an answer while nobody
 receives does so for all (the leader); the others wait for what it brings.
 
 Invariants
@@ -18,10 +18,11 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
+from fusenotify.client.calls import ask
 from fusenotify.client.common import (
     HELLO_SECONDS,
     RECEIVE_SIZE,
@@ -32,24 +33,20 @@ from fusenotify.client.common import (
 from fusenotify.protocol.connection import Call, ClientConnection, ConnectionLost, Unread
 from fusenotify.protocol.messages import (
     VERSION,
-    AnyAnswer,
     AnyRequest,
     Hello,
     Welcome,
 )
 
-A = TypeVar("A", bound=AnyAnswer)
 T = TypeVar("T")
 
 
 class Link:
     """A connection that was welcomed.  welcome is what the daemon said."""
 
-    def __init__(self, name: str) -> None:
-        """Connect to the socket of that name.
+    welcome: Welcome
 
-        Raises OSError, ConnectionLost, RemoteProtocolError.
-        """
+    def __init__(self, name: str) -> None:
         self._connection = ClientConnection(name)
         # Both may be taken again by the thread that has them: the collector
         # may close a generator anywhere, and that sends a frame.
@@ -58,20 +55,26 @@ class Link:
         self._receiving = False
         self._closed = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    async def connect(self, name: str) -> None:
+        """Connect to the socket of that name, and say hello.
+
+        Raises OSError, ConnectionLost, RemoteProtocolError.
+        """
         try:
             self._socket.settimeout(HELLO_SECONDS)
             self._connect(name)
-            self.welcome = self.ask(Hello(version=VERSION), Welcome)
+            self.welcome = await ask(self, Hello(version=VERSION), Welcome)
             self._connection.welcomed(self.welcome)
             self._socket.settimeout(None)
         except TimeoutError:
-            self.close()
+            await self.close()
             raise no_answer(name) from None
         except BaseException:
-            self.close()
+            await self.close()
             raise
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
         with self._changed:
             self._connection.fail(client_closed())
@@ -82,15 +85,7 @@ class Link:
             if not self._receiving:
                 self._socket.close()
 
-    def ask(self, request: AnyRequest, expected: type[A]) -> A:
-        """Send a request and return its answer.
-
-        Raises OSError for a refusal, ConnectionLost, RemoteProtocolError.
-        """
-        call = self.send(request)
-        return self.wait(call, partial(call.take, expected))
-
-    def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
+    async def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
         """Send a request and return its call, to wait for."""
         with self._sending:
             with self._changed:
@@ -98,7 +93,7 @@ class Link:
             self._transmit(frame)
         return call
 
-    def wait(self, call: Call, take: Callable[[], T | None]) -> T:
+    async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
         """Return what take() gives of a call, as soon as it gives something."""
         try:
             with self._changed:
@@ -109,10 +104,10 @@ class Link:
                         self._receive()
                 return taken
         except BaseException:
-            self.give_up(call)
+            await self.give_up(call)
             raise
 
-    def give_up(self, call: Call) -> None:
+    async def give_up(self, call: Call) -> None:
         """Want no answer to a call any more; nothing where all were had."""
         with self._sending:
             with self._changed:
@@ -160,3 +155,40 @@ class Link:
             if self._closed:
                 self._socket.close()
         self._connection.receive(data)
+
+
+class Turn:
+    """One thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    async def take(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what work() gives, when no other thread has the turn."""
+        with self._lock:
+            return await work()
+
+
+class Blocking:
+    """The driver of the blocking client."""
+
+    async def connect(self, name: str) -> Link:
+        """Connect, and say hello."""
+        link = Link(name)
+        await link.connect(name)
+        return link
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when the time passed."""
+        time.sleep(seconds)
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Return what a call gives, made in this thread."""
+        return call()
+
+    def turn(self) -> Turn:
+        """Return a new turn."""
+        return Turn()
+
+
+BLOCKING = Blocking()

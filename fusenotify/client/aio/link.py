@@ -2,7 +2,7 @@
 """The async client's socket: sends requests, receives answers for all tasks.
 
 protocol.connection numbers the requests and matches the answers;
-client.aio.syscalls says what is asked.  No task runs in the background:
+client.calls says what is asked.  No task runs in the background:
 whoever waits for an answer while nobody receives does so for all.
 
 Invariants
@@ -14,29 +14,35 @@ Invariants
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import anyio
 import anyio.abc
 
-from fusenotify.client.common import RECEIVE_SIZE, client_closed
+from fusenotify.client.calls import ask
+from fusenotify.client.common import (
+    HELLO_SECONDS,
+    RECEIVE_SIZE,
+    client_closed,
+    connect_refusal,
+    no_answer,
+)
 from fusenotify.protocol.connection import Call, ClientConnection, Unread
 from fusenotify.protocol.messages import (
     VERSION,
-    AnyAnswer,
     AnyRequest,
     Hello,
     Welcome,
 )
 
-A = TypeVar("A", bound=AnyAnswer)
 T = TypeVar("T")
 
 
 class Link:
     """A connection whose socket is connected.  name is the socket's, for messages."""
+
+    welcome: Welcome
 
     def __init__(self, name: str, stream: anyio.abc.ByteStream) -> None:
         self._connection = ClientConnection(name)
@@ -45,27 +51,19 @@ class Link:
         self._receiving = False
         self._received = anyio.Event()
 
-    async def hello(self) -> Welcome:
+    async def hello(self) -> None:
         """Say hello; this comes first.
 
         Raises OSError, ConnectionLost, RemoteProtocolError.
         """
-        welcome = await self.ask(Hello(version=VERSION), Welcome)
-        self._connection.welcomed(welcome)
-        return welcome
+        self.welcome = await ask(self, Hello(version=VERSION), Welcome)
+        self._connection.welcomed(self.welcome)
 
     async def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
         self._connection.fail(client_closed())
-        await self._stream.aclose()
-
-    async def ask(self, request: AnyRequest, expected: type[A]) -> A:
-        """Send a request and return its answer.
-
-        Raises OSError for a refusal, ConnectionLost, RemoteProtocolError.
-        """
-        call = await self.send(request)
-        return await self.wait(call, partial(call.take, expected))
+        with anyio.CancelScope(shield=True):
+            await self._stream.aclose()
 
     async def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
         """Send a request and return its call, to wait for."""
@@ -117,3 +115,60 @@ class Link:
             self._receiving = False
             received, self._received = self._received, anyio.Event()
             received.set()
+
+
+async def connect(name: str, seconds: float) -> Link:
+    """Connect to the socket of that name, and say hello, within so many seconds.
+
+    Raises OSError, ConnectionLost, RemoteProtocolError.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            try:
+                stream = await anyio.connect_unix(name)
+            except OSError as error:
+                raise connect_refusal(error, name) from None
+            link = Link(name, stream)
+            try:
+                await link.hello()
+            except BaseException:
+                await link.close()
+                raise
+            return link
+    except TimeoutError:
+        raise no_answer(name) from None
+
+
+class Turn:
+    """One task at a time."""
+
+    def __init__(self) -> None:
+        self._lock = anyio.Lock()
+
+    async def take(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what work() gives, when no other task has the turn."""
+        async with self._lock:
+            return await work()
+
+
+class Anyio:
+    """The driver of the async client."""
+
+    async def connect(self, name: str) -> Link:
+        """Connect, and say hello."""
+        return await connect(name, HELLO_SECONDS)
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when the time passed."""
+        await anyio.sleep(seconds)
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Return what a call gives, made in a thread of its own."""
+        return await anyio.to_thread.run_sync(call)
+
+    def turn(self) -> Turn:
+        """Return a new turn."""
+        return Turn()
+
+
+ANYIO = Anyio()

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The async client: inotify's syscalls, over a mount's socket.
 
-client.aio.link carries the requests; client.blocking has the same without
-``async``.
+client.calls is what it does; client.blocking has the same without ``async``.
 
 Errors are those of the syscalls, OSError with the kernel's errno, whatever is
 asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
@@ -10,44 +9,16 @@ asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import AsyncGenerator
-from functools import partial
 from types import TracebackType
 from typing import Self
 
-import anyio
-
-from fusenotify.client.aio.link import Link
-from fusenotify.client.common import (
-    HELLO_SECONDS,
-    READ_SIZE,
-    AnyPath,
-    connect_refusal,
-    no_answer,
-    socket_name,
-)
-from fusenotify.protocol.connection import ConnectionLost, Unread, wire_path
+from fusenotify.client.aio.link import connect
+from fusenotify.client.calls import ClientLogic, DeviceLogic
+from fusenotify.client.common import HELLO_SECONDS, READ_SIZE, AnyPath, socket_name
 from fusenotify.protocol.faults import AnyFault
-from fusenotify.protocol.messages import (
-    AddWatch,
-    CauseFault,
-    Close,
-    Count,
-    DeviceMade,
-    Done,
-    Fionread,
-    Init,
-    Poll,
-    Read,
-    RmWatch,
-    Status,
-    StatusOf,
-    Stream,
-    Sync,
-    WatchAdded,
-)
+from fusenotify.protocol.messages import Status
 
 
 class Client:
@@ -64,7 +35,7 @@ class Client:
 
     def __init__(self, socket: AnyPath) -> None:
         self._socket = socket
-        self._opened: Link | None = None
+        self._connected: ClientLogic | None = None
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -84,26 +55,12 @@ class Client:
         Raises OSError: as connect(2), ETIMEDOUT where nobody answers,
         EPROTONOSUPPORT where the daemon speaks another version.
         """
-        name = socket_name(self._socket)
-        try:
-            with anyio.fail_after(HELLO_SECONDS):
-                try:
-                    stream = await anyio.connect_unix(name)
-                except OSError as error:
-                    raise connect_refusal(error, name) from None
-                link = Link(name, stream)
-                try:
-                    welcome = await link.hello()
-                except BaseException:
-                    await link.close()
-                    raise
-        except TimeoutError:
-            raise no_answer(name) from None
-        self.semantics = welcome.semantics
-        self.mountpoint = welcome.mountpoint
-        self.pid = welcome.pid
-        self.server = welcome.server
-        self._opened = link
+        link = await connect(socket_name(self._socket), HELLO_SECONDS)
+        self._connected = ClientLogic(link)
+        self.semantics = self._connected.semantics
+        self.mountpoint = self._connected.mountpoint
+        self.pid = self._connected.pid
+        self.server = self._connected.server
 
     async def init(
         self,
@@ -119,17 +76,15 @@ class Client:
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's).
         """
-        request = Init(max_queued_events=max_queued_events, semantics=semantics)
-        made = await self._link.ask(request, DeviceMade)
-        return Device(self._link, made.device, nonblock)
+        return Device(await self._logic.init(max_queued_events, semantics), nonblock)
 
     async def sync(self) -> None:
         """Return when the events of what was done through the mount before are queued."""
-        await self._link.ask(Sync(), Done)
+        await self._logic.sync()
 
     async def status(self) -> Status:
         """Return the mount's limits, clients, devices and users, as far as we may see them."""
-        return await self._link.ask(StatusOf(), Status)
+        return await self._logic.status()
 
     async def fault(self, fault: AnyFault, device: int | None = None) -> None:
         """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.
@@ -139,18 +94,18 @@ class Client:
         Raises OSError: EPERM where the mount or the user may not, EBADF where
         there is no such device, EINVAL.
         """
-        await self._link.ask(CauseFault(fault=fault, device=device), Done)
+        await self._logic.fault(fault, device)
 
     async def close(self) -> None:
         """Close the connection; a second close is nothing."""
-        if self._opened is not None:
-            await self._opened.close()
+        if self._connected is not None:
+            await self._connected.close()
 
     @property
-    def _link(self) -> Link:
-        if self._opened is None:
+    def _logic(self) -> ClientLogic:
+        if self._connected is None:
             raise OSError(errno.ENOTCONN, "the client is not connected: use 'async with'")
-        return self._opened
+        return self._connected
 
 
 class Device:
@@ -161,11 +116,10 @@ class Device:
     Every method raises OSError (EBADF) when the device or its client was closed.
     """
 
-    def __init__(self, link: Link, number: int, nonblock: bool) -> None:
+    def __init__(self, logic: DeviceLogic, nonblock: bool) -> None:
         self.nonblock = nonblock
-        self._link = link
-        self.number = number
-        self._unread = Unread()
+        self._logic = logic
+        self.number = logic.number
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,15 +138,14 @@ class Device:
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
         """
-        request = AddWatch(device=self.number, path=wire_path(path), mask=mask)
-        return (await self._link.ask(request, WatchAdded)).wd
+        return await self._logic.add_watch(path, mask)
 
     async def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.
 
         Raises OSError (EINVAL) where there is no such watch.
         """
-        await self._link.ask(RmWatch(device=self.number, wd=wd), Done)
+        await self._logic.rm_watch(wd)
 
     async def read(self, size: int = READ_SIZE, timeout: float | None = None) -> bytes:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
@@ -202,13 +155,7 @@ class Device:
         Raises OSError: EAGAIN (BlockingIOError) where none came in time or
         the device is nonblock, EINVAL where the first does not fit.
         """
-        wait = 0.0 if self.nonblock else timeout
-        request = Read(device=self.number, size=size, timeout=wait)
-        call = await self._link.send(request, self._unread)
-        try:
-            return await self._link.wait(call, partial(call.take_records, size))
-        finally:
-            await self._link.give_up(call)  # where it took what came for another
+        return await self._logic.read(size, 0.0 if self.nonblock else timeout)
 
     async def stream(self, size: int = READ_SIZE) -> AsyncGenerator[bytes, None]:
         """Yield records as they come, at most size bytes at a time, without asking for each.
@@ -219,31 +166,21 @@ class Device:
 
         Raises OSError as read() does.
         """
-        call = await self._link.send(Stream(device=self.number, size=size), self._unread)
+        stream = await self._logic.stream(size)
         try:
             while True:
-                yield await self._link.wait(call, partial(call.take_records, size))
+                yield await stream.next()
         finally:
-            await self._link.give_up(call)
+            await stream.close()
 
     async def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
-        count = await self._link.ask(Fionread(device=self.number), Count)
-        return count.bytes + len(self._unread)
+        return await self._logic.fionread()
 
     async def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
-        call = await self._link.send(Poll(device=self.number, timeout=timeout), self._unread)
-        try:
-            return await self._link.wait(call, call.take_ready)
-        finally:
-            await self._link.give_up(call)  # where something came for another
+        return await self._logic.poll(timeout)
 
     async def close(self) -> None:
         """Drop watches and queue; a second close is nothing."""
-        with contextlib.suppress(ConnectionLost):  # then the device is gone too
-            try:
-                await self._link.ask(Close(device=self.number), Done)
-            except OSError as error:
-                if error.errno != errno.EBADF:
-                    raise
+        await self._logic.close()
