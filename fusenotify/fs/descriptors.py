@@ -4,15 +4,15 @@
 fs.inodes builds its Inode on Held, and opens what it holds through
 Descriptors; so do the requests that open files.  Where descriptors run short,
 those of the inodes that were not used for longest are closed, and opened again
-when they are asked for: by file handle where the daemon may (root, on a disk
-that has handles), else by name.
+when they are asked for: by file handle where the daemon may (root, in SOURCE's
+own filesystem, if that has handles), else by name.
 
 Invariants
     A descriptor that was asked for stays open until KEPT other inodes' were
         opened: longer than a request needs it, which asks for four at most.
     What is opened again is the same object, or else it is ESTALE.  A handle
-        tells objects apart that bore one inode number after each other; by
-        name only st_dev and st_ino do.
+        tells objects apart that bore one inode number after each other; where
+        the filesystem has none, only st_dev and st_ino do.
     The root, and what has lost its last name through the mount, keep theirs.
     SPARE descriptors are left for what the daemon opens for a moment, and for
         clients.
@@ -88,6 +88,13 @@ class Held(core.Inode):
     def path(self) -> str:
         """A path to the object itself, for calls that take no descriptor."""
         return path_of(self.fd)
+
+
+class Compared(bytes):
+    """A handle that tells objects apart, but by which none can be opened.
+
+    The daemon is not root, or the object is not in SOURCE's own mount.
+    """
 
 
 class _Ends:
@@ -190,7 +197,8 @@ class Descriptors:
 
         Raises OSError: ESTALE, EMFILE.
         """
-        if held.handle is not None and self._anchor is not None:
+        if held.handle is not None and not isinstance(held.handle, Compared):
+            assert self._anchor is not None
             if self._open_at_most >= self._ceiling:
                 self._make_room()
             fd = open_by_handle(self._anchor, held.handle, HOLD)
@@ -245,7 +253,8 @@ class Descriptors:
         """Return a new descriptor of a name, or -1 where it is not the object sought."""
         fd = self.open(name, HOLD, dir_fd=above)
         status = os.fstat(fd)
-        if status.st_ino == sought.ino and status.st_dev == sought.device:
+        same = status.st_ino == sought.ino and status.st_dev == sought.device
+        if same and (sought.handle is None or self.matches(sought, fd, status.st_mode)):
             return fd
         os.close(fd)
         return -1
@@ -297,12 +306,12 @@ class Descriptors:
         held.before = held.after = None
 
     def _remember_handle(self, held: Held) -> None:
-        if self._anchor is None or held.handle is not None:
+        if held.handle is not None:
             return
-        with suppress(OSError):  # a filesystem without handles below SOURCE: by name
+        with suppress(OSError):  # a filesystem without handles: by name
             mount_id, handle = file_handle(held.held)
-            if mount_id == self._mount_id:
-                held.handle = handle
+            opens = self._anchor is not None and mount_id == self._mount_id
+            held.handle = handle if opens else Compared(handle)
 
 
 def _anchor(root_fd: int) -> int | None:

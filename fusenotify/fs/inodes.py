@@ -18,19 +18,13 @@ Invariants
 
 from __future__ import annotations
 
-import itertools
 import os
 import stat
 
 from fusenotify.engine import core
 from fusenotify.fs.descriptors import HOLD, Descriptors, Held
+from fusenotify.fs.index import ROOT_NUMBER, Index
 from fusenotify.fs.unused import Unused
-
-ROOT_NUMBER = 1
-# Where numbers of other filesystems below SOURCE begin: each gets a range.
-_RANGE_BITS = 56
-# The range of numbers for objects whose own one is still somebody else's.
-_LAST_RANGE = 0xFF
 
 
 class Inode(Held):
@@ -45,9 +39,10 @@ class Inode(Held):
 
     def __init__(self, table: Inodes, fd: int, status: os.stat_result, number: int) -> None:
         is_dir = stat.S_ISDIR(status.st_mode)
-        # Nearly all are of one device: they share its number.
+        # Nearly all are of one device, and have their own number: they share the integers.
         device = table.device if status.st_dev == table.device else status.st_dev
-        super().__init__(table.descriptors, fd, device, status.st_ino, is_dir)
+        ino = number if status.st_ino == number else status.st_ino
+        super().__init__(table.descriptors, fd, device, ino, is_dir)
         self.table = table
         self.number = number
         self.lookups = 0
@@ -78,14 +73,11 @@ class Inodes:
     ) -> None:
         self.descriptors = Descriptors(root_fd, descriptor_limit)
         self._names = names
-        self._by_number: dict[int, Inode] = {}
-        # Those with another number than _number() says, by the one that it says.
-        self._renumbered: dict[int, Inode] = {}
-        self._device_ranges: dict[int, int] = {}
         self.unused = Unused(self._let_go)
-        self._substitutes = itertools.count(_LAST_RANGE << _RANGE_BITS)
         status = os.fstat(root_fd)
         self.device = status.st_dev
+        self._index: Index[Inode] = Index(self.device)
+        self._by_number = self._index.by_number
         self.root = self._add(root_fd, status, ROOT_NUMBER)
         self.root.pin()
 
@@ -107,7 +99,7 @@ class Inodes:
         Raises OSError as fstatat(2).
         """
         status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-        inode = self._find(status.st_dev, status.st_ino)
+        inode = self._index.find(status.st_dev, status.st_ino)
         if inode is None or inode.held < 0:
             inode, status = self.take(self.descriptors.open(name, HOLD, dir_fd=parent.fd))
         self._names.instantiate(parent, name, inode)
@@ -120,15 +112,15 @@ class Inodes:
     def take(self, fd: int) -> tuple[Inode, os.stat_result]:
         """Return the object of an O_PATH descriptor, which now belongs to the table."""
         status = os.fstat(fd)
-        inode = self._find(status.st_dev, status.st_ino)
+        inode = self._index.find(status.st_dev, status.st_ino)
         if inode is not None and inode.held >= 0:
             os.close(fd)
             return inode, status
-        if inode is None or not self.descriptors.matches(inode, fd, status.st_mode):
-            number = self._number(status.st_dev, status.st_ino)
-            if number in self._by_number:
-                number = next(self._substitutes)
-            inode = self._add(fd, status, number)
+        if inode is not None and not self.descriptors.matches(inode, fd, status.st_mode):
+            self._index.superseded(inode)
+            inode = None
+        if inode is None:
+            inode = self._add(fd, status, self._index.new_number(status.st_dev, status.st_ino))
         self.descriptors.add(inode, fd)
         return inode, status
 
@@ -164,11 +156,7 @@ class Inodes:
             self._names.unhash(dentry)
             if inode.dentry is not dentry:
                 return True
-        del self._by_number[inode.number]
-        if self._renumbered:
-            number = self._number(inode.device, inode.ino)
-            if self._renumbered.get(number) is inode:
-                del self._renumbered[number]
+        self._index.remove(inode)
         # A name and its inode hold each other: let memory come back at once.
         inode.dentry = None
         self.descriptors.remove(inode)
@@ -179,23 +167,8 @@ class Inodes:
         self.descriptors.close()
         os.close(self.root.held)
         self._by_number.clear()
-        self._renumbered.clear()
-
-    def _find(self, device: int, ino: int) -> Inode | None:
-        """Return the object that has these now."""
-        number = self._number(device, ino)
-        return self._renumbered.get(number) or self._by_number.get(number)
 
     def _add(self, fd: int, status: os.stat_result, number: int) -> Inode:
-        inode = self._by_number[number] = Inode(self, fd, status, number)
-        usual = self._number(status.st_dev, status.st_ino)
-        if number != usual:
-            self._renumbered[usual] = inode
+        inode = Inode(self, fd, status, number)
+        self._index.add(inode)
         return inode
-
-    def _number(self, device: int, ino: int) -> int:
-        """Return the disk's inode number, made unique where SOURCE has several filesystems."""
-        if device == self.device and ino != ROOT_NUMBER:
-            return ino
-        ranges = self._device_ranges
-        return ino + (ranges.setdefault(device, len(ranges) + 1) << _RANGE_BITS)
