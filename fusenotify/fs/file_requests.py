@@ -30,6 +30,9 @@ from fusenotify.view import View
 
 # How many fsyncs may be under way: each is a program's thread that waits.
 _MAX_SYNCS = 500
+# How many entries of a directory an answer has: each may have to be looked up.
+_MOST_ENTRIES = 512
+_DOTS = (b".", b"..")
 
 
 class FileRequests(Requests):
@@ -150,29 +153,35 @@ class FileRequests(Requests):
 
     @answered
     def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """READDIRPLUS: iterate_dir(); offsets are indices into the snapshot."""
+        """READDIRPLUS: iterate_dir(); offsets are SOURCE's."""
         directory = self.files[fh]
         assert isinstance(directory, OpenDirectory)
-        assert isinstance(directory.inode, Inode)
-        if not start_id:
-            directory.snapshot()
-        for index in range(start_id, len(directory.entries)):
-            name = directory.entries[index]
-            if name in (b".", b".."):
-                # The kernel takes no reference to these and reads only the type.
-                attributes = self.attributes(directory.inode, os.fstat(fh))
-                if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), attributes, index + 1):
+        shown = 0
+        try:
+            for name, offset in directory.entries(start_id):
+                if shown == _MOST_ENTRIES:
                     break
-                continue
-            try:
-                inode, status = self.inodes.lookup(directory.inode, name)
-            except FileNotFoundError:
-                continue  # removed since the snapshot
-            entry = self.entry(inode, status)
-            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, index + 1):
-                self.inodes.forget(inode.number, 1)
-                break
+                try:
+                    entry = self._listed(directory, name)
+                except FileNotFoundError:
+                    continue  # removed meanwhile
+                if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, offset):
+                    if name not in _DOTS:
+                        self.inodes.forget(entry.st_ino, 1)
+                    break
+                shown += 1
+        except OSError:
+            if not shown:  # else it is for the next request, which begins there
+                raise
         self.hooks.by(directory).accessed(directory)
+
+    def _listed(self, directory: OpenDirectory, name: bytes) -> EntryAttributes:
+        inode = directory.inode
+        assert isinstance(inode, Inode)
+        if name in _DOTS:
+            # The kernel takes no reference to these and reads only the type.
+            return self.attributes(inode, os.fstat(directory.fd))
+        return self.entry(*self.inodes.lookup(inode, name))
 
     releasedir = release
     fsyncdir = fsync

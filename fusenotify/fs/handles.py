@@ -8,9 +8,11 @@ WRITE and RELEASE carry no caller, so who opened is remembered here.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from fusenotify.engine.hooks import File
 from fusenotify.fs.inodes import Inode
+from fusenotify.fs.syscalls import entries, getdents
 
 # What an open below takes over from the program's flags.  O_APPEND counts at each write
 # (fs.appending), O_SYNC and O_DSYNC come as FSYNCs, which let others go on; O_DIRECT would ask for
@@ -42,16 +44,44 @@ class OpenFile(File):
 
 
 class OpenDirectory(OpenFile):
-    """An open directory: its entries are read once, and again after a rewind.
+    """An open directory.  Its offsets are those of SOURCE's.
 
-    A program that removes what it lists so misses nothing.
+    One batch of its entries is kept at most.  So what a listing costs does not
+    grow with the directory, and a program that removes what it lists misses no
+    more than it does on SOURCE.
     """
 
-    __slots__ = ("entries",)
+    __slots__ = ("_batch", "_index", "_offset")
 
-    entries: list[bytes]
+    def __init__(self, inode: Inode, fd: int, flags: int, pid: int, uid: int, gid: int) -> None:
+        super().__init__(inode, fd, flags, pid, uid, gid)
+        self._batch = b""
+        # Where the listing is: in the batch, and in the directory.
+        self._index = self._offset = 0
 
-    def snapshot(self) -> None:
-        """Read the directory's entries, ``.`` and ``..`` first."""
-        names = [os.fsencode(name) for name in os.listdir(self.fd)]
-        self.entries = [b".", b"..", *names]
+    def entries(self, offset: int) -> Iterator[tuple[bytes, int]]:
+        """Yield names and the offset behind each, from an offset on.
+
+        The listing stands behind a name when the next one is asked for.
+
+        Raises OSError, EINVAL for an offset that is none.
+        """
+        if offset != self._offset or not offset:
+            self._seek(offset)
+        while True:
+            for name, index, behind in entries(self._batch, self._index):
+                yield name, behind
+                self._index, self._offset = index, behind
+            self._batch, self._index = getdents(self.fd), 0
+            if not self._batch:
+                return
+
+    def _seek(self, offset: int) -> None:
+        self._offset = offset
+        # Where a program's buffer was too small for an answer, it goes back a little.
+        found = (index for _, index, behind in entries(self._batch, 0) if behind == offset)
+        if offset and (index := next(found, None)) is not None:
+            self._index = index
+            return
+        os.lseek(self.fd, offset, os.SEEK_SET)
+        self._batch, self._index = b"", 0

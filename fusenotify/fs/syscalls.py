@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
+from collections.abc import Iterator
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _open_tree = getattr(_libc, "open_tree", None)
+_getdents = getattr(_libc, "getdents64", None) or _libc.getdents  # of glibc, of musl
 _AT_FDCWD = -100
 _UTIME_OMIT = (1 << 30) - 2
 _NANOSECONDS = 10**9
@@ -18,6 +21,10 @@ _AT_EMPTY_PATH = 0x1000
 # struct file_handle: the length of the handle, its type, the handle.
 _HANDLE_HEADER = 8
 _MAX_HANDLE = 128
+# As much of a directory as is read at a time: a hundred names or two.
+_DIRECTORY_BUFFER = 4096
+# struct linux_dirent64: inode number, the offset behind the entry, its length, type, and the name.
+_ENTRY = struct.Struct("=QqHB")
 _DESCRIPTORS = "/proc/self/fd/"
 # What path_of() begins with.
 _descriptors = _DESCRIPTORS
@@ -43,6 +50,8 @@ class _Capabilities(ctypes.Structure):
     )
 
 
+_directory = ctypes.create_string_buffer(_DIRECTORY_BUFFER)
+_directory_bytes = memoryview(_directory).cast("B")
 _capability_header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
 _capabilities = (_Capabilities * 2)()
 
@@ -77,6 +86,30 @@ def hold(fd: int) -> int:
         if held >= 0:
             return held
     return os.open(path_of(fd), os.O_PATH)  # takes twice as long
+
+
+def getdents(fd: int) -> bytes:
+    """getdents64(2): return the next entries of a directory, for entries(); none at its end.
+
+    Raises OSError.
+    """
+    length: int = _getdents(fd, _directory, _DIRECTORY_BUFFER)
+    _check(min(length, 0))
+    return _directory_bytes[:length].tobytes()
+
+
+def entries(batch: bytes, begin: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield names of a batch of getdents(), from an index in it on.
+
+    With each come the index of the next one and the directory's offset there.
+    """
+    unpack, end = _ENTRY.unpack_from, len(batch)
+    while begin < end:
+        _, offset, length, _ = unpack(batch, begin)
+        # Behind the NUL there may be anything.
+        name, _, _ = batch[begin + _ENTRY.size : begin + length].partition(b"\0")
+        begin += length
+        yield name, begin, offset
 
 
 def renameat2(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> None:
