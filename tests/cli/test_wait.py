@@ -6,57 +6,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import fusenotify as package
 from fusenotify import Mounted
-from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
+from tests.cli.command import FUSENOTIFY, environment, fusenotify
+from tests.cli.waiter import wait_for_watches, waiting
 from tests.conftest import Mounting
-
-
-class Waiter:
-    """A running ``fusenotify wait``, and the lines it prints."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def lines_until(self, last: str) -> list[str]:
-        """Return the lines up to the one that ends in last, that one left out."""
-        assert self.process.stdout is not None
-        lines: list[str] = []
-        for line in self.process.stdout:
-            if line.rstrip("\n").endswith(last):
-                return lines
-            lines.append(line.rstrip("\n"))
-        pytest.fail(f"it ended without {last!r} behind {lines}")
-
-    def end(self) -> tuple[str, str, int]:
-        """Wait until it ends; return the rest of its output, its messages and its status."""
-        out, err = self.process.communicate(timeout=30)
-        return out, err, self.process.returncode
-
-
-@contextmanager
-def waiting(*arguments: str | Path) -> Iterator[Waiter]:
-    """Run ``fusenotify wait`` for a block, which starts when its watches are there."""
-    with subprocess.Popen(
-        [*FUSENOTIFY, "wait", *map(str, arguments)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        try:
-            assert process.stderr.readline() == "Setting up watches.\n"
-            assert process.stderr.readline() == "Watches established.\n"
-            yield Waiter(process)
-        finally:
-            process.kill()
 
 
 @pytest.mark.mount
@@ -90,97 +48,6 @@ def test_monitoring_goes_on_until_the_mount_ends(mounting: Mounting) -> None:
         expected += ["MOVED_FROM a", "MOVED_TO b", "DELETE b"]
         lines = "".join(f"{root}/ {line}\n" for line in expected)
         assert waiter.end() == (lines, "Nothing is left to watch.\n", 0)
-
-
-def wait_for_watches(mount: Mounted, count: int) -> None:
-    """Wait until so many watches are there, as they come behind new directories."""
-    with mount.client() as client:
-        until(
-            lambda: sum(user.watches for user in client.status().users) == count,
-            f"{count} watches",
-        )
-
-
-@pytest.mark.mount
-def test_recursion_sees_all_below_and_nothing_of_its_own_search(mounted: Mounted) -> None:
-    root = mounted.mountpoint
-    os.makedirs(f"{root}/old/below")
-    with waiting("-m", "-r", root) as waiter:
-        Path(root, "old/below/x").touch()
-        assert waiter.lines_until(f"{root}/old/below/ CLOSE_WRITE,CLOSE x") == [
-            f"{root}/old/below/ CREATE x",
-            f"{root}/old/below/ OPEN x",
-        ]
-
-
-@pytest.mark.mount
-def test_recursion_follows_new_directories(mounted: Mounted) -> None:
-    root = mounted.mountpoint
-    with waiting("-m", "-r", "-e", "delete", root) as waiter:
-        # Only deletions are printed, though what makes directories is heard.
-        os.makedirs(f"{root}/a/b/c")
-        wait_for_watches(mounted, 4)
-        Path(root, "a/b/c/d").touch()
-        os.unlink(f"{root}/a/b/c/d")
-        assert waiter.lines_until(f"{root}/a/b/c/ DELETE d") == []
-
-
-@pytest.mark.mount
-def test_recursion_keeps_the_paths_of_renamed_directories(mounted: Mounted) -> None:
-    root = mounted.mountpoint
-    os.makedirs(f"{root}/a/b")
-    with waiting("-m", "-r", "-e", "create", root) as waiter:
-        os.rename(f"{root}/a", f"{root}/z")
-        Path(root, "z/b/x").touch()
-        assert waiter.lines_until(f"{root}/z/b/ CREATE x") == []
-
-
-@pytest.mark.mount
-def test_recursion_finds_a_directory_that_was_renamed_before_it_could_be_watched(
-    mounted: Mounted,
-) -> None:
-    root = mounted.mountpoint
-    with waiting("-m", "-r", "-e", "create", root) as waiter:
-        waiter.process.send_signal(signal.SIGSTOP)
-        os.makedirs(f"{root}/a/b")
-        os.rename(f"{root}/a", f"{root}/z")
-        waiter.process.send_signal(signal.SIGCONT)
-        wait_for_watches(mounted, 3)
-        Path(root, "z/b/x").touch()
-        assert waiter.lines_until(f"{root}/z/b/ CREATE x") == [f"{root}/ CREATE,ISDIR a"]
-
-
-@pytest.mark.mount
-def test_recursion_forgets_what_moves_out(mounted: Mounted) -> None:
-    root = mounted.mountpoint
-    os.makedirs(f"{root}/in/a/b")
-    os.mkdir(f"{root}/out")
-    with waiting("-m", "-r", "-e", "create", f"{root}/in") as waiter:
-        os.rename(f"{root}/in/a", f"{root}/out/a")
-        Path(root, "in/next").touch()
-        assert waiter.lines_until(f"{root}/in/ CREATE next") == []
-        wait_for_watches(mounted, 1)
-        Path(root, "out/a/b/unseen").touch()
-        Path(root, "in/last").touch()
-        assert waiter.lines_until(f"{root}/in/ CREATE last") == []
-
-
-@pytest.mark.mount
-def test_after_an_overflow_the_tree_is_complete_again(mounting: Mounting) -> None:
-    with mounting(max_queued_events=4) as mount:
-        root = mount.mountpoint
-        with waiting("-m", "-r", "-e", "create", root) as waiter:
-            waiter.process.send_signal(signal.SIGSTOP)
-            for number in range(20):
-                os.mkdir(f"{root}/{number}")
-            waiter.process.send_signal(signal.SIGCONT)
-            wait_for_watches(mount, 21)
-            Path(root, "19/x").touch()
-            assert f"{root}/19/ CREATE x" not in waiter.lines_until(f"{root}/19/ CREATE x")
-            waiter.process.send_signal(signal.SIGINT)
-            _, said, status = waiter.end()
-            assert "Events were lost" in said
-            assert status == -signal.SIGINT
 
 
 @pytest.mark.mount
