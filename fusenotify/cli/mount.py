@@ -32,6 +32,7 @@ from fusenotify.mounting.settings import (
     socket_directory,
 )
 from fusenotify.mounting.spawn import start_daemon
+from fusenotify.mounting.signals import EndSignals
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
 # A year: the kernel's own arithmetic wraps somewhere beyond.
@@ -205,6 +206,8 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
         if descriptor is not None:
             # fusermount3 stays for auto_unmount, and would keep it open.
             os.set_inheritable(descriptor, False)
+    signals = EndSignals()
+    signals.listen(in_front=ready_fd is None)
     check(settings)
     # From here on pyfuse3 is known to be there.
     from fusenotify.mounting import daemon
@@ -221,9 +224,10 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
         os.close(ready_fd)
 
     try:
-        daemon.run(settings, announce, until_eof)
+        daemon.run(settings, signals, announce, until_eof)
     finally:
         told.flush()
+    signals.ignore()
     return 0
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import trio
 
@@ -28,6 +28,7 @@ from fusenotify.fs.mount import Mount, MountError
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.options import for_fuse
 from fusenotify.mounting.settings import Settings
+from fusenotify.mounting.signals import EndSignals
 from fusenotify.server import Server
 from fusenotify.server.listener import bind_socket
 
@@ -36,28 +37,36 @@ GRACE_SECONDS = 2.0
 # How long clients may take to read their last events.
 DRAIN_SECONDS = 2.0
 
-_END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-
-def run(settings: Settings, announce: Callable[[], None], until_eof: int | None = None) -> None:
+def run(
+    settings: Settings,
+    signals: EndSignals,
+    announce: Callable[[], None],
+    until_eof: int | None = None,
+) -> None:
     """Mount, serve until unmounted, and clean up.
 
     announce is called once, when the mount answers.  until_eof is a descriptor
-    whose end of file asks for the end, as a signal does.
+    whose end of file asks for the end, as a signal does.  Where a signal came already,
+    nothing is mounted.
 
     Raises Failure, OSError; then nothing is mounted and no socket is left.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    for end in _END_SIGNALS:
-        # What trio's receiver puts back: a signal behind the end shall not make it a failure.
-        signal.signal(end, signal.SIG_IGN)
+    if signals.count:
+        return
     try:
-        trio.run(_run, settings, announce, until_eof)
+        trio.run(_run, settings, signals, announce, until_eof)
     except MountError as error:
         raise Failure(str(error)) from error
 
 
-async def _run(settings: Settings, announce: Callable[[], None], until_eof: int | None) -> None:
+async def _run(
+    settings: Settings,
+    signals: EndSignals,
+    announce: Callable[[], None],
+    until_eof: int | None,
+) -> None:
     core = Core()
     table = DeviceTable(core, settings.limits, semantics(settings.semantics))
     mount = Mount(
@@ -79,30 +88,29 @@ async def _run(settings: Settings, announce: Callable[[], None], until_eof: int 
         quotas=settings.quotas,
         faults=settings.faults,
     )
-    with trio.open_signal_receiver(*_END_SIGNALS) as signals:
-        listener = bind_socket(settings.socket, settings.socket_mode)
+    listener = bind_socket(settings.socket, settings.socket_mode)
+    try:
+        mount.open()
+    except BaseException:
+        os.unlink(settings.socket)
+        raise
+    async with trio.open_nursery() as clients:
+        clients.start_soon(server.serve, listener)
         try:
-            mount.open()
-        except BaseException:
-            os.unlink(settings.socket)
-            raise
-        async with trio.open_nursery() as clients:
-            clients.start_soon(server.serve, listener)
-            try:
-                async with trio.open_nursery() as helpers:
-                    helpers.start_soon(_end_on_signal, mount, signals)
-                    if until_eof is not None:
-                        helpers.start_soon(_end_on_eof, mount, until_eof)
-                    helpers.start_soon(_announce_when_it_answers, settings.mountpoint, announce)
-                    await mount.serve()
-                    helpers.cancel_scope.cancel()
-            finally:
-                mount.close()  # tells the watches, for the server to drain
-                # Before the drain: the next daemon for this mount point need not wait.
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(settings.socket)
-            await server.drain(DRAIN_SECONDS)
-            clients.cancel_scope.cancel()
+            async with trio.open_nursery() as helpers:
+                helpers.start_soon(_end_on_signal, mount, signals)
+                if until_eof is not None:
+                    helpers.start_soon(_end_on_eof, mount, until_eof)
+                helpers.start_soon(_announce_when_it_answers, settings.mountpoint, announce)
+                await mount.serve()
+                helpers.cancel_scope.cancel()
+        finally:
+            mount.close()  # tells the watches, for the server to drain
+            # Before the drain: the next daemon for this mount point need not wait.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(settings.socket)
+        await server.drain(DRAIN_SECONDS)
+        clients.cancel_scope.cancel()
 
 
 async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None]) -> None:
@@ -115,11 +123,11 @@ async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None
     announce()
 
 
-async def _end_on_signal(mount: Mount, signals: AsyncIterator[int]) -> None:
-    await anext(signals)
+async def _end_on_signal(mount: Mount, signals: EndSignals) -> None:
+    await signals.wait_for(1)
     await mount.detach()
     with trio.move_on_after(GRACE_SECONDS):
-        await anext(signals)  # a second one is impatient
+        await signals.wait_for(2)  # a second one is impatient
     mount.terminate()
 
 
