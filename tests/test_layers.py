@@ -23,6 +23,7 @@ VALUES = {
     "events",
     "masks",
     "mountinfo",
+    "socket_file",
     "view",
 }
 # What each layer may import of ours.  Those above see everything.

@@ -28,11 +28,10 @@ from fusenotify.mounting.settings import (
     SEMANTICS,
     Limits,
     Settings,
-    default_socket,
     socket_directory,
 )
-from fusenotify.mounting.spawn import start_daemon
 from fusenotify.mounting.signals import EndSignals
+from fusenotify.mounting.spawn import start_daemon
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
 # A year: the kernel's own arithmetic wraps somewhere beyond.
@@ -162,7 +161,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(
         source=source,
         mountpoint=mountpoint,
-        socket=os.path.abspath(arguments.socket or default_socket(mountpoint)),
+        wanted_socket=arguments.socket and os.path.abspath(arguments.socket),
         options=tuple(dict.fromkeys(option for option in arguments.options if option)),
         semantics=arguments.semantics,
         access=arguments.access,
@@ -215,10 +214,10 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
     told = messages.begin()
     in_background = ready_fd is not None and until_eof is None
 
-    def announce() -> None:
+    def announce(socket: str) -> None:
         if ready_fd is None:
             return
-        os.write(ready_fd, os.fsencode(settings.socket))
+        os.write(ready_fd, os.fsencode(socket))
         if in_background:
             told.leave_the_terminal()
         os.close(ready_fd)

@@ -18,7 +18,7 @@ import sys
 from fusenotify import mountinfo
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import State, look, remove_dead_socket, resolve, take_away
-from fusenotify.mounting.settings import default_socket
+from fusenotify.mounting.settings import default_sockets
 
 # How long a daemon may take to let its clients read their last events.
 _END_SECONDS = 10.0
@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         daemon = _daemon(mountpoint, stack) if state is State.LIVE else None
         take_away(mountpoint, lazy=arguments.lazy or state is State.DEAD)
         if state is State.DEAD:
-            remove_dead_socket(default_socket(mountpoint))
+            for path in default_sockets(mountpoint):
+                remove_dead_socket(path)
         if daemon is None:
             return 0
         seconds = _LAZY_END_SECONDS if arguments.lazy else _END_SECONDS

@@ -42,7 +42,6 @@ def check(settings: Settings) -> None:
         _check_apart(settings.source, mountpoint)
         if "nonempty" not in settings.options:
             _check_empty(mountpoint)
-    _check_socket_directory(settings.socket)
     check_fuse(settings.options)
     check_pyfuse3()
 
@@ -107,19 +106,6 @@ def _check_empty(mountpoint: str) -> None:
             f"{mountpoint}: MNT is not empty, and the mount would hide what is in it; "
             "-o nonempty mounts nevertheless"
         )
-
-
-def _check_socket_directory(socket: str) -> None:
-    """Refuse a socket in a directory under /tmp that somebody else prepared."""
-    directory = os.path.dirname(socket)
-    if directory != f"/tmp/fusenotify-{os.geteuid()}":  # noqa: S108
-        return
-    try:
-        found = os.lstat(directory)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise Failure(f"{directory}: not a directory of yours alone; name another by --socket")
 
 
 def check_fuse(options: Collection[str]) -> None:

@@ -15,9 +15,10 @@ Invariants
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -31,6 +32,7 @@ from fusenotify.mounting.settings import Settings
 from fusenotify.mounting.signals import EndSignals
 from fusenotify.server import Server
 from fusenotify.server.listener import bind_socket
+from fusenotify.socket_file import SocketFile
 
 # How long open files may hold up an unmount that a signal asked for.
 GRACE_SECONDS = 2.0
@@ -41,14 +43,14 @@ DRAIN_SECONDS = 2.0
 def run(
     settings: Settings,
     signals: EndSignals,
-    announce: Callable[[], None],
+    announce: Callable[[str], None],
     until_eof: int | None = None,
 ) -> None:
     """Mount, serve until unmounted, and clean up.
 
-    announce is called once, when the mount answers.  until_eof is a descriptor
-    whose end of file asks for the end, as a signal does.  Where a signal came already,
-    nothing is mounted.
+    announce is called once, with the socket's path, when the mount answers.
+    until_eof is a descriptor whose end of file asks for the end, as a signal does.
+    Where a signal came already, nothing is mounted.
 
     Raises Failure, OSError; then nothing is mounted and no socket is left.
     """
@@ -64,63 +66,84 @@ def run(
 async def _run(
     settings: Settings,
     signals: EndSignals,
-    announce: Callable[[], None],
+    announce: Callable[[str], None],
     until_eof: int | None,
 ) -> None:
     core = Core()
     table = DeviceTable(core, settings.limits, semantics(settings.semantics))
-    mount = Mount(
-        settings.source,
-        settings.mountpoint,
-        core,
-        options=for_fuse(settings.options),
-        reserved_xattr=os.fsencode(settings.socket),
-        view=settings.view,
-        exact_access=settings.access == "exact",
-        poll_seconds=settings.poll * 1e-6,
-    )
-    server = Server(
-        table,
-        mount,
-        mountpoint=os.fsencode(settings.mountpoint),
-        source=os.fsencode(settings.source),
-        admission=settings.admission,
-        quotas=settings.quotas,
-        faults=settings.faults,
-    )
-    listener = bind_socket(settings.socket, settings.socket_mode)
-    try:
+    with _bound(settings) as (file, listener):
+        mount = Mount(
+            settings.source,
+            settings.mountpoint,
+            core,
+            options=for_fuse(settings.options),
+            reserved_xattr=os.fsencode(file.path),
+            view=settings.view,
+            exact_access=settings.access == "exact",
+            poll_seconds=settings.poll * 1e-6,
+        )
+        server = Server(
+            table,
+            mount,
+            mountpoint=os.fsencode(settings.mountpoint),
+            source=os.fsencode(settings.source),
+            admission=settings.admission,
+            quotas=settings.quotas,
+            faults=settings.faults,
+        )
         mount.open()
-    except BaseException:
-        os.unlink(settings.socket)
-        raise
-    async with trio.open_nursery() as clients:
-        clients.start_soon(server.serve, listener)
-        try:
-            async with trio.open_nursery() as helpers:
-                helpers.start_soon(_end_on_signal, mount, signals)
-                if until_eof is not None:
-                    helpers.start_soon(_end_on_eof, mount, until_eof)
-                helpers.start_soon(_announce_when_it_answers, settings.mountpoint, announce)
-                await mount.serve()
-                helpers.cancel_scope.cancel()
-        finally:
-            mount.close()  # tells the watches, for the server to drain
-            # Before the drain: the next daemon for this mount point need not wait.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(settings.socket)
-        await server.drain(DRAIN_SECONDS)
-        clients.cancel_scope.cancel()
+        async with trio.open_nursery() as clients:
+            clients.start_soon(server.serve, listener)
+            try:
+                async with trio.open_nursery() as helpers:
+                    helpers.start_soon(_end_on_signal, mount, signals)
+                    if until_eof is not None:
+                        helpers.start_soon(_end_on_eof, mount, until_eof)
+                    helpers.start_soon(
+                        _announce_when_it_answers, settings.mountpoint, announce, file.path
+                    )
+                    await mount.serve()
+                    helpers.cancel_scope.cancel()
+            finally:
+                mount.close()  # tells the watches, for the server to drain
+                # Before the drain: the next daemon for this mount point need not wait.
+                file.remove()
+            await server.drain(DRAIN_SECONDS)
+            clients.cancel_scope.cancel()
 
 
-async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None]) -> None:
+@contextlib.contextmanager
+def _bound(settings: Settings) -> Iterator[tuple[SocketFile, trio.SocketListener]]:
+    """Listen at the first of the settings' sockets that no living daemon has; unlink it at the end.
+
+    Raises OSError, as SocketFile and bind_socket().
+    """
+    *others, last = settings.sockets
+    for path in [*others, last]:
+        with SocketFile(path, private=settings.wanted_socket is None) as file:
+            try:
+                listener = bind_socket(file, settings.socket_mode)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or path == last:
+                    raise
+                continue
+            try:
+                yield file, listener
+            finally:
+                file.remove()
+            return
+
+
+async def _announce_when_it_answers(
+    mountpoint: str, announce: Callable[[str], None], socket: str
+) -> None:
     """Ask the mount for its root, as any program does, and say that it answered."""
     try:
         # In a thread, because the answer comes from this one.
         await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
     except OSError:
         return  # unmounted already: who waits for the announcement sees the daemon end
-    announce()
+    announce(socket)
 
 
 async def _end_on_signal(mount: Mount, signals: EndSignals) -> None:

@@ -14,12 +14,12 @@ import errno
 import os
 import queue
 import shutil
-import socket
 import subprocess
 import threading
 
 from fusenotify import mountinfo
 from fusenotify.mounting.failure import Failure
+from fusenotify.socket_file import SocketFile
 
 # How long a daemon may take to answer before it is taken for stopped.
 ANSWER_SECONDS = 3.0
@@ -132,16 +132,9 @@ def take_away(path: str, *, lazy: bool) -> None:
 
 
 def remove_dead_socket(path: str) -> None:
-    """Unlink a socket on which nobody listens any more; let any other be."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            refused = probe.connect_ex(path) == errno.ECONNREFUSED
-        except OSError:
-            return  # too long a path for a socket
-    if refused:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    """Unlink a socket on which nobody listens any more; let any other be, or what one may not."""
+    with contextlib.suppress(OSError), SocketFile(path, make=False) as file:
+        file.remove_dead()
 
 
 def _umount2(path: str, lazy: bool) -> int:

@@ -24,13 +24,15 @@ __all__ = [
     "SEMANTICS",
     "Limits",
     "Settings",
-    "default_socket",
+    "default_sockets",
     "socket_directory",
 ]
 
 # Bytes of the mount point's name that a default socket's name keeps.  An
 # AF_UNIX path has room for 107 in all.
 _NAME_BYTES = 32
+# Daemons of one mount point, all of them living, that find a default name.
+_MOST_SOCKETS = 100
 
 # How reads are told: at least once per open file that reads, or each one.
 ACCESSES = ("open", "exact")
@@ -42,8 +44,8 @@ POLL_MICROSECONDS = 60
 class Settings:
     """One mount.
 
-    source, mountpoint and socket are absolute; source and mountpoint are equal
-    for a mount in place.  options are FUSE's, one ``-o`` word each.  access is
+    source and mountpoint are absolute, and equal for a mount in place; wanted_socket is,
+    too, where one was said.  options are FUSE's, one ``-o`` word each.  access is
     one of ACCESSES.  poll is how long, in microseconds, the daemon looks for the
     next request of a busy stream before it sleeps.  wanted_socket_mode is
     the socket's permissions, where they were said.  view is how SOURCE is shown,
@@ -52,7 +54,7 @@ class Settings:
 
     source: str
     mountpoint: str
-    socket: str
+    wanted_socket: str | None = None
     options: tuple[str, ...] = ()
     semantics: str = LINUX_6.name
     access: str = ACCESSES[0]
@@ -70,6 +72,13 @@ class Settings:
         return self.source == self.mountpoint
 
     @property
+    def sockets(self) -> list[str]:
+        """Where the socket may be, in the order of trying."""
+        if self.wanted_socket is not None:
+            return [self.wanted_socket]
+        return default_sockets(self.mountpoint)
+
+    @property
     def socket_mode(self) -> int:
         """Whom the socket lets in: unless it was said, all who may use the mount.
 
@@ -82,21 +91,38 @@ class Settings:
 
 
 def socket_directory() -> str:
-    """Return the directory of this user's default sockets."""
+    """Return the directory of this user's default sockets: the first one that can be had.
+
+    Root in a user namespace has no more rights to /run than who made the namespace.
+    """
     uid = os.geteuid()
-    if uid == 0:
-        return "/run/fusenotify"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime}/fusenotify" if runtime else f"/tmp/fusenotify-{uid}"  # noqa: S108
+    for parent in (["/run"] if uid == 0 else []) + ([runtime] if runtime else []):
+        directory = f"{parent}/fusenotify"
+        lowest = directory if os.path.lexists(directory) else parent
+        if os.access(lowest, os.W_OK | os.X_OK, effective_ids=True):
+            return directory
+    return f"/tmp/fusenotify-{_outside_user_namespace(uid)}"  # noqa: S108
 
 
-def default_socket(mountpoint: str) -> str:
-    """Return the socket's path for a mount point, which is absolute.
+def default_sockets(mountpoint: str) -> list[str]:
+    """Return paths for the socket of a mount point, which is absolute, in the order of trying.
 
-    The name starts as the mount point's last component does, for people, and
-    ends in a hash of the whole path, for uniqueness.
+    The first one is taken where no living daemon has it: one whose mount was hidden, or
+    is in another mount namespace.  The name starts as the mount point's last component does,
+    for people, and has a hash of the whole path, for uniqueness.
     """
     path = os.fsencode(mountpoint)
-    name = os.path.basename(path)[:_NAME_BYTES] or b"root"
-    digest = hashlib.sha256(path).hexdigest()[:8]
-    return f"{socket_directory()}/{os.fsdecode(name)}-{digest}.sock"
+    name = os.fsdecode(os.path.basename(path)[:_NAME_BYTES] or b"root")
+    first = f"{socket_directory()}/{name}-{hashlib.sha256(path).hexdigest()[:8]}"
+    return [f"{first}.sock", *(f"{first}-{number}.sock" for number in range(2, _MOST_SOCKETS + 1))]
+
+
+def _outside_user_namespace(uid: int) -> int:
+    """Return a user's number as the one who made the user namespace has it."""
+    with open("/proc/self/uid_map") as ranges:
+        for line in ranges:
+            inside, outside, count = map(int, line.split())
+            if inside <= uid < inside + count:
+                return outside + uid - inside
+    return uid

@@ -213,7 +213,7 @@ def test_a_socket_directory_that_somebody_else_prepared_is_refused(
     trap.mkdir(mode=0o777)
     try:
         places = user_place(public_path, nobody)
-        done = nobody.run(nobody.python, "-m", "fusenotify", "mount", *places)
+        done = nobody.run_with_fuse(nobody.python, "-m", "fusenotify", "mount", *places)
     finally:
         shutil.rmtree(trap)
     assert done.stderr == (

@@ -17,7 +17,7 @@ from fusenotify import Mounted, MountFailed
 from fusenotify.client import Client, ConnectionLost
 from fusenotify.events import Event, unpack
 from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_IGNORED, IN_ISDIR, IN_UNMOUNT
-from fusenotify.mounting.settings import default_socket
+from fusenotify.mounting.settings import default_sockets
 from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify
 from tests.conftest import Mounting, User
 
@@ -145,7 +145,7 @@ def killed(places: tuple[Path, Path]) -> Path:
 
 def test_unmount_cleans_up_after_a_killed_daemon(places: tuple[Path, Path]) -> None:
     mountpoint = killed(places)
-    socket = default_socket(str(mountpoint))
+    socket = default_sockets(str(mountpoint))[0]
     assert os.path.exists(socket)
     done = fusenotify("unmount", mountpoint)
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from fusenotify import socket_file
 from fusenotify.server.listener import bind_socket
+from fusenotify.socket_file import SocketFile
 
 
 @pytest.fixture
@@ -69,6 +73,102 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="no socket"):
         bind_socket(str(path), 0o600)
     assert path.read_text() == "mine"
+
+
+def test_the_permissions_are_changed_by_no_path(
+    tmp_path: Path, umask: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write in the directory could have put a link there."""
+    monkeypatch.delattr(os, "chmod")
+    with bind_socket(str(tmp_path / "x.sock"), 0o666).socket:
+        assert stat.S_IMODE((tmp_path / "x.sock").stat().st_mode) == 0o666
+
+
+def test_of_many_who_find_one_dead_socket_one_gets_the_name(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.sock")
+
+    def bind(_: int) -> socket.socket | None:
+        try:
+            with SocketFile(path) as file:
+                return file.listen(0o600)
+        except OSError as error:
+            return None if error.errno == errno.EADDRINUSE else pytest.fail(str(error))
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(20):
+            winners = [each for each in threads.map(bind, range(8)) if each is not None]
+            assert len(winners) == 1
+            winners[0].close()  # and is dead
+    assert os.listdir(tmp_path) == ["x.sock"]
+
+
+def test_what_is_bound_and_does_not_listen_yet_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is between both holds the lock, which is a file beside the socket."""
+    monkeypatch.setattr(socket_file, "_LOCK_SECONDS", 0.05)
+    path = tmp_path / "x.sock"
+    with socket.socket(socket.AF_UNIX) as other, (tmp_path / ".x.sock.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        other.bind(str(path))
+        with pytest.raises(OSError, match="about to listen") as refusal:
+            bind_socket(str(path), 0o600)
+        assert refusal.value.errno == errno.EADDRINUSE
+        with SocketFile(str(path)) as file, pytest.raises(OSError, match="about to listen"):
+            file.remove_dead()
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["another user's file", "a fifo", "a link"])
+def test_a_lock_that_others_put_there_is_refused(tmp_path: Path, kind: str) -> None:
+    lock = tmp_path / ".x.sock.lock"
+    if kind == "a fifo":
+        os.mkfifo(lock)
+    elif kind == "a link":
+        lock.symlink_to(tmp_path / "victim")
+    else:
+        lock.touch()
+        if os.geteuid():
+            pytest.skip("only root can give a file away")
+        os.chown(lock, 65534, 65534)
+    with pytest.raises(OSError, match=r"x\.sock"):
+        bind_socket(str(tmp_path / "x.sock"), 0o600)
+    assert not (tmp_path / "x.sock").exists()
+    assert not (tmp_path / "victim").exists()
+
+
+def test_what_came_in_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    with SocketFile(str(path)) as file, file.listen(0o600):
+        path.unlink()
+        path.write_text("mine")
+        file.remove()
+    assert path.read_text() == "mine"
+
+
+def test_a_directory_that_was_opened_is_the_one_that_is_used(tmp_path: Path) -> None:
+    (tmp_path / "sockets").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    with SocketFile(str(tmp_path / "sockets" / "x.sock")) as file:
+        (tmp_path / "sockets").rename(tmp_path / "renamed")
+        (tmp_path / "sockets").symlink_to("elsewhere")
+        with file.listen(0o600):
+            assert (tmp_path / "renamed" / "x.sock").is_socket()
+            file.remove()
+    assert os.listdir(tmp_path / "renamed") == os.listdir(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize("kind", ["a link", "for others to write"])
+def test_a_private_directory_is_this_users_alone(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "mine").mkdir(mode=0o700)
+    directory = tmp_path / "sockets"
+    if kind == "a link":
+        directory.symlink_to("mine")
+    else:
+        directory.mkdir()
+        directory.chmod(0o777)
+    with pytest.raises(PermissionError, match="not a directory of yours alone"):
+        SocketFile(str(directory / "x.sock"), private=True)
 
 
 def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
