@@ -9,26 +9,52 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 FSTYPE = "fuse.fusenotify"
 
+_AT_EMPTY_PATH = 0x1000
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_MNT_ID_UNIQUE = 0x4000
+_STX_MNT_ID = 0x90  # where it is in struct statx
+
 _MOUNTINFO = "/proc/self/mountinfo"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+
+class MountId(NamedTuple):
+    """Which mount it is, also when it is gone and its number another one's.
+
+    number is mountinfo's, which the kernel gives out again; unique is given once, and
+    None where it is not known: before Linux 6.8.
+    """
+
+    number: int
+    unique: int | None
+
+    def may_be(self, other: MountId) -> bool:
+        """Return whether both are one mount, as far as is known."""
+        if self.unique is None or other.unique is None:
+            return self.number == other.number
+        return self.unique == other.unique
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
     """One line of mountinfo.
 
-    id is the mount's, parent that of the mount it is on.  root is the path,
+    id is the mount's, parent that of the mount it is on; device is the filesystem's
+    number, as "0:39".  root is the path,
     in the filesystem, of what is visible at mountpoint: "/", or for a bind
     mount of a subtree that subtree.  source is what was mounted, by name.
     """
 
     id: int
     parent: int
+    device: str
     root: bytes
     mountpoint: bytes
     fstype: str
@@ -60,12 +86,13 @@ def parse(text: bytes) -> list[Mount]:
     for line in text.rstrip(b"\n").split(b"\n"):  # a lone CR is part of a name
         # Optional fields end with a lone "-".
         fields, _, filesystem = line.partition(b" - ")
-        number, parent, _device, root, mountpoint = fields.split(b" ")[:5]
+        number, parent, device, root, mountpoint = fields.split(b" ")[:5]
         fstype, source = filesystem.split(b" ")[:2]
         mounts.append(
             Mount(
                 id=int(number),
                 parent=int(parent),
+                device=device.decode(),
                 root=_unescape(root),
                 mountpoint=_unescape(mountpoint),
                 fstype=os.fsdecode(_unescape(fstype)),
@@ -108,9 +135,41 @@ def mount_of(path: bytes, among: Sequence[Mount] | None = None) -> Mount | None:
 
 def mount_of_descriptor(descriptor: int) -> Mount | None:
     """Return the mount in which an open file lies; None for one that this process cannot see."""
-    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
-        numbers = [int(line.split()[1]) for line in file if line.startswith(b"mnt_id:")]
-    return next((mount for mount in mounts() if mount.id in numbers), None)
+    return mount_with_id(said_of(descriptor, "mnt_id"))
+
+
+def mount_id(descriptor: int) -> MountId:
+    """Return which mount an open file lies in.  No filesystem is asked for it."""
+    number = said_of(descriptor, "mnt_id")
+    assert number is not None  # of all files since Linux 3.15
+    return MountId(number, _unique_id(descriptor))
+
+
+def _unique_id(descriptor: int) -> int | None:
+    """Call statx(2) for STATX_MNT_ID_UNIQUE; None where it is not said, or not to this user."""
+    import ctypes
+
+    answer = ctypes.create_string_buffer(256)
+    flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
+    if ctypes.CDLL(None).statx(descriptor, b"", flags, _STATX_MNT_ID_UNIQUE, answer):
+        return None
+    (mask,) = struct.unpack_from("=I", answer)
+    (unique,) = struct.unpack_from("=Q", answer, _STX_MNT_ID)
+    return unique if mask & _STATX_MNT_ID_UNIQUE else None
+
+
+def mount_with_id(number: int | None) -> Mount | None:
+    """Return the mount that has an id, or None."""
+    return next((mount for mount in mounts() if mount.id == number), None)
+
+
+def said_of(descriptor: int, word: str) -> int | None:
+    """Return a number that the kernel says of an open file in its fdinfo, or None.
+
+    No filesystem is asked for it: "mnt_id", of any file; "fuse_connection", of /dev/fuse.
+    """
+    with open(f"/proc/self/fdinfo/{descriptor}") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{word}:")), None)
 
 
 def _unescape(field: bytes) -> bytes:

@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, settings
 
 import fusenotify
 from fusenotify import Mounted, mountinfo
-from fusenotify.mounting.mountpoints import take_away
+from fusenotify.mounting.mountpoints import id_of, take_away
 from fusenotify.testing import why_no_mounts
 
 REPOSITORY = Path(fusenotify.__file__).parent.parent
@@ -72,18 +72,18 @@ def nothing_stays_mounted(
     )
     before = _our_mounts(places)
     yield
-    left = _our_mounts(places) - before
-    for mountpoint in left:
-        take_away(os.fsdecode(mountpoint), lazy=True)
+    left = [mount for mount in _our_mounts(places) if mount not in before]
+    for mount in reversed(left):
+        take_away(id_of(mount), lazy=True)
     assert not left
 
 
-def _our_mounts(places: tuple[bytes, ...]) -> set[bytes]:
-    return {
-        mount.mountpoint
+def _our_mounts(places: tuple[bytes, ...]) -> list[mountinfo.Mount]:
+    return [
+        mount
         for mount in mountinfo.mounts()
         if mount.fstype == mountinfo.FSTYPE and mount.mountpoint.startswith(places)
-    }
+    ]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pwd
 from dataclasses import asdict
 
 from fusenotify.admission import Admission, Quotas
+from fusenotify.mountinfo import MountId
 from fusenotify.mounting import messages
 from fusenotify.mounting.checks import check
 from fusenotify.mounting.failure import Failure
@@ -31,7 +32,7 @@ from fusenotify.mounting.settings import (
     socket_directory,
 )
 from fusenotify.mounting.signals import EndSignals
-from fusenotify.mounting.spawn import start_daemon
+from fusenotify.mounting.spawn import announcement, start_daemon
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
 # A year: the kernel's own arithmetic wraps somewhere beyond.
@@ -207,23 +208,23 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
             os.set_inheritable(descriptor, False)
     signals = EndSignals()
     signals.listen(in_front=ready_fd is None)
-    check(settings)
+    places = check(settings)
     # From here on pyfuse3 is known to be there.
     from fusenotify.mounting import daemon
 
     told = messages.begin()
     in_background = ready_fd is not None and until_eof is None
 
-    def announce(socket: str) -> None:
+    def announce(mount: MountId, socket: str) -> None:
         if ready_fd is None:
             return
-        os.write(ready_fd, os.fsencode(socket))
+        os.write(ready_fd, announcement(mount, socket))
         if in_background:
             told.leave_the_terminal()
         os.close(ready_fd)
 
     try:
-        daemon.run(settings, signals, announce, until_eof)
+        daemon.run(settings, places, signals, announce, until_eof)
     finally:
         told.flush()
     signals.ignore()

@@ -20,7 +20,7 @@ from fusenotify import mountinfo
 from fusenotify.cli.report import Report
 from fusenotify.client import Client
 from fusenotify.mounting.failure import Failure, describe
-from fusenotify.mounting.mountpoints import State, look, resolve
+from fusenotify.mounting.mountpoints import State, resolve, socket_of, state_of
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.messages import Status
 
@@ -51,7 +51,7 @@ def _reports(mountpoint: str | None, socket: str | None) -> list[Report]:
         status = _ask(socket)
         return [Report(os.fsdecode(status.mountpoint), os.fsdecode(status.source), status)]
     mounts = {  # the last one mounted on a directory is the one that shows
-        os.fsdecode(mount.mountpoint): os.fsdecode(mount.source)
+        os.fsdecode(mount.mountpoint): mount
         for mount in mountinfo.mounts()
         if mount.fstype == mountinfo.FSTYPE
     }
@@ -62,21 +62,23 @@ def _reports(mountpoint: str | None, socket: str | None) -> list[Report]:
         mounts = {path: mounts[path]}
     # At once, so that those that do not answer are waited for only once.
     with ThreadPoolExecutor(max_workers=max(1, len(mounts))) as threads:
-        return list(threads.map(_report, mounts.keys(), mounts.values()))
+        return list(threads.map(_report, mounts.values()))
 
 
-def _report(mountpoint: str, source: str) -> Report:
-    state = look(mountpoint)
+def _report(mount: mountinfo.Mount) -> Report:
+    mountpoint, source = os.fsdecode(mount.mountpoint), os.fsdecode(mount.source)
+    state = state_of(mount)
     if state is State.DEAD:
         trouble = f"its daemon is dead; 'fusenotify unmount {mountpoint}' cleans it away"
         return Report(mountpoint, source, None, trouble)
     if state is State.SILENT:
         return Report(mountpoint, source, None, "its daemon does not answer; is it stopped?")
     try:
-        socket = os.fsdecode(os.getxattr(mountpoint, "user.fusenotify.socket"))
-        return Report(mountpoint, source, _ask(socket))
+        return Report(mountpoint, source, _ask(socket_of(mount)))
     except OSError as error:
         return Report(mountpoint, source, None, describe(error))
+    except Failure as failure:
+        return Report(mountpoint, source, None, str(failure))
 
 
 def _ask(socket: str) -> Status:

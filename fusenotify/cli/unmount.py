@@ -17,7 +17,16 @@ import sys
 
 from fusenotify import mountinfo
 from fusenotify.mounting.failure import Failure
-from fusenotify.mounting.mountpoints import State, look, remove_dead_socket, resolve, take_away
+from fusenotify.mounting.mountpoints import (
+    State,
+    find,
+    id_of,
+    remove_dead_socket,
+    resolve,
+    socket_of,
+    state_of,
+    take_away,
+)
 from fusenotify.mounting.settings import default_sockets
 
 # How long a daemon may take to let its clients read their last events.
@@ -42,16 +51,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Unmount, and wait until the daemon is gone."""
     mountpoint = resolve(arguments.mountpoint)
-    state = look(mountpoint)
-    if state is State.NOT_OURS:
+    mount = find(mountpoint)
+    if mount is None:
         raise Failure(_not_a_mount(mountpoint))
+    which, state = id_of(mount), state_of(mount)
     if state is State.SILENT and not arguments.lazy:
         raise Failure(
             f"{mountpoint}: its daemon does not answer; continue or kill it, or use --lazy"
         )
     with contextlib.ExitStack() as stack:
-        daemon = _daemon(mountpoint, stack) if state is State.LIVE else None
-        take_away(mountpoint, lazy=arguments.lazy or state is State.DEAD)
+        daemon = _daemon(mount, stack) if state is State.LIVE else None
+        take_away(which, lazy=arguments.lazy or state is State.DEAD)
         if state is State.DEAD:
             for path in default_sockets(mountpoint):
                 remove_dead_socket(path)
@@ -73,11 +83,11 @@ def _not_a_mount(path: str) -> str:
     return f"{path}: no fusenotify mount is there; 'fusenotify status' lists those there are"
 
 
-def _daemon(mountpoint: str, stack: contextlib.ExitStack) -> int | None:
+def _daemon(mount: mountinfo.Mount, stack: contextlib.ExitStack) -> int | None:
     """Return a pidfd of the daemon that serves a live mount, or None where it cannot be seen."""
     connection = stack.enter_context(socket.socket(socket.AF_UNIX))
     try:
-        connection.connect(os.getxattr(mountpoint, "user.fusenotify.socket"))
+        connection.connect(socket_of(mount))
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         # 0 is a process outside our pid namespace.
         pid = _UCRED.unpack(credentials)[0]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A mount: SOURCE opened, mounted, served, unmounted.
+"""A mount: SOURCE mounted, served, and let go of.
 
-The daemon drives it; fs.operations answers the requests.  It offers the
-server what a Tree offers: resolved() and fence().
+The daemon drives it, and takes it out of the tree; fs.operations answers the
+requests.  It offers the server what a Tree offers: resolved() and fence().
 
 Invariants
-    SOURCE is opened before the mount covers it, so that one directory may be
-        both.
+    SOURCE is given opened, before the mount covers it, so that one directory
+        may be both.
     pyfuse3 holds one mount per process.
 """
 
@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 import resource
-import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 
@@ -79,24 +78,25 @@ class Mount:
         self._closed = False
         self._operations: Operations | None = None
 
-    def open(self) -> None:
-        """Open SOURCE and mount.
+    def open(self, source: int, mountpoint: int) -> None:
+        """Mount SOURCE, of which source is a descriptor, on the directory mountpoint is one of.
+
+        Both are O_PATH; the first is the mount's from here on.  Only fusermount3, which other users
+        than root need, and auto_unmount, takes the path.
 
         Sets the process's umask to 0 (requests carry the caller's), raises its
         limit of open files to the hard limit (each known inode takes one), gives
         up CAP_SYS_RESOURCE (users' disk quotas bind what it does for them), and
         works in the directory of its descriptors.
 
-        Raises OSError where SOURCE cannot be opened, MountError where FUSE
-        refuses.
+        Raises MountError where FUSE refuses.
         """
         os.umask(0)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         give_up_resource_capability()
         enter_descriptors()
-        root_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY)
-        self._inodes = Inodes(root_fd, self._core)
+        self._inodes = Inodes(source, self._core)
         self._operations = Operations(
             self._inodes,
             self._hooks,
@@ -113,8 +113,10 @@ class Mount:
             else:
                 options.add(option)
         options.add(f"fsname={_option_value(name)}")
+        by_path = os.geteuid() or "auto_unmount" in options
+        target = self.mountpoint if by_path else f"/proc/self/fd/{mountpoint}"
         try:
-            pyfuse3.init(self._operations, self.mountpoint, options)
+            pyfuse3.init(self._operations, target, options)
         except RuntimeError as error:
             self._inodes.close()
             shown = ",".join(self._options) or "none given"
@@ -137,25 +139,21 @@ class Mount:
         finally:
             negotiation.close()
 
-    async def detach(self) -> None:
-        """Take the mount out of the tree; serve() ends when nothing in it is open any more."""
-        command = ["fusermount3", "-u", "-z", "--", self.mountpoint]
-        with suppress(OSError):  # close() will try again in its own way
-            await trio.run_process(
-                command, check=False, capture_stdout=True, stderr=subprocess.STDOUT
-            )
-
     def terminate(self) -> None:
         """Make serve() return now; what is still open gets errors."""
         self._waits.close()
         pyfuse3.terminate()
 
     def close(self) -> None:
-        """Unmount, close all files, send IN_UNMOUNT and IN_IGNORED to every watch."""
+        """End the connection, close all files, send IN_UNMOUNT and IN_IGNORED to every watch.
+
+        What is still in the tree stays there, dead: libfuse would unmount whatever its path
+        leads to by now.
+        """
         assert self._inodes is not None
         assert self._operations is not None
         self._closed = True
-        pyfuse3.close()
+        pyfuse3.close(unmount=False)
         self._operations.close_all()
         self._hooks.by(None).unmounted(self._inodes.all())
         self._inodes.close()

@@ -12,38 +12,58 @@ import importlib
 import os
 import stat
 from collections.abc import Collection
+from typing import NamedTuple
 
+from fusenotify.mountinfo import Mount
 from fusenotify.mounting.failure import Failure, describe
-from fusenotify.mounting.mountpoints import State, fusermount, look, take_away
+from fusenotify.mounting.mountpoints import State, find, fusermount, id_of, state_of, take_away
 from fusenotify.mounting.settings import Settings
 
 _PACKAGES = "the Debian packages fuse3 libfuse3-dev pkg-config gcc"
 
 
-def check(settings: Settings) -> None:
+class Places(NamedTuple):
+    """The two directories of a mount, opened (O_PATH): what is checked is what is used."""
+
+    source: int
+    mountpoint: int
+
+
+def check(settings: Settings) -> Places:
     """Refuse settings that cannot be mounted; clean a dead daemon's mount away.
+
+    Returns SOURCE and MNT opened.
 
     Raises Failure.
     """
     mountpoint = settings.mountpoint
-    state = look(mountpoint)
-    if state is State.DEAD:
-        take_away(mountpoint, lazy=True)
-    elif state is State.SILENT:
+    mount = find(mountpoint)
+    if mount is not None:
+        _clear(mount, mountpoint)
+    source = _directory(settings.source, "SOURCE")
+    if settings.in_place:
+        places = Places(source, os.dup(source))
+    else:
+        places = Places(source, _directory(mountpoint, "MNT"))
+        _check_apart(settings, places)
+        if "nonempty" not in settings.options:
+            _check_empty(settings, places)
+    check_fuse(settings.options)
+    check_pyfuse3()
+    return places
+
+
+def _clear(mount: Mount, mountpoint: str) -> None:
+    """Take a dead daemon's mount away; refuse any other."""
+    state = state_of(mount)
+    if state is State.LIVE:
+        raise Failure(f"{mountpoint}: already mounted by fusenotify; see 'fusenotify status'")
+    if state is State.SILENT:
         raise Failure(
             f"{mountpoint}: already mounted by fusenotify, but its daemon does not answer; "
             "continue or kill it, or take the mount away by 'fusenotify unmount --lazy'"
         )
-    elif state is State.LIVE:
-        raise Failure(f"{mountpoint}: already mounted by fusenotify; see 'fusenotify status'")
-    _check_directory(settings.source, "SOURCE")
-    _check_directory(mountpoint, "MNT")
-    if not settings.in_place:
-        _check_apart(settings.source, mountpoint)
-        if "nonempty" not in settings.options:
-            _check_empty(mountpoint)
-    check_fuse(settings.options)
-    check_pyfuse3()
+    take_away(id_of(mount), lazy=True)
 
 
 def check_pyfuse3() -> None:
@@ -61,49 +81,69 @@ def check_pyfuse3() -> None:
             ) from error
 
 
-def _check_directory(path: str, role: str) -> None:
+def _directory(path: str, role: str) -> int:
+    """Open a directory whose path has no symbolic links any more."""
     try:
-        found = os.stat(path)
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
     except FileNotFoundError:
         raise Failure(f"{path}: {role} does not exist") from None
     except OSError as error:
         raise Failure(describe(error)) from error
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
         raise Failure(f"{path}: {role} is not a directory")
+    return descriptor
 
 
-def _check_apart(source: str, mountpoint: str) -> None:
+def _check_apart(settings: Settings, places: Places) -> None:
     """Refuse two directories of which one is inside the other, by whatever names."""
-    if os.path.samefile(source, mountpoint):
+    source, mountpoint = settings.source, settings.mountpoint
+    if _identity(places.source) == _identity(places.mountpoint):
         raise Failure(
             f"{mountpoint}: SOURCE and MNT are one directory under two names; "
             "to mount it in place, give one name"
         )
-    if _is_inside(mountpoint, source):
+    if _is_inside(places.mountpoint, places.source):
         raise Failure(f"{mountpoint}: MNT is inside SOURCE ({source}); the mount would show itself")
-    if _is_inside(source, mountpoint):
+    if _is_inside(places.source, places.mountpoint):
         raise Failure(f"{source}: SOURCE is inside MNT ({mountpoint}); the mount would hide it")
 
 
-def _is_inside(path: str, directory: str) -> bool:
-    """Return whether directory is above path; both are absolute and resolved."""
-    sought = os.stat(directory)
-    while path != "/":
-        path = os.path.dirname(path)
-        if os.path.samestat(os.stat(path), sought):
-            return True
-    return False
-
-
-def _check_empty(mountpoint: str) -> None:
+def _is_inside(descriptor: int, directory: int) -> bool:
+    """Return whether directory is above descriptor."""
+    sought = _identity(directory)
+    here = os.dup(descriptor)
     try:
-        with os.scandir(mountpoint) as entries:
-            empty = next(entries, None) is None
+        while True:
+            above = os.open("..", os.O_PATH | os.O_DIRECTORY, dir_fd=here)
+            was = _identity(here)
+            os.close(here)
+            here = above
+            if _identity(here) == sought:
+                return True
+            if _identity(here) == was:  # the root
+                return False
+    finally:
+        os.close(here)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def _check_empty(settings: Settings, places: Places) -> None:
+    try:
+        readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=places.mountpoint)
+        try:
+            with os.scandir(readable) as entries:
+                empty = next(entries, None) is None
+        finally:
+            os.close(readable)
     except OSError as error:
-        raise Failure(describe(error)) from error
+        raise Failure(f"{settings.mountpoint}: {error.strerror}") from error
     if not empty:
         raise Failure(
-            f"{mountpoint}: MNT is not empty, and the mount would hide what is in it; "
+            f"{settings.mountpoint}: MNT is not empty, and the mount would hide what is in it; "
             "-o nonempty mounts nevertheless"
         )
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import trio
 
@@ -26,13 +28,19 @@ from fusenotify.engine.core import Core
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.policy import semantics
 from fusenotify.fs.mount import Mount, MountError
+from fusenotify.mountinfo import MountId
+from fusenotify.mounting.attached import Attached
+from fusenotify.mounting.checks import Places
 from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.mountpoints import take_away
 from fusenotify.mounting.options import for_fuse
 from fusenotify.mounting.settings import Settings
 from fusenotify.mounting.signals import EndSignals
 from fusenotify.server import Server
 from fusenotify.server.listener import bind_socket
 from fusenotify.socket_file import SocketFile
+
+log = logging.getLogger(__name__)
 
 # How long open files may hold up an unmount that a signal asked for.
 GRACE_SECONDS = 2.0
@@ -42,13 +50,15 @@ DRAIN_SECONDS = 2.0
 
 def run(
     settings: Settings,
+    places: Places,
     signals: EndSignals,
-    announce: Callable[[str], None],
+    announce: Callable[[MountId, str], None],
     until_eof: int | None = None,
 ) -> None:
     """Mount, serve until unmounted, and clean up.
 
-    announce is called once, with the socket's path, when the mount answers.
+    announce is called once, saying which mount it is and the socket's path, when the mount
+    answers.
     until_eof is a descriptor whose end of file asks for the end, as a signal does.
     Where a signal came already, nothing is mounted.
 
@@ -58,15 +68,16 @@ def run(
     if signals.count:
         return
     try:
-        trio.run(_run, settings, signals, announce, until_eof)
+        trio.run(_run, settings, places, signals, announce, until_eof)
     except MountError as error:
         raise Failure(str(error)) from error
 
 
 async def _run(
     settings: Settings,
+    places: Places,
     signals: EndSignals,
-    announce: Callable[[str], None],
+    announce: Callable[[MountId, str], None],
     until_eof: int | None,
 ) -> None:
     core = Core()
@@ -91,21 +102,25 @@ async def _run(
             quotas=settings.quotas,
             faults=settings.faults,
         )
-        mount.open()
+        mount.open(places.source, places.mountpoint)
+        attached = _attached(mount, places.mountpoint)
         async with trio.open_nursery() as clients:
             clients.start_soon(server.serve, listener)
             try:
                 async with trio.open_nursery() as helpers:
-                    helpers.start_soon(_end_on_signal, mount, signals)
+                    helpers.start_soon(_end_on_signal, mount, attached, signals)
                     if until_eof is not None:
-                        helpers.start_soon(_end_on_eof, mount, until_eof)
+                        helpers.start_soon(_end_on_eof, mount, attached, until_eof)
                     helpers.start_soon(
-                        _announce_when_it_answers, settings.mountpoint, announce, file.path
+                        _announce_when_it_answers,
+                        settings.mountpoint,
+                        partial(announce, attached.id, file.path),
                     )
                     await mount.serve()
                     helpers.cancel_scope.cancel()
             finally:
                 mount.close()  # tells the watches, for the server to drain
+                await _detach(attached)  # where an error ended it
                 # Before the drain: the next daemon for this mount point need not wait.
                 file.remove()
             await server.drain(DRAIN_SECONDS)
@@ -134,28 +149,59 @@ def _bound(settings: Settings) -> Iterator[tuple[SocketFile, trio.SocketListener
             return
 
 
-async def _announce_when_it_answers(
-    mountpoint: str, announce: Callable[[str], None], socket: str
-) -> None:
+def _attached(mount: Mount, mountpoint: int) -> Attached:
+    """Return where a new mount is in the kernel's tree; take it away where it is not as wanted.
+
+    Raises Failure.
+    """
+    attached = None
+    try:
+        attached = Attached(mountpoint)
+        if not attached.as_wanted:
+            raise Failure(f"{mount.mountpoint}: something else was mounted there at the same time")
+    except BaseException:
+        mount.close()
+        if attached is not None:
+            take_away(attached.id, lazy=True)
+        raise
+    finally:
+        os.close(mountpoint)
+    return attached
+
+
+async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None]) -> None:
     """Ask the mount for its root, as any program does, and say that it answered."""
     try:
         # In a thread, because the answer comes from this one.
         await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
     except OSError:
         return  # unmounted already: who waits for the announcement sees the daemon end
-    announce(socket)
+    announce()
 
 
-async def _end_on_signal(mount: Mount, signals: EndSignals) -> None:
+async def _end_on_signal(mount: Mount, attached: Attached, signals: EndSignals) -> None:
     await signals.wait_for(1)
-    await mount.detach()
+    await _detach(attached)
     with trio.move_on_after(GRACE_SECONDS):
         await signals.wait_for(2)  # a second one is impatient
     mount.terminate()
 
 
-async def _end_on_eof(mount: Mount, descriptor: int) -> None:
+async def _end_on_eof(mount: Mount, attached: Attached, descriptor: int) -> None:
     await trio.lowlevel.wait_readable(descriptor)
-    await mount.detach()
+    await _detach(attached)
     await trio.sleep(GRACE_SECONDS)
     mount.terminate()
+
+
+async def _detach(attached: Attached) -> None:
+    """Take the mount out of the tree; it ends when nothing in it is open any more.
+
+    One that another mount covers stays, and is dead when the daemon has ended.
+    """
+    try:
+        # In a thread, because what was stored to mappings comes as requests first.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(partial(take_away, attached.id, lazy=True))
+    except Failure as failure:
+        log.warning("%s; it stays", failure)

@@ -118,7 +118,7 @@ def mounted(
             if started.socket is not None:
                 yield Mounted(source, mountpoint, started.socket, started.process.pid)
         finally:
-            _end(started, mountpoint)
+            _end(started)
         _check_ended_well(started, messages)
 
 
@@ -126,11 +126,12 @@ def _text(value: float | str | os.PathLike[str]) -> str:
     return str(value) if isinstance(value, int | float) else os.fspath(value)
 
 
-def _end(started: Started, mountpoint: str) -> None:
-    """End the daemon, if need be by force, and leave nothing mounted."""
+def _end(started: Started) -> None:
+    """End the daemon, if need be by force, and leave nothing of its mounted."""
     import subprocess
 
-    from fusenotify.mounting.mountpoints import State, look, remove_dead_socket, take_away
+    from fusenotify.mounting.failure import Failure
+    from fusenotify.mounting.mountpoints import remove_dead_socket, take_away
 
     process = started.process
     try:
@@ -143,8 +144,11 @@ def _end(started: Started, mountpoint: str) -> None:
     finally:
         if started.lifeline is not None:
             os.close(started.lifeline)
-    if look(mountpoint) is State.DEAD:
-        take_away(mountpoint, lazy=True)
+    if started.mount is not None:
+        try:
+            take_away(started.mount, lazy=True)
+        except Failure as failure:
+            raise MountFailed(str(failure)) from failure
     if started.socket is not None:
         remove_dead_socket(started.socket)
 

@@ -16,11 +16,14 @@ import queue
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
 
 from fusenotify import mountinfo
-from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.failure import Failure, describe
 from fusenotify.socket_file import SocketFile
 
+# fs.operations answers it.
+SOCKET_XATTR = "user.fusenotify.socket"
 # How long a daemon may take to answer before it is taken for stopped.
 ANSWER_SECONDS = 3.0
 
@@ -29,9 +32,8 @@ _UMOUNT_NOFOLLOW = 8
 
 
 class State(enum.Enum):
-    """What is mounted on a directory."""
+    """How a mount's daemon is."""
 
-    NOT_OURS = enum.auto()
     LIVE = enum.auto()
     SILENT = enum.auto()  # a daemon that does not answer, as one that was stopped
     DEAD = enum.auto()
@@ -53,31 +55,32 @@ def resolve(path: str) -> str:
     return os.path.realpath(path)
 
 
-def look(path: str) -> State:
-    """Return whether a mount of ours covers a directory, and whether it answers.
+def find(path: str) -> mountinfo.Mount | None:
+    """Return the mount of ours that covers a directory, where one is uppermost there.
 
     path is absolute and resolved.
     """
-    wanted = os.fsencode(path)
-    # The last one mounted on a directory is the one that shows.
-    topmost = [mount for mount in mountinfo.mounts() if mount.mountpoint == wanted][-1:]
-    if not topmost or topmost[0].fstype != mountinfo.FSTYPE:
-        return State.NOT_OURS
-    return _ask(path)
+    found = mountinfo.mount_of(os.fsencode(path))
+    if found is None or found.fstype != mountinfo.FSTYPE or os.fsdecode(found.mountpoint) != path:
+        return None
+    return found
 
 
-def _ask(path: str) -> State:
+def state_of(mount: mountinfo.Mount) -> State:
     """Ask a mount something that nothing but its daemon can answer."""
     answers: queue.SimpleQueue[State] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            os.statvfs(path)  # stat() would be answered from the kernel's cache
+            with opened(mount) as root:
+                os.fstatvfs(root)  # fstat() would be answered from the kernel's cache
         except OSError as error:
             if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
                 answers.put(State.DEAD)
                 return
             # A user's mount keeps everybody else out, even root: it lives.
+        except Failure:
+            pass  # unmounted or covered meanwhile, as whoever uses it will see
         answers.put(State.LIVE)
 
     # In a thread, because a syscall on a mount has no time limit.
@@ -88,47 +91,77 @@ def _ask(path: str) -> State:
         return State.SILENT
 
 
+@contextlib.contextmanager
+def opened(mount: mountinfo.Mount) -> Iterator[int]:
+    """Return a block with an O_PATH descriptor of a mount's root, of this mount's and no other's.
+
+    Its daemon is not asked.  Within the block the mount is busy.
+
+    Raises Failure where the mount is not what its path leads to.
+    """
+    path = os.fsdecode(mount.mountpoint)
+    try:
+        root = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+    except OSError as error:
+        raise Failure(describe(error)) from error
+    try:
+        if mountinfo.mount_id(root).number != mount.id:
+            raise Failure(f"{path}: the mount is gone, or another one covers it")
+        yield root
+    finally:
+        os.close(root)
+
+
+def id_of(mount: mountinfo.Mount) -> mountinfo.MountId:
+    """Return which mount a line of mountinfo is.  Raises Failure as opened() does."""
+    with opened(mount) as root:
+        return mountinfo.mount_id(root)
+
+
+def socket_of(mount: mountinfo.Mount) -> str:
+    """Ask a mount's daemon where its socket is.
+
+    Raises OSError, Failure.
+    """
+    with opened(mount) as root:
+        return os.fsdecode(os.getxattr(f"/proc/self/fd/{root}", SOCKET_XATTR))
+
+
 def fusermount() -> str | None:
     """Return the program that mounts for ordinary users, or None."""
     return shutil.which("fusermount3")
 
 
-def take_away(path: str, *, lazy: bool) -> None:
-    """Unmount a directory.
+def take_away(which: mountinfo.MountId, *, lazy: bool) -> None:
+    """Unmount one mount, wherever it is by now; that it is gone is no failure.
 
-    lazy hides the mount now and ends it when nobody uses it any more.
+    lazy hides the mount now and ends it when nobody uses it any more.  umount2(2) takes
+    away what is uppermost: what somebody mounts there in the moment between the look and
+    the call is not told apart.  So it is for fusermount3, which other users need.
 
-    Raises Failure.
+    Raises Failure, also where another mount covers this one: that is left alone.
     """
+    mount = mountinfo.mount_with_id(which.number)
+    if mount is None or mount.fstype != mountinfo.FSTYPE:
+        return
+    path = os.fsdecode(mount.mountpoint)
+    with opened(mount) as root:
+        if not mountinfo.mount_id(root).may_be(which):
+            return  # another one, with the number of ours
     if os.geteuid() == 0:
-        code = _umount2(path, lazy)
-        if not code:
-            return
-        reason = os.strerror(code)
+        code = _unmount(mount, lazy)
+        reason = os.strerror(code) if code else ""
         busy = code == errno.EBUSY
     else:
-        program = fusermount()
-        if program is None:
-            raise Failure("fusermount3 is missing: install the Debian package fuse3")
-        done = subprocess.run(
-            [program, "-u", *(["-z"] if lazy else []), "--", path],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            env={**os.environ, "LC_ALL": "C"},
-            check=False,
-        )
-        if not done.returncode:
-            return
-        reason = done.stderr.strip().removeprefix("fusermount3: ")
+        reason = _unmount_as_user(path, lazy)
         busy = os.strerror(errno.EBUSY) in reason
     if busy:
         raise Failure(
             f"{path}: busy, programs have files open or work in it (fuser -vm shows them); "
             "end them, or use --lazy"
         )
-    raise Failure(f"{path}: cannot be unmounted: {reason}")
+    if reason and mountinfo.mount_with_id(which.number) == mount:
+        raise Failure(f"{path}: cannot be unmounted: {reason}")
 
 
 def remove_dead_socket(path: str) -> None:
@@ -137,8 +170,39 @@ def remove_dead_socket(path: str) -> None:
         file.remove_dead()
 
 
-def _umount2(path: str, lazy: bool) -> int:
+def _unmount(mount: mountinfo.Mount, lazy: bool) -> int:
     """Call umount2(2) and return its errno, 0 where it succeeded."""
+    with opened(mount) as root:
+        if lazy:
+            # By the root itself: renamed directories and new links do not matter.
+            return _umount2(f"/proc/self/fd/{root}", _MNT_DETACH)
+    # An open root would make it busy.
+    directory, name = os.path.split(os.fsdecode(mount.mountpoint))
+    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return _umount2(f"/proc/self/fd/{parent}/{name}", _UMOUNT_NOFOLLOW)
+    finally:
+        os.close(parent)
+
+
+def _umount2(path: str, flags: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
-    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
     return ctypes.get_errno() if libc.umount2(os.fsencode(path), flags) else 0
+
+
+def _unmount_as_user(path: str, lazy: bool) -> str:
+    """Let fusermount3 do it, and return what it said where it failed."""
+    program = fusermount()
+    if program is None:
+        raise Failure("fusermount3 is missing: install the Debian package fuse3")
+    done = subprocess.run(
+        [program, "-u", *(["-z"] if lazy else []), "--", path],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        env={**os.environ, "LC_ALL": "C"},
+        check=False,
+    )
+    said = done.stderr.strip().removeprefix("fusermount3: ") or f"status {done.returncode}"
+    return said if done.returncode else ""

@@ -2,8 +2,8 @@
 """Starting a daemon in a process of its own, and hearing whether it came up.
 
 cli.mount starts one that goes on alone, mounting.mounted one that ends with its caller.
-The daemon writes its socket's path into a pipe when the mount answers and
-closes it; where it fails it closes the pipe without a word, and its message is
+The daemon writes its mount's id and its socket's path into a pipe when the mount
+answers, and closes it; where it fails it closes the pipe without a word, and its message is
 on its stderr.
 """
 
@@ -16,17 +16,21 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fusenotify.mountinfo import MountId
+
 
 @dataclass(slots=True)
 class Started:
     """A daemon's process.
 
-    socket is the path it listens on, or None where it failed to come up.
+    socket is the path it listens on and mount which mount is its, or both None where it
+    failed to come up.
     lifeline is the descriptor whose closing ends the daemon, or None.
     """
 
     process: subprocess.Popen[bytes]
     socket: str | None
+    mount: MountId | None
     lifeline: int | None
 
 
@@ -61,7 +65,7 @@ def start_daemon(
                 for descriptor in passed:
                     os.close(descriptor)
             try:
-                socket = os.fsdecode(answer.read())
+                said = answer.read()
             except BaseException:
                 process.terminate()
                 process.wait()
@@ -70,7 +74,16 @@ def start_daemon(
         if lifeline is not None:
             os.close(lifeline)
         raise
-    return Started(process, socket or None, lifeline)
+    if not said:
+        return Started(process, None, None, lifeline)
+    number, unique, socket = said.split(b" ", 2)
+    mount = MountId(int(number), int(unique) or None)
+    return Started(process, os.fsdecode(socket), mount, lifeline)
+
+
+def announcement(mount: MountId, socket: str) -> bytes:
+    """Return what the daemon writes into the pipe, and start_daemon() reads."""
+    return b"%d %d %b" % (mount.number, mount.unique or 0, os.fsencode(socket))
 
 
 def environment() -> dict[str, str]:

@@ -67,17 +67,18 @@ def test_while_the_daemon_comes_up(place: Place, milliseconds: int) -> None:
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
 @pytest.mark.parametrize(
-    ("call", "ending"),
+    ("call", "which", "ending"),
     [
-        pytest.param("bind", False, id="the socket is bound"),
-        pytest.param("listen", False, id="it listens"),
-        pytest.param("mount", False, id="it is mounted"),
-        pytest.param("umount2", True, id="it is unmounted"),
-        pytest.param("unlink,unlinkat", True, id="the socket is removed"),
+        pytest.param("bind", 1, False, id="the socket is bound"),
+        pytest.param("listen", 1, False, id="it listens"),
+        pytest.param("unlinkat", 1, False, id="its lock is removed"),
+        pytest.param("mount", 1, False, id="it is mounted"),
+        pytest.param("umount2", 1, True, id="it is unmounted"),
+        pytest.param("unlinkat", 2, True, id="the socket is removed"),
     ],
 )
-def test_at_the_call_by_which(place: Place, call: str, ending: bool) -> None:
-    fault = [f"--inject={call}:signal=TERM", "--signal=none", "--quiet=all"]
+def test_at_the_call_by_which(place: Place, call: str, which: int, ending: bool) -> None:
+    fault = [f"--inject={call}:signal=TERM:when={which}", "--signal=none", "--quiet=all"]
     with place.start("strace", "-f", "-o", "/dev/null", f"--trace={call}", *fault) as tracer:
         if ending:
             until(place.mountpoint.is_mount, "it is mounted")

@@ -150,7 +150,7 @@ def test_the_end_of_the_daemon_is_told(served: Running, inotify: Inotify, mounte
 
 
 def the_mount(mountpoint: bytes, root: bytes = b"/") -> Mount:
-    return Mount(1, 0, root, mountpoint, FSTYPE, b"/srv/x")
+    return Mount(1, 0, "0:50", root, mountpoint, FSTYPE, b"/srv/x")
 
 
 @pytest.mark.parametrize(

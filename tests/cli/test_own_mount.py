@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A daemon takes away its own mount, whatever its path leads to by then, and no other one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fusenotify import Mounted, mountinfo
+from fusenotify.mounting.settings import socket_directory
+from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify, until
+from tests.conftest import Mounting, User
+
+pytestmark = [
+    pytest.mark.mount,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts other filesystems"),
+]
+
+
+@contextmanager
+def tmpfs(place: str | Path) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "tmpfs", "theirs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def mounted_on(place: str | Path) -> list[str]:
+    """Return the types of what is mounted on a directory, the uppermost last."""
+    wanted = os.fsencode(place)
+    return [mount.fstype for mount in mountinfo.mounts() if mount.mountpoint == wanted]
+
+
+def end(mount: Mounted) -> None:
+    os.kill(mount.pid, signal.SIGTERM)
+    assert ended(mount.pid)
+
+
+def test_what_came_in_place_of_a_hidden_mount_stays(mounting: Mounting) -> None:
+    with mounting() as mount, open(f"{mount.mountpoint}/f", "w"):
+        assert fusenotify("unmount", "--lazy", mount.mountpoint).returncode == 0
+        with tmpfs(mount.mountpoint):
+            end(mount)
+            assert mounted_on(mount.mountpoint) == ["tmpfs"]
+
+
+def test_what_covers_a_mount_stays_and_so_does_the_mount_which_is_dead(mounting: Mounting) -> None:
+    with mounting() as mount:
+        with tmpfs(mount.mountpoint):
+            done = fusenotify("unmount", mount.mountpoint)
+            assert "no fusenotify mount is there" in done.stderr
+            end(mount)
+            assert mounted_on(mount.mountpoint) == [mountinfo.FSTYPE, "tmpfs"]
+        done = fusenotify("status", mount.mountpoint)
+        assert "its daemon is dead" in done.stdout
+        # The end of the block takes it away.
+
+
+def test_a_mount_that_was_moved_is_taken_away_where_it_is(
+    mounting: Mounting, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with mounting() as mount:
+        moved = subprocess.run(
+            ["mount", "--move", mount.mountpoint, elsewhere], capture_output=True, check=False
+        )
+        if moved.returncode:
+            pytest.skip("mounts cannot be moved here")
+        with tmpfs(mount.mountpoint):
+            end(mount)
+            assert mounted_on(mount.mountpoint) == ["tmpfs"]
+            assert mounted_on(elsewhere) == []
+
+
+def test_what_came_in_place_of_a_killed_daemons_mount_stays(mounting: Mounting) -> None:
+    with mounting() as mount:
+        os.kill(mount.pid, signal.SIGKILL)
+        assert ended(mount.pid)
+        subprocess.run(["umount", "--lazy", mount.mountpoint], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "theirs", mount.mountpoint], check=True)
+    assert mounted_on(mount.mountpoint) == ["tmpfs"]
+    subprocess.run(["umount", mount.mountpoint], check=True)
+
+
+def test_a_mount_point_whose_mount_is_hidden_can_be_mounted_again(mounting: Mounting) -> None:
+    with mounting() as first:
+        with open(f"{first.mountpoint}/f", "w+") as file:
+            assert fusenotify("unmount", "--lazy", first.mountpoint).returncode == 0
+            with mounting() as second, second.client() as client:
+                assert second.socket != first.socket
+                assert client.status().pid == second.pid
+                file.write("the old one answers")
+                file.flush()
+            assert os.path.exists(first.socket)
+        assert ended(first.pid)
+        assert not os.path.exists(first.socket)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+def test_of_two_who_mount_at_the_same_time_one_is_refused(tmp_path: Path) -> None:
+    """Both have looked before one of them mounts; the other one finds itself on top of it."""
+    places = [tmp_path / "source", tmp_path / "mnt"]
+    for place in places:
+        place.mkdir()
+    slow = ["strace", "-f", "-o", "/dev/null", "--trace=mount", "--inject=mount:delay_enter=500000"]
+    command = [*slow, "--quiet=all", *FUSENOTIFY, "mount", "-f", *map(str, places)]
+    both = [
+        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    until(lambda: any(each.poll() is not None for each in both), "one is refused")
+    (other,) = [each for each in both if each.poll() is None]
+    assert mounted_on(places[1]) == [mountinfo.FSTYPE]
+    assert fusenotify("unmount", places[1]).returncode == 0
+    assert [other.communicate(timeout=30)[1], other.returncode] == ["", 0]
+    both.remove(other)
+    assert [both[0].communicate()[1], both[0].returncode] == [
+        f"fusenotify: {places[1]}: something else was mounted there at the same time\n",
+        1,
+    ]
+
+
+def test_mount_namespaces_do_not_share_a_socket(mounting: Mounting) -> None:
+    script = 'mount --make-rprivate / && "$@" && "$0" -c "$LOOK" "$MNT" && umount "$MNT"'
+    look = "import os, sys; print(os.getxattr(sys.argv[1], 'user.fusenotify.socket').decode())"
+    with mounting() as here:
+        subprocess.run(["mount", "--make-private", here.mountpoint], check=True)
+        namespace = ["unshare", "--mount", "sh", "-ec", 'umount -l "$MNT"; ' + script]
+        done = subprocess.run(
+            [*namespace, FUSENOTIFY[0], *FUSENOTIFY, "mount", here.source, here.mountpoint],
+            env=environment() | {"LOOK": look, "MNT": here.mountpoint},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.stderr, done.returncode) == ("", 0)
+        there = done.stdout.strip()
+        assert os.path.dirname(there) == os.path.dirname(here.socket) == socket_directory()
+        assert there != here.socket
+        with here.client() as client:
+            assert client.status().pid == here.pid
+
+
+def test_root_in_a_user_namespace_mounts_without_a_runtime_directory(
+    public_path: Path, nobody: User
+) -> None:
+    for name in "source", "mnt":
+        (public_path / name).mkdir()
+        os.chown(public_path / name, nobody.uid, nobody.uid)
+    (public_path / "source" / "f").touch()
+    os.makedirs("/run/fusenotify", exist_ok=True)
+    places = f"{public_path}/source {public_path}/mnt"
+    command = f"{nobody.python} -m fusenotify"
+    script = (
+        f"{command} mount {places} && ls {public_path}/mnt && "
+        f"ls -d /tmp/fusenotify-{nobody.uid}/mnt-* && {command} unmount {public_path}/mnt"
+    )
+    done = nobody.run_with_fuse("unshare", "-Urm", "sh", "-ec", script)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"f\n/tmp/fusenotify-{nobody.uid}/mnt-")
+    assert done.returncode == 0
+    assert os.listdir(f"/tmp/fusenotify-{nobody.uid}") == []
+    os.rmdir(f"/tmp/fusenotify-{nobody.uid}")
