@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's verdict on a user and an object: mode bits, groups, ACL, root.
+"""The kernel's verdict on a user and an object of the mount: mode bits, groups, ACL, root.
 
-fs.paths asks for each component of a path that a client wants to watch.
+fs.paths asks for each component of a path that a client wants to watch.  As
+the kernel does, it goes by what the mount shows, and by ACLs only where the
+mount enforces them (-o acl): else a file's group bits are its ACL's mask.
 Linux: fs/namei.c generic_permission(), fs/posix_acl.c posix_acl_permission().
 """
 
@@ -44,7 +46,7 @@ def allowed(
         return not wanted & SEARCH or stat.S_ISDIR(mode) or bool(mode & 0o111)
     if who.uid == owner:
         return _grants(mode >> 6, wanted)
-    has_acl = mode & 0o070 and not stat.S_ISLNK(mode) and view.permissions is None
+    has_acl = view.acl and mode & 0o070 and not stat.S_ISLNK(mode)
     acl = list(_acl(fd)) if has_acl else []
     if acl:
         return _acl_allows(acl, group, who, wanted)

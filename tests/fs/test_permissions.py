@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Our verdict on who may read or search is the kernel's, for random objects and users."""
+"""Our verdict on who may read or search is the kernel's, for random objects and users.
+
+Here is SOURCE's own, so with ACLs; tests/server/test_verdicts.py has those of mounts.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 
 from fusenotify.credentials import Credentials
 from fusenotify.fs.permissions import READ, SEARCH, WRITE, allowed
+from fusenotify.view import View
 
 USERS = [
     (0, 0, ()),
@@ -22,6 +26,7 @@ USERS = [
     (1004, 9, ()),
 ]
 IDS = (0, 1001, 1002, 1003)
+WITH_ACLS = View(acl=True)
 WANTED = (READ, WRITE, SEARCH, READ | SEARCH)
 
 
@@ -76,7 +81,7 @@ def test_verdicts_are_the_kernels(public_path: Path) -> None:
         ours = []
         for path in paths:
             fd = os.open(path, os.O_PATH)
-            ours += [allowed(fd, os.fstat(fd), who, wanted) for wanted in WANTED]
+            ours += [allowed(fd, os.fstat(fd), who, wanted, WITH_ACLS) for wanted in WANTED]
             os.close(fd)
         differing += [
             (str(paths[index // len(WANTED)]), uid, WANTED[index % len(WANTED)])

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who may watch what: our verdict beside the kernel's, for random trees, users and paths.
 
-The kernel is asked first, by inotify_add_watch(2) on SOURCE in the user's name;
-then SOURCE is mounted over itself, so that absolute links mean the same, and
-the daemon is asked through its socket in the user's name.  What leaves the
-tree is told by openat2(2) with RESOLVE_BENEATH.
+The kernel is asked by inotify_add_watch(2) in the user's name: on SOURCE, before
+it is mounted over itself, so that absolute links mean the same; or through the
+mount, which may show other owners and modes, and enforce ACLs or not.  The
+daemon is asked through its socket in the user's name.  What leaves the tree is
+told by openat2(2) with RESOLVE_BENEATH.
 """
 
 from __future__ import annotations
@@ -146,6 +147,39 @@ def symlinks_protected(value: str) -> Iterator[None]:
 def test_each_verdict_is_the_kernels(public_path: Path, seed: int, protected: str) -> None:
     chosen = random.Random(seed)
     source = os.fsencode(public_path / "source")
+    questions = trees_with_questions(chosen, source, TREES)
+    with symlinks_protected(protected):
+        expected = kernels_verdicts(source, questions)
+        socket = str(public_path / "x.sock")
+        with fusenotify.mounted(
+            os.fsdecode(source), options=["allow_other", "acl"], socket=socket
+        ) as mounted:
+            found = our_verdicts(mounted.socket, questions)
+    expect_the_same(questions, expected, found)
+    assert {0, errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV} <= {*expected}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
+@pytest.mark.parametrize("acl", [True, False], ids=["with acl", "without"])
+@pytest.mark.parametrize(
+    "shown",
+    [[], [f"uid={IDS[0]}"], [f"gid={IDS[1]}"], ["umask=027"], [f"uid={IDS[2]}", "umask=07"]],
+    ids=lambda shown: ",".join(shown) or "as it is",
+)
+def test_each_verdict_is_that_of_the_mount(public_path: Path, shown: list[str], acl: bool) -> None:
+    source = os.fsencode(public_path / "source")
+    questions = trees_with_questions(random.Random(3), source, TREES // 5)
+    options = ["allow_other", *shown, *["acl"][: int(acl)]]
+    socket = str(public_path / "x.sock")
+    with fusenotify.mounted(os.fsdecode(source), options=options, socket=socket) as mounted:
+        expected = kernels_verdicts(source, questions)
+        found = our_verdicts(mounted.socket, questions)
+    expect_the_same(questions, expected, found)
+    assert {0, errno.EACCES} <= {*expected}
+
+
+def trees_with_questions(chosen: random.Random, source: bytes, trees: int) -> list[Question]:
+    """Make a directory with so many trees of each kind; return what to ask about them."""
     os.mkdir(source)
     questions = [
         Question(user, path, IN_ALL_EVENTS | flag, True)
@@ -153,22 +187,17 @@ def test_each_verdict_is_the_kernels(public_path: Path, seed: int, protected: st
         for user in USERS[:3]
         for flag in (0, IN_DONT_FOLLOW)
     ]
-    for number in range(TREES):
+    for number in range(trees):
         name = b"r%d" % number
         tree = Tree(chosen, source, name, relative_links)
         questions += questions_about(chosen, tree, may_leave=True)
         tree = Tree(chosen, source, b"a" + name, absolute_links)
         questions += questions_about(chosen, tree, may_leave=False)
     os.chmod(source, chosen.choice([0o755, 0o711]))
+    return questions
 
-    with symlinks_protected(protected):
-        expected = kernels_verdicts(source, questions)
-        socket = str(public_path / "x.sock")
-        with fusenotify.mounted(
-            os.fsdecode(source), options=["allow_other"], socket=socket
-        ) as mounted:
-            found = our_verdicts(mounted.socket, questions)
 
+def expect_the_same(questions: list[Question], expected: list[int], found: list[int]) -> None:
     names = {0: "watched", **errno.errorcode}
     differing = [
         f"{question}: the kernel says {names[theirs]}, we say {names[ours]}"
@@ -176,4 +205,3 @@ def test_each_verdict_is_the_kernels(public_path: Path, seed: int, protected: st
         if theirs != ours
     ]
     assert not differing, f"{len(differing)} of {len(questions)}:\n" + "\n".join(differing[:40])
-    assert {0, errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV} <= {*expected}
