@@ -4,17 +4,25 @@
 A value between cli, settings and fs.  The owner and mode are shown as libfuse's
 own filesystems do for the options uid=, gid= and umask=: what SOURCE has stays,
 and what programs set is set there.
+
+Invariant
+    A file's set-id bit is shown with the owner or group that it means in
+        SOURCE, or not at all.  fs.set_id sees to it that a bit which would
+        not be shown is not set either.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import NamedTuple
 
 DEFAULT_SECONDS = 1.0
 # Where nothing else changes SOURCE: a day, for nothing has to be asked again.
 EXCLUSIVE_SECONDS = 86_400.0
+
+SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
 class Shown(NamedTuple):
@@ -56,6 +64,19 @@ class View:
         mode = status.st_mode
         if self.permissions is not None:
             mode = mode & ~0o7777 | self.permissions
+        elif mode & SET_ID and not stat.S_ISDIR(mode):
+            mode &= ~self.hidden_set_id(status.st_uid, status.st_gid)
         uid = status.st_uid if self.uid is None else self.uid
         gid = status.st_gid if self.gid is None else self.gid
         return Shown(mode, uid, gid)
+
+    def hidden_set_id(self, uid: int, gid: int) -> int:
+        """Return those set-id bits that are not shown of what SOURCE gives to uid and gid."""
+        if self.permissions is not None:
+            return SET_ID
+        hidden = 0
+        if self.uid is not None and self.uid != uid:
+            hidden |= stat.S_ISUID
+        if self.gid is not None and self.gid != gid:
+            hidden |= stat.S_ISGID
+        return hidden

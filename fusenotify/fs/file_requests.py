@@ -24,9 +24,9 @@ from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser, is_short_of_room
 from fusenotify.fs.requests import Requests, answered, answered_later
-from fusenotify.fs.set_id import SET_ID, keeps_set_id, strip_set_id
+from fusenotify.fs.set_id import keeps_set_id, new_mode, strip_hidden, strip_set_id
 from fusenotify.fs.syscalls import hold
-from fusenotify.view import View
+from fusenotify.view import SET_ID, View
 
 # How many fsyncs may be under way: each is a program's thread that waits.
 _MAX_SYNCS = 500
@@ -53,24 +53,43 @@ class FileRequests(Requests):
     @answered
     def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         """OPEN: do_dentry_open(), handle_truncate()."""
-        return self._open_known(self.inodes[inode], flags, ctx)
+        opened = self.inodes[inode]
+        before = os.fstat(opened.fd) if flags & os.O_TRUNC else None
+        fd = self._open(opened.path, flags_below(flags))
+        lost = False
+        if before is not None and before.st_mode & SET_ID and not keeps_set_id(ctx):
+            try:
+                lost = strip_set_id(opened.fd, before, ctx)
+            except BaseException:
+                os.close(fd)
+                raise
+        if lost:  # the answer has no word for it
+            self.forget_attributes(opened)
+        file = self._opened(opened, fd, flags, ctx)
+        if before is not None:
+            self.hooks.by(file).truncated_by_open(file, lost)
+        return self._info(file)
 
     @answered
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        """CREATE: vfs_create(), then do_dentry_open()."""
+        """CREATE: vfs_create(), then do_dentry_open().
+
+        What came up at the name since the kernel looked was not judged.  So
+        it is ESTALE: the kernel looks again, judges what it finds, and sends
+        OPEN (fs/namei.c do_filp_open()).
+        """
         parent = self.inodes[parent_inode]
         below = flags_below(flags) | os.O_CREAT | os.O_EXCL
+        mode = new_mode(mode, parent.fd, self._view, ctx)
         try:
             with AsUser.calling(ctx):
                 fd = self._open(name, below, mode, dir_fd=parent.fd)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
-            # It came up behind the mount since the kernel looked.
-            existing, status = self.inodes.lookup(parent, name)
-            return self._open_known(existing, flags, ctx), self.entry(existing, status)
+            raise FUSEError(errno.ESTALE) from None
         try:
             inode, status = self.inodes.take(hold(fd))
         except BaseException:
@@ -95,6 +114,8 @@ class FileRequests(Requests):
         """WRITE: vfs_write()."""
         self.background += 1
         file = self.files[fh]
+        if not self._is_plain and strip_hidden(fh, self._view):
+            self.hooks.by(file).attributes_changed(file.inode, file.dentry, owner_or_mode=True)
         end = self.ends.get(file.inode) if self.ends else None
         appends = end is not None and file.appends and end.is_at(off)
         write = append if appends else os.pwrite
@@ -156,50 +177,42 @@ class FileRequests(Requests):
         """READDIRPLUS: iterate_dir(); offsets are SOURCE's."""
         directory = self.files[fh]
         assert isinstance(directory, OpenDirectory)
+        assert isinstance(directory.inode, Inode)
         shown = 0
         try:
             for name, offset in directory.entries(start_id):
                 if shown == _MOST_ENTRIES:
                     break
                 try:
-                    entry = self._listed(directory, name)
+                    entry, inode = self._listed(directory, name)
                 except FileNotFoundError:
                     continue  # removed meanwhile
                 if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, offset):
-                    if name not in _DOTS:
-                        self.inodes.forget(entry.st_ino, 1)
+                    if inode is not None:
+                        self.inodes.forget(inode.number, 1)
                     break
+                if inode is not None:
+                    self.inodes.bears(directory.inode, name, inode, entry.st_nlink)
                 shown += 1
         except OSError:
             if not shown:  # else it is for the next request, which begins there
                 raise
         self.hooks.by(directory).accessed(directory)
 
-    def _listed(self, directory: OpenDirectory, name: bytes) -> EntryAttributes:
+    def _listed(
+        self, directory: OpenDirectory, name: bytes
+    ) -> tuple[EntryAttributes, Inode | None]:
+        """Return an entry, and the inode where the kernel will know it by this name."""
         inode = directory.inode
         assert isinstance(inode, Inode)
         if name in _DOTS:
             # The kernel takes no reference to these and reads only the type.
-            return self.attributes(inode, os.fstat(directory.fd))
-        return self.entry(*self.inodes.lookup(inode, name))
+            return self.attributes(inode, os.fstat(directory.fd)), None
+        listed, status = self.inodes.find(inode, name)
+        return self.entry(listed, status), listed
 
     releasedir = release
     fsyncdir = fsync
-
-    def _open_known(self, opened: Inode, flags: int, ctx: RequestContext) -> FileInfo:
-        before = os.fstat(opened.fd) if flags & os.O_TRUNC else None
-        fd = self._open(opened.path, flags_below(flags))
-        lost = False
-        if before is not None and before.st_mode & SET_ID and not keeps_set_id(ctx):
-            try:
-                lost = strip_set_id(opened.fd, before, ctx)
-            except BaseException:
-                os.close(fd)
-                raise
-        file = self._opened(opened, fd, flags, ctx)
-        if before is not None:
-            self.hooks.by(file).truncated_by_open(file, lost)
-        return self._info(file)
 
     def _close(self, file: OpenFile) -> None:
         del self.files[file.fd]

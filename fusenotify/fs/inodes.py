@@ -18,6 +18,7 @@ Invariants
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -98,16 +99,40 @@ class Inodes:
 
         Raises OSError as fstatat(2).
         """
+        inode, status = self.find(parent, name)
+        self.bears(parent, name, inode, status.st_nlink)
+        return inode, status
+
+    def find(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
+        """Do as lookup(), without remembering that it is the object of that name."""
         status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
         inode = self._index.find(status.st_dev, status.st_ino)
         if inode is None or inode.held < 0:
-            inode, status = self.take(self.descriptors.open(name, HOLD, dir_fd=parent.fd))
+            return self.take(self.descriptors.open(name, HOLD, dir_fd=parent.fd))
+        return inode, status
+
+    def judged(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
+        """Return the object of a name, and its attributes, where the kernel was told the same.
+
+        So it is what the kernel has judged.  Where another one bears the name
+        by now, the kernel looks again and judges that: ESTALE.
+
+        Raises OSError as fstatat(2), and ESTALE.
+        """
+        inode, status = self.find(parent, name)
+        known = parent.children and parent.children.get(name)
+        if not known or known.inode is not inode:
+            self.drop_if_unused(inode)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return inode, status
+
+    def bears(self, parent: Inode, name: bytes, inode: Inode, names: int) -> None:
+        """Remember that the kernel was told that a name is that of inode, which has so many."""
         self._names.instantiate(parent, name, inode)
         others = inode.others
-        if others is not None and len(others) >= status.st_nlink:
+        if others is not None and len(others) >= names:
             # One is out of date, presumably the one not used for longest: it has not so many.
             self._names.unhash(next(iter(others)))
-        return inode, status
 
     def take(self, fd: int) -> tuple[Inode, os.stat_result]:
         """Return the object of an O_PATH descriptor, which now belongs to the table."""

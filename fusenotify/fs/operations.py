@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import pyfuse3
 import trio
@@ -23,13 +24,23 @@ from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser
 from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered, unanswered
-from fusenotify.fs.set_id import SET_ID, keeps_set_id, strip_set_id
+from fusenotify.fs.set_id import (
+    keeps_set_id,
+    new_mode,
+    settable_mode,
+    strip_by_acl,
+    strip_set_id,
+)
 from fusenotify.fs.syscalls import renameat2, utimens
-from fusenotify.view import View
+from fusenotify.view import SET_ID, View
 
 SOCKET_XATTR = b"user.fusenotify.socket"
 # The kernel names up to 65,000 objects in one request.
 _FORGOTTEN_AT_A_TIME = 2000
+_ACCESS_ACL = b"system.posix_acl_access"
+_CAPABILITY = b"security.capability"
+_ROOTS_ALONE = b"trusted."
+_AS_DAEMON = nullcontext()
 
 
 class Operations(FileRequests):
@@ -98,21 +109,24 @@ class Operations(FileRequests):
         times = fields.update_atime or fields.update_mtime
         nothing = not (owner or times or fields.update_mode or fields.update_size)
         strips = False
-        if nothing or owner or fields.update_size:
+        if nothing or owner or fields.update_size or fields.update_mode:
             before = os.fstat(changed.fd)
             if before.st_mode & SET_ID:
                 if nothing:
                     strips = self._may_strip(changed, before, ctx)
-                else:
+                elif owner or fields.update_size:
                     strips = owner or not keeps_set_id(ctx)
+        if fields.update_mode:
+            mode = settable_mode(stat.S_IMODE(attr.st_mode), before, self._view)
         if owner:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
-            os.chown(path, uid, gid)
+            os.chown(path, *self._given(before, uid, gid, ctx))
         if fields.update_mode:  # behind the owner: chown() clears set-id bits
-            os.chmod(path, stat.S_IMODE(attr.st_mode))
+            os.chmod(path, mode)
         if fields.update_size:
-            os.truncate(path if file is None or not file.writable else file.fd, attr.st_size)
+            with AsUser.calling(ctx):
+                os.truncate(path if file is None or not file.writable else file.fd, attr.st_size)
             if (end := self.ends.get(changed)) is not None:
                 end.set(attr.st_size)
         lost = strips and strip_set_id(changed.fd, before, ctx)
@@ -151,6 +165,7 @@ class Operations(FileRequests):
     ) -> EntryAttributes:
         """MKNOD: vfs_mknod()."""
         parent = self.inodes[parent_inode]
+        mode = new_mode(mode, parent.fd, self._view, ctx)
         with AsUser.calling(ctx):
             os.mknod(name, mode, rdev, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
@@ -181,7 +196,12 @@ class Operations(FileRequests):
     ) -> EntryAttributes:
         """LINK: vfs_link()."""
         linked, parent = self.inodes[inode], self.inodes[new_parent_inode]
-        os.link(linked.path, new_name, dst_dir_fd=parent.fd, follow_symlinks=True)
+        if not self._is_plain:
+            before = os.fstat(linked.fd)
+            if before.st_mode & self._view.hidden_set_id(before.st_uid, before.st_gid):
+                raise FUSEError(errno.EPERM)
+        with AsUser.calling(ctx, as_owner=not self._is_plain):
+            os.link(linked.path, new_name, dst_dir_fd=parent.fd, follow_symlinks=True)
         self.hooks.by(ctx).linked(linked, parent, new_name)
         return self.entry(linked, os.fstat(linked.fd))
 
@@ -189,8 +209,9 @@ class Operations(FileRequests):
     def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """UNLINK: vfs_unlink()."""
         parent = self.inodes[parent_inode]
-        victim, status = self.inodes.lookup(parent, name)
-        os.unlink(name, dir_fd=parent.fd)
+        victim, status = self.inodes.judged(parent, name)
+        with self._removing(parent, ctx):
+            os.unlink(name, dir_fd=parent.fd)
         self.hooks.by(ctx).unlinked(parent, name, victim, _links_left(status))
         self.inodes.drop_if_unused(victim)
 
@@ -198,8 +219,9 @@ class Operations(FileRequests):
     def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """RMDIR: vfs_rmdir()."""
         parent = self.inodes[parent_inode]
-        victim, _ = self.inodes.lookup(parent, name)
-        os.rmdir(name, dir_fd=parent.fd)
+        victim, _ = self.inodes.judged(parent, name)
+        with self._removing(parent, ctx):
+            os.rmdir(name, dir_fd=parent.fd)
         self.hooks.by(ctx).removed_directory(parent, name, victim)
         self.inodes.drop_if_unused(victim)
 
@@ -215,13 +237,14 @@ class Operations(FileRequests):
     ) -> None:
         """RENAME, RENAME2: vfs_rename()."""
         parent, new_parent = self.inodes[parent_inode_old], self.inodes[parent_inode_new]
-        moved, _ = self.inodes.lookup(parent, name_old)
-        target, links_left = self._lookup_replaced(new_parent, name_new)
+        moved, _ = self.inodes.judged(parent, name_old)
+        target, links_left = self._judged_target(new_parent, name_new)
         try:
-            if flags:
-                renameat2(parent.fd, name_old, new_parent.fd, name_new, flags)
-            else:
-                os.rename(name_old, name_new, src_dir_fd=parent.fd, dst_dir_fd=new_parent.fd)
+            with AsUser.calling(ctx, as_owner=not self._is_plain):
+                if flags:
+                    renameat2(parent.fd, name_old, new_parent.fd, name_new, flags)
+                else:
+                    os.rename(name_old, name_new, src_dir_fd=parent.fd, dst_dir_fd=new_parent.fd)
             if flags & pyfuse3.RENAME_EXCHANGE:
                 assert target is not None
                 self.hooks.by(ctx).exchanged(parent, name_old, moved, new_parent, name_new, target)
@@ -266,14 +289,24 @@ class Operations(FileRequests):
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """SETXATTR: vfs_setxattr()."""
         _refuse_reserved(name)
+        if name == _CAPABILITY and ctx.uid and not self._is_plain:
+            raise FUSEError(errno.EPERM)  # as fs.set_id has it with bits
         changed = self.inodes[inode]
-        os.setxattr(changed.path, name, value)
+        before = os.fstat(changed.fd)
+        with AsUser.calling(ctx):
+            os.setxattr(changed.path, name, value)
+        if name == _ACCESS_ACL:
+            strip_by_acl(changed.path, before, self._view.shown(before).st_gid, ctx)
+        self.forget_attributes(changed)  # an ACL sets the mode
         self.hooks.by(ctx).xattr_changed(changed)
 
     @answered
     def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
         """LISTXATTR: vfs_listxattr()."""
-        return [os.fsencode(name) for name in os.listxattr(self.inodes[inode].path)]
+        names = [os.fsencode(name) for name in os.listxattr(self.inodes[inode].path)]
+        if ctx.uid:
+            return [name for name in names if not name.startswith(_ROOTS_ALONE)]
+        return names
 
     @answered
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
@@ -281,6 +314,7 @@ class Operations(FileRequests):
         _refuse_reserved(name)
         changed = self.inodes[inode]
         os.removexattr(changed.path, name)
+        self.forget_attributes(changed)
         self.hooks.by(ctx).xattr_changed(changed)
 
     # Helpers.
@@ -308,13 +342,37 @@ class Operations(FileRequests):
             raise FUSEError(errno.EPERM)
         return True
 
-    def _lookup_replaced(self, parent: Inode, name: bytes) -> tuple[Inode | None, int]:
+    def _judged_target(self, parent: Inode, name: bytes) -> tuple[Inode | None, int]:
         """Return what a rename would replace, and how many names that would have left."""
         try:
-            target, status = self.inodes.lookup(parent, name)
+            target, status = self.inodes.judged(parent, name)
         except FileNotFoundError:
             return None, 0
         return target, _links_left(status)
+
+    def _removing(self, parent: Inode, ctx: RequestContext) -> AbstractContextManager[None]:
+        """Return the block in which ctx may remove a name from a directory.
+
+        Whose object that is decides in a sticky one; there SOURCE judges.
+        """
+        if ctx.uid and self._is_plain and os.fstat(parent.fd).st_mode & stat.S_ISVTX:
+            return AsUser.calling(ctx, as_owner=False)
+        return _AS_DAEMON
+
+    def _given(
+        self, before: os.stat_result, uid: int, gid: int, ctx: RequestContext
+    ) -> tuple[int, int]:
+        """Return what chown() is to give in SOURCE of what it was asked to give.
+
+        Who is shown as the owner may give what is shown already, of which
+        SOURCE may have something else.
+        """
+        shown = self._view.shown(before)
+        if ctx.uid and uid == shown.st_uid:
+            uid = -1
+        if ctx.uid and gid == shown.st_gid:
+            gid = -1
+        return uid, gid
 
 
 def _links_left(status: os.stat_result) -> int:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In whose name SOURCE is written to, as the kernel would have it.
 
-fs.operations and fs.file_requests make what is new, and write, AsUser; fs.mount
-gives up at the start what would lift limits for everybody.
+fs.operations and fs.file_requests do AsUser what takes room or makes an object;
+fs.mount gives up at the start what would lift limits for everybody.
 
-Invariant
+Invariants
     The kernel has checked what the caller may do (default_permissions), so the
         daemon keeps its capabilities in a user's name: it has not their groups.
+    Whose object it is that a name stands for, the kernel has checked of what
+        stood there then.  So where that decides, in sticky directories and
+        for hard links, SOURCE's kernel is asked, too: without CAP_FOWNER.
 """
 
 from __future__ import annotations
@@ -33,24 +36,27 @@ class AsUser:
     Linux: inode_init_owner(), posix_acl_create().  Nothing in it awaits.
     """
 
-    __slots__ = ("_changes", "_gid", "_uid", "_umask")
+    __slots__ = ("_as_owner", "_changes", "_gid", "_uid", "_umask")
 
-    def __init__(self, uid: int, gid: int, umask: int = _OWN_UMASK) -> None:
+    def __init__(
+        self, uid: int, gid: int, umask: int = _OWN_UMASK, *, as_owner: bool = True
+    ) -> None:
         self._uid = uid
         self._gid = gid
         self._umask = umask
+        self._as_owner = as_owner or not uid
         self._changes = not _OWN_UID and (uid != _OWN_UID or gid != _OWN_GID)
 
     @classmethod
-    def calling(cls, ctx: RequestContext) -> AsUser:
-        """Who makes a request."""
-        return cls(ctx.uid, ctx.gid, ctx.umask)
+    def calling(cls, ctx: RequestContext, *, as_owner: bool = True) -> AsUser:
+        """Who makes a request; as_owner says that any object is as good as the caller's own."""
+        return cls(ctx.uid, ctx.gid, ctx.umask, as_owner=as_owner)
 
     def __enter__(self) -> None:
         os.umask(self._umask)
         if self._changes:
             set_fs_ids(self._uid, self._gid)
-            regain_capabilities()
+            regain_capabilities(fowner=self._as_owner)
 
     def __exit__(
         self,

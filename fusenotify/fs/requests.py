@@ -17,6 +17,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
@@ -126,6 +127,16 @@ class Requests(pyfuse3.Operations):
         if status.st_nlink > 1 and not inode.is_dir:
             answer.entry_timeout = 0
         return answer
+
+    def forget_attributes(self, inode: Inode) -> None:
+        """Have the kernel forget the attributes and the ACL of an inode before the program goes on.
+
+        For what changes more than its answer says.  The kernel must be about
+        to wait for the answer to a request about this very inode: then it
+        holds it, and does not wait for us here.
+        """
+        with suppress(OSError):  # unmounted meanwhile
+            pyfuse3.invalidate_inode(pyfuse3.InodeT(inode.number), attr_only=True)
 
     def attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
         if self.ends and (end := self.ends.get(inode)) is not None:

@@ -1,28 +1,80 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When a file's set-id bits go: as it is written to, truncated, or given to somebody else.
+"""Which set-id bits a file may get, and when they go: written to, truncated, given to others.
 
-fs.negotiation has asked the kernel to leave that to us; fs.operations and
-fs.file_requests ask here when such a request was done.
+fs.negotiation has asked the kernel to leave the latter to us; fs.operations and
+fs.file_requests ask here before and behind such requests.
 
-Invariant
+Invariants
     A daemon that is not root leaves bits to SOURCE's kernel where it may not
         take them itself; what is reported lost is lost there.
+    A bit that the mount's view would not show (View.hidden_set_id()) means
+        somebody in SOURCE whom the kernel did not judge by.  So none is set
+        through the mount, whichever way it comes: chmod is EPERM, what is new
+        is made without; and those that are there go with the first byte that
+        is written, whoever writes it.
 
-Linux: setattr_should_drop_suidgid(), setattr_should_drop_sgid().
+Linux: setattr_should_drop_suidgid(), setattr_should_drop_sgid(),
+posix_acl_update_mode().
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
 
-from pyfuse3 import RequestContext
+from pyfuse3 import FUSEError, RequestContext
 
 from fusenotify.fs.syscalls import path_of
+from fusenotify.view import SET_ID, View
 
-SET_ID = stat.S_ISUID | stat.S_ISGID
 _CAP_FSETID = 1 << 4
+
+
+def settable_mode(mode: int, before: os.stat_result, view: View) -> int:
+    """Return the mode that chmod may give to an object that was as before says.
+
+    Raises FUSEError, EPERM, where it has hidden bits that are not there yet.
+    """
+    if mode & SET_ID & ~before.st_mode & view.hidden_set_id(before.st_uid, before.st_gid):
+        raise FUSEError(errno.EPERM)
+    return mode
+
+
+def new_mode(mode: int, parent: int, view: View, ctx: RequestContext) -> int:
+    """Return mode without the bits that would be hidden of what ctx makes in a directory.
+
+    parent is a descriptor of the directory, whose group counts where it is set-gid.
+    """
+    if not mode & SET_ID or view.is_plain:
+        return mode
+    directory = os.fstat(parent)
+    gid = directory.st_gid if directory.st_mode & stat.S_ISGID else ctx.gid
+    return mode & ~view.hidden_set_id(ctx.uid, gid)
+
+
+def strip_hidden(fd: int, view: View) -> bool:
+    """Take a file's hidden bits as it is written to; return whether there were some.
+
+    Raises OSError.
+    """
+    status = os.fstat(fd)
+    hidden = status.st_mode & view.hidden_set_id(status.st_uid, status.st_gid)
+    if not hidden:
+        return False
+    os.chmod(path_of(fd), stat.S_IMODE(status.st_mode & ~hidden))
+    return True
+
+
+def strip_by_acl(path: str, before: os.stat_result, group: int, ctx: RequestContext) -> None:
+    """Take the set-gid bit of what gets an access ACL from somebody outside its group, as shown.
+
+    Raises OSError.
+    """
+    if before.st_mode & stat.S_ISGID and not (_is_member(ctx, group) or keeps_set_id(ctx)):
+        mode = os.stat(path).st_mode  # with the ACL's bits
+        os.chmod(path, stat.S_IMODE(mode & ~stat.S_ISGID))
 
 
 def keeps_set_id(ctx: RequestContext) -> bool:
@@ -57,8 +109,11 @@ def _keeps_set_gid(before: os.stat_result, ctx: RequestContext) -> bool:
     """Return whether the bit says that locks are mandatory, as it once did, to one of the group."""
     if before.st_mode & stat.S_IXGRP:
         return False
-    groups = _status(ctx.pid).get(b"Groups", b"").split()
-    return before.st_gid == ctx.gid or b"%d" % before.st_gid in groups or keeps_set_id(ctx)
+    return _is_member(ctx, before.st_gid) or keeps_set_id(ctx)
+
+
+def _is_member(ctx: RequestContext, group: int) -> bool:
+    return group == ctx.gid or b"%d" % group in _status(ctx.pid).get(b"Groups", b"").split()
 
 
 def _status(pid: int) -> dict[bytes, bytes]:

@@ -12,8 +12,9 @@ import os
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 import fusenotify
 from fusenotify import mountinfo
 from tests.conftest import NOBODY, User
+from tests.differential.operations import renameat2
 from tests.differential.scenario import as_user
 
 pytestmark = [
@@ -30,6 +32,7 @@ pytestmark = [
 ]
 
 GROUP = 4321
+RENAME_WHITEOUT = 4
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 
 
@@ -166,6 +169,92 @@ def test_what_a_disk_reserves_for_root_is_roots(disk: Path, public_path: Path) -
         assert room.f_bavail * room.f_frsize < 1 << 16
         assert room.f_bfree * room.f_frsize > 1 << 20
         assert fill(mnt / "roots", 1 << 20) == 0
+
+
+def take_all(path: Path) -> None:
+    """Write to a new file until not a block is left, not even of those kept for metadata."""
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(3):
+            with suppress(OSError):
+                while file.write(b"x" * 1024):
+                    pass
+            os.fsync(file)
+
+
+def name(number: int) -> str:
+    return f"{number:0250}"  # a block takes few of them
+
+
+def set_attribute(d: Path) -> None:
+    os.setxattr(d / "f", "user.a", b"x" * 900)
+
+
+def make_long_symlink(d: Path) -> None:
+    (d / "symlink").symlink_to("x" * 900)
+
+
+def make_directory(d: Path) -> None:
+    (d / "directory").mkdir()
+
+
+def link(d: Path) -> None:
+    for number in range(20):
+        os.link(d / "f", d / name(number))
+
+
+def rename(d: Path) -> None:
+    for number in range(20):
+        (d / str(number)).rename(d / name(number))
+
+
+def make_whiteouts(d: Path) -> None:
+    for number in range(20):
+        renameat2(d / str(number), d / name(number), RENAME_WHITEOUT)
+
+
+@pytest.mark.parametrize(
+    "act", [set_attribute, make_long_symlink, make_directory, link, rename, make_whiteouts]
+)
+def test_what_takes_room_takes_none_of_roots(
+    act: Callable[[Path], None], disk: Path, public_path: Path
+) -> None:
+    image, mnt = public_path / "image", public_path / "mnt"
+    mnt.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(4 << 20)
+    try:
+        run("mkfs.ext4", "-q", "-m", "25", "-b", "1024", "-O", "^has_journal", image)
+        run("mount", "-o", "loop", image, disk)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no ext4 in a file here: {error}")
+    for place in ("native", "ours", "roots"):
+        d = disk / place
+        d.mkdir()
+        for made in ("f", *map(str, range(20))):
+            (d / made).touch()
+            os.chown(d / made, NOBODY, NOBODY)
+        os.chown(d, NOBODY, NOBODY)
+    assert as_user(NOBODY, lambda: take_all(disk / "native" / "f")) == "ok"
+    with fusenotify.mounted(disk, mnt, options=["allow_other"]):
+        assert as_user(NOBODY, lambda: act(disk / "native")) == "ENOSPC"
+        assert as_user(NOBODY, lambda: act(mnt / "ours")) == "ENOSPC"
+        act(mnt / "roots")
+
+
+def test_a_whiteout_belongs_to_who_makes_it(public_path: Path) -> None:
+    source, mnt = public_path / "source", public_path / "mnt"
+    for place in (source, mnt):
+        place.mkdir()
+        place.chmod(0o777)
+    with fusenotify.mounted(source, mnt, options=["allow_other"]):
+        for d, made in ((source, "native"), (mnt, "ours")):
+            (d / made).touch()
+            went = as_user(NOBODY, partial(renameat2, d / made, d / "moved", RENAME_WHITEOUT))
+            if went == "EINVAL":
+                pytest.skip("no whiteouts here")
+            found = (d / made).stat()
+            assert (found.st_uid, found.st_gid, found.st_rdev) == (NOBODY, NOBODY, 0)
+            assert stat.S_ISCHR(found.st_mode)
 
 
 def test_a_users_quota_is_edquot_and_the_daemon_lives_on(disk: Path, public_path: Path) -> None:

@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When set-id bits go on mounts that are not root's, or do not show SOURCE as it is.
+"""Set-id bits on mounts that are not root's, or do not show SOURCE as it is.
 
 What they do on any other is in tests/differential, beside Linux.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
+import shutil
+import stat
+import struct
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import fusenotify
+from fusenotify import Mounted
 from tests.conftest import User
 from tests.differential.scenario import as_user
 
@@ -67,26 +76,210 @@ def test_in_an_ordinary_users_mount_sources_kernel_takes_what_the_daemon_may_not
     assert modes == [0o770] * 3
 
 
-def test_who_is_shown_as_the_owner_may_take_set_id_bits_and_no_other(public_path: Path) -> None:
+@pytest.fixture
+def tops(public_path: Path) -> tuple[Path, Path]:
+    """A source in which all may write, and a place to mount it at."""
     source, mnt = public_path / "source", public_path / "mnt"
     source.mkdir()
+    source.chmod(0o777)
     mnt.mkdir()
-    (source / "f").touch()
-    os.chown(source / "f", STRANGER, -1)
-    (source / "f").chmod(0o4755)
-    with fusenotify.mounted(source, mnt, options=["allow_other", f"uid={OWNER}"]):
+    return source, mnt
+
+
+def showing(tops: tuple[Path, Path], *options: str) -> AbstractContextManager[Mounted]:
+    return fusenotify.mounted(*tops, options=["allow_other", *options])
+
+
+def make(path: Path, mode: int, uid: int = 0, gid: int = 0) -> Path:
+    path.write_bytes(b"content")
+    os.chown(path, uid, gid)
+    path.chmod(mode)
+    return path
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_owner_may_take_set_id_bits_and_no_other(tops: tuple[Path, Path]) -> None:
+    source, mnt = tops
+    make(source / "f", 0o4755, OWNER)
+    with showing(tops, f"uid={OWNER}"):
         assert as_user(STRANGER, lambda: os.chown(mnt / "f", -1, -1)) == "EPERM"
-        assert (source / "f").stat().st_mode & 0o7777 == 0o4755
+        assert mode_of(source / "f") == 0o4755
         assert as_user(OWNER, lambda: os.chown(mnt / "f", -1, -1)) == "ok"
-        assert (source / "f").stat().st_mode & 0o7777 == 0o755
+        assert mode_of(source / "f") == 0o755
 
 
-def test_where_no_set_id_bits_are_shown_there_is_nothing_to_refuse(public_path: Path) -> None:
-    source, mnt = public_path / "source", public_path / "mnt"
-    source.mkdir()
-    mnt.mkdir()
-    (source / "f").touch()
-    (source / "f").chmod(0o4755)
-    with fusenotify.mounted(source, mnt, options=["allow_other", "umask=022"]):
+def test_where_no_set_id_bits_are_shown_there_is_nothing_to_refuse(tops: tuple[Path, Path]) -> None:
+    source, mnt = tops
+    make(source / "f", 0o4755)
+    with showing(tops, "umask=022"):
         assert as_user(STRANGER, lambda: os.chown(mnt / "f", -1, -1)) == "ok"
-    assert (source / "f").stat().st_mode & 0o7777 == 0o4755
+    assert mode_of(source / "f") == 0o4755
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ([f"uid={OWNER}"], 0o2755),
+        ([f"gid={OWNER}"], 0o4755),
+        ([f"uid={OWNER}", f"gid={OWNER}"], 0o755),
+        (["uid=0", "gid=0"], 0o6755),
+        (["umask=022"], 0o755),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, list) else None,
+)
+def test_a_set_id_bit_is_shown_with_whom_it_means_or_not_at_all(
+    tops: tuple[Path, Path], options: list[str], shown: int
+) -> None:
+    make(tops[0] / "f", 0o6755)
+    with showing(tops, *options):
+        assert mode_of(tops[1] / "f") == shown
+
+
+def test_a_users_program_does_not_run_as_who_is_shown_as_its_owner(
+    tops: tuple[Path, Path], nobody: User
+) -> None:
+    source, mnt = tops
+    shutil.copy(shutil.which("id") or "", source / "id")
+    os.chown(source / "id", nobody.uid, nobody.uid)
+    (source / "id").chmod(0o6755)
+    with showing(tops, "uid=0", "gid=0", "suid"):
+        assert nobody.run(mnt / "id", "-u").stdout.split() == [str(nobody.uid)]
+        assert nobody.run(mnt / "id", "-g").stdout.split() == [str(nobody.uid)]
+
+
+def _create(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o6755))
+
+
+def _make_node(path: Path) -> None:
+    os.mknod(path, 0o106755)
+
+
+@pytest.mark.parametrize("shown", [f"uid={OWNER}", f"gid={OWNER}", "umask=0"])
+def test_a_bit_that_would_not_be_shown_is_not_set(tops: tuple[Path, Path], shown: str) -> None:
+    """Else root's file is a set-id file for who is shown as its owner, to be filled at will."""
+    source, mnt = tops
+    hidden = {"uid": 0o4000, "gid": 0o2000, "umask": 0o6000}[shown.partition("=")[0]]
+    make(source / "file", 0o777)
+    (source / "directory").mkdir()
+    with showing(tops, shown):
+        for user in (0, OWNER):
+            for name in ("file", "directory"):
+                changed = as_user(user, partial(os.chmod, mnt / name, hidden | 0o711))
+                assert changed == "EPERM"
+        assert [mode_of(source / name) for name in ("file", "directory")] == [0o777, 0o755]
+        for kind in (_create, _make_node):
+            assert as_user(STRANGER, partial(kind, mnt / "new")) == "ok"
+            assert mode_of(source / "new") & hidden == 0
+            assert (source / "new").stat().st_uid == STRANGER
+            (source / "new").unlink()
+
+
+def test_bits_that_are_shown_may_be_set(tops: tuple[Path, Path]) -> None:
+    source, mnt = tops
+    make(source / "f", 0o755, OWNER, OWNER)
+    with showing(tops, f"uid={OWNER}", f"gid={OWNER}"):
+        assert as_user(OWNER, lambda: os.chmod(mnt / "f", 0o6755)) == "ok"
+        assert mode_of(source / "f") == 0o6755
+        assert as_user(OWNER, lambda: _create(mnt / "new")) == "ok"
+        assert mode_of(source / "new") == 0o6755
+
+
+def test_in_a_set_gid_directory_the_group_is_the_directorys(tops: tuple[Path, Path]) -> None:
+    source, mnt = tops
+    (source / "d").mkdir()
+    os.chown(source / "d", 0, STRANGER)
+    (source / "d").chmod(0o2777)
+    with showing(tops, f"gid={OWNER}"):
+        assert as_user(OWNER, lambda: _create(mnt / "d" / "new")) == "ok"
+        assert (source / "d" / "new").stat().st_gid == STRANGER
+        assert mode_of(source / "d" / "new") == 0o4755
+        (mnt / "d").chmod(0o2755)  # it is set-gid already
+        assert mode_of(source / "d") == 0o2755
+
+
+def _write(path: Path) -> None:
+    with open(path, "r+b", buffering=0) as file:
+        file.write(b"evil")
+
+
+def _store(path: Path) -> None:
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 7) as mapping:
+        mapping[:4] = b"evil"
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, 1)
+
+
+def _open_and_truncate(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+
+
+@pytest.mark.parametrize("change", [_write, _store, _truncate, _open_and_truncate])
+@pytest.mark.parametrize("shown", [f"uid={OWNER}", "umask=0"])
+def test_what_is_written_to_loses_the_bits_that_are_not_shown(
+    tops: tuple[Path, Path], shown: str, change: Callable[[Path], None]
+) -> None:
+    """The kernel does not see them, and so does not ask for it."""
+    source, mnt = tops
+    make(source / "f", 0o4755)
+    with showing(tops, shown):
+        assert as_user(OWNER, lambda: change(mnt / "f")) == "ok"
+    assert (source / "f").read_bytes() != b"content"
+    assert mode_of(source / "f") == 0o755
+
+
+def test_a_set_id_file_of_somebody_elses_gets_no_further_name(tops: tuple[Path, Path]) -> None:
+    source, mnt = tops
+    make(source / "f", 0o4755)
+    make(source / "plain", 0o755)
+    with showing(tops, f"uid={OWNER}"):
+        assert as_user(OWNER, lambda: os.link(mnt / "f", mnt / "g")) == "EPERM"
+        assert as_user(OWNER, lambda: os.link(mnt / "plain", mnt / "g")) == "ok"
+
+
+def test_who_is_shown_as_the_owner_does_not_become_it_in_source(tops: tuple[Path, Path]) -> None:
+    """To Linux it is a chown that changes nothing."""
+    source, mnt = tops
+    make(source / "f", 0o644)
+    with showing(tops, f"uid={OWNER}", f"gid={OWNER}"):
+        assert as_user(OWNER, lambda: os.chown(mnt / "f", OWNER, OWNER)) == "ok"
+        assert ((source / "f").stat().st_uid, (source / "f").stat().st_gid) == (0, 0)
+        os.chown(mnt / "f", OWNER, OWNER)  # root says what it is to be there
+        assert ((source / "f").stat().st_uid, (source / "f").stat().st_gid) == (OWNER, OWNER)
+
+
+def test_who_is_shown_as_the_owner_gives_no_capabilities(
+    tops: tuple[Path, Path], nobody: User
+) -> None:
+    """The root of a user namespace may, of its own files."""
+    source, mnt = tops
+    make(source / "f", 0o755)
+    capabilities = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0).hex()
+    set_them = (
+        f"import os; os.setxattr('f', 'security.capability', bytes.fromhex('{capabilities}'))"
+    )
+    as_owner = ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups"]
+    command = [
+        *as_owner,
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "/usr/bin/python3",
+        "-c",
+        set_them,
+    ]
+    with showing(tops, f"uid={OWNER}", f"gid={OWNER}"):
+        refused = subprocess.run(command, cwd=mnt, check=False, capture_output=True, text=True)
+        if "unshare" in refused.stderr:
+            pytest.skip(refused.stderr)
+        assert "Operation not permitted" in refused.stderr
+        assert "security.capability" not in os.listxattr(source / "f")
+        os.chown(mnt / "f", OWNER, OWNER)
+    with showing(tops):
+        subprocess.run(command, cwd=mnt, check=True)  # its own indeed
+    assert "security.capability" in os.listxattr(source / "f")
