@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -125,18 +125,20 @@ class User:
         self, *command: str | Path, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; its environment finds this project's modules."""
-        return self._run([*self._as_user(), *map(str, command)], env or {})
+        return self._run(self.as_user(map(str, command)), env or {})
 
     def run_with_fuse(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """Do so where the user may open /dev/fuse; what is mounted is seen only there."""
         with tempfile.TemporaryDirectory() as device:
             start = ["unshare", "--mount", "sh", "-c", _WITH_FUSE, "sh", device]
-            return self._run([*start, *self._as_user(), *map(str, command)], {})
+            return self._run([*start, *self.as_user(map(str, command))], {})
 
-    def _as_user(self) -> list[str]:
+    def as_user(self, command: Iterable[str]) -> list[str]:
+        """Return the command that runs another one in the user's name."""
         setpriv = shutil.which("setpriv")
         assert setpriv is not None
-        return [setpriv, f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--"]
+        ids = [f"--reuid={self.uid}", f"--regid={self.uid}"]
+        return [setpriv, *ids, "--clear-groups", "--", *command]
 
     def _run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

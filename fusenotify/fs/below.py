@@ -20,6 +20,19 @@ from fusenotify.mountinfo import contains, mount_of_descriptor, mounts
 _IN_MEMORY = frozenset(["ramfs", "tmpfs"])
 # Those without a flush operation: close(2) can report nothing of theirs.
 _WITHOUT_FLUSH = _IN_MEMORY | {"btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs"}
+# Those whose open(2) asks nobody: neither a server nor another filesystem.
+_LOCAL = _WITHOUT_FLUSH | {
+    "bcachefs",
+    "erofs",
+    "exfat",
+    "iso9660",
+    "ntfs3",
+    "squashfs",
+    "vfat",
+    "zfs",
+}
+# That whose open(2) does so where a file of its lower layer is to be written: it copies it first.
+_COPIES_UP = "overlay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +41,15 @@ class Below:
 
     flushes says that close(2) may have something to report there, in_memory
     that fsync(2) has no disk to wait for, reserves that it keeps room which
-    only root may fill.
+    only root may fill.  sleeps says that open(2) and close(2) may wait for a
+    server, copies_up that open(2) may take long for a file to be written.
     """
 
     flushes: bool = True
     in_memory: bool = False
     reserves: bool = True
+    sleeps: bool = True
+    copies_up: bool = False
 
     @classmethod
     def of(cls, root_fd: int) -> Below:
@@ -53,6 +69,8 @@ class Below:
             flushes=not kinds <= _WITHOUT_FLUSH,
             in_memory=mount.fstype in _IN_MEMORY,
             reserves=len(kinds) > 1 or _keeps_room(root_fd),
+            sleeps=mount.fstype not in _LOCAL and mount.fstype != _COPIES_UP,
+            copies_up=mount.fstype == _COPIES_UP,
         )
 
 

@@ -156,10 +156,17 @@ class Descriptors:
 
         Raises OSError, EMFILE while SPARE are left.
         """
+        self.admit_file()
+        return os.open(path, flags, mode, dir_fd=dir_fd)
+
+    def admit_file(self) -> None:
+        """Make room for a descriptor that a program keeps, which will be opened elsewhere.
+
+        Raises OSError, EMFILE while SPARE are left.
+        """
         if self._open_at_most >= self._ceiling and not self._make_room():
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self._open_at_most += 1
-        return os.open(path, flags, mode, dir_fd=dir_fd)
 
     def add(self, held: Held, fd: int) -> None:
         """Take a descriptor as an inode's own; it is closed when others need the room."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from fusenotify.engine.hooks import Hooks
@@ -23,13 +23,17 @@ from fusenotify.fs.below import Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser, is_short_of_room
-from fusenotify.fs.requests import Requests, answered, answered_later
+from fusenotify.fs.requests import (
+    Requests,
+    answered,
+    answered_later,
+    answered_when_possible,
+)
 from fusenotify.fs.set_id import keeps_set_id, new_mode, strip_hidden, strip_set_id
-from fusenotify.fs.syscalls import hold
+from fusenotify.fs.syscalls import hold, path_of
+from fusenotify.fs.waiting import SleepingOpen
 from fusenotify.view import SET_ID, View
 
-# How many fsyncs may be under way: each is a program's thread that waits.
-_MAX_SYNCS = 500
 # How many entries of a directory an answer has: each may have to be looked up.
 _MOST_ENTRIES = 512
 _DOTS = (b".", b"..")
@@ -45,27 +49,29 @@ class FileRequests(Requests):
     def __init__(self, inodes: Inodes, hooks: Hooks, *, view: View, exact_access: bool) -> None:
         super().__init__(inodes, hooks, view=view)
         self._exact_access = exact_access
-        # Not trio's own few, which the fence needs, too.
-        self._syncs = trio.CapacityLimiter(_MAX_SYNCS)
         self._open = inodes.descriptors.open_file
         self._below = Below.of(inodes.root.fd)
 
-    @answered
-    def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+    @answered_when_possible
+    def open(
+        self, inode: int, flags: int, ctx: RequestContext, *, opened: int | None = None
+    ) -> FileInfo:
         """OPEN: do_dentry_open(), handle_truncate()."""
-        opened = self.inodes[inode]
-        before = os.fstat(opened.fd) if flags & os.O_TRUNC else None
-        fd = self._open(opened.path, flags_below(flags))
+        known = self.inodes[inode]
+        before = os.fstat(known.fd) if flags & os.O_TRUNC else None
+        fd = self.descriptor_of(known, flags, opened)
         lost = False
-        if before is not None and before.st_mode & SET_ID and not keeps_set_id(ctx):
-            try:
-                lost = strip_set_id(opened.fd, before, ctx)
-            except BaseException:
-                os.close(fd)
-                raise
+        try:
+            if opened is not None and flags & os.O_TRUNC:
+                os.truncate(path_of(opened), 0)  # it may be open for reading only
+            if before is not None and before.st_mode & SET_ID and not keeps_set_id(ctx):
+                lost = strip_set_id(known.fd, before, ctx)
+        except BaseException:
+            os.close(fd)
+            raise
         if lost:  # the answer has no word for it
-            self.forget_attributes(opened)
-        file = self._opened(opened, fd, flags, ctx)
+            self.forget_attributes(known)
+        file = self._opened(known, fd, flags, ctx)
         if before is not None:
             self.hooks.by(file).truncated_by_open(file, lost)
         return self._info(file)
@@ -130,15 +136,19 @@ class FileRequests(Requests):
             self.hooks.by(file).modified(file)
         return written
 
-    @answered
-    def flush(self, fh: int) -> None:
+    @answered_later
+    async def flush(self, fh: int) -> None:
         """FLUSH: filp_close(); what close(2) may still have to report.
 
         Where it never has, the kernel is told so, and does not ask again.
         """
         if not self._below.flushes:
             raise FUSEError(errno.ENOSYS)
-        os.close(os.dup(fh))
+        flushed = os.dup(fh)
+        if self._below.sleeps:
+            await self.turns.in_thread(self.files[fh].uid, partial(os.close, flushed))
+        else:
+            os.close(flushed)
 
     @answered
     def release(self, fh: int) -> None:
@@ -156,12 +166,12 @@ class FileRequests(Requests):
     async def fsync(self, fh: int, datasync: bool) -> None:
         """FSYNC: vfs_fsync(); in a thread, for it emits nothing and may take seconds."""
         sync = os.fdatasync if datasync else os.fsync
-        inode = self.files[fh].inode
-        assert isinstance(inode, Inode)
-        if self._below.in_memory and inode.device == self.inodes.device:
+        file = self.files[fh]
+        assert isinstance(file.inode, Inode)
+        if self._below.in_memory and file.inode.device == self.inodes.device:
             sync(fh)  # a thread would take far longer
             return
-        await trio.to_thread.run_sync(sync, fh, limiter=self._syncs)
+        await self.turns.in_thread(file.uid, partial(sync, fh))
 
     # Directories.
 
@@ -213,6 +223,57 @@ class FileRequests(Requests):
 
     releasedir = release
     fsyncdir = fsync
+
+    def resize(
+        self,
+        inode: Inode,
+        file: OpenFile | None,
+        size: int,
+        ctx: RequestContext,
+        opened: int | None,
+    ) -> None:
+        """vfs_truncate(), do_ftruncate().
+
+        Raises OSError and FUSEError as descriptor_of().
+        """
+        # truncate(2) would sleep where there is a lease.
+        own = file if file is not None and file.writable else None
+        fd = self.descriptor_of(inode, os.O_WRONLY, opened) if own is None else own.fd
+        try:
+            with AsUser.calling(ctx):
+                os.ftruncate(fd, size)
+        finally:
+            if own is None:
+                os.close(fd)
+        if (end := self.ends.get(inode)) is not None:
+            end.set(size)
+
+    def descriptor_of(self, inode: Inode, flags: int, opened: int | None) -> int:
+        """Return a new descriptor of a known file, or the one that was opened for the request.
+
+        Raises OSError; BlockingIOError where a lease makes open(2) sleep,
+        SleepingOpen where SOURCE's kind may.  FUSEError, EAGAIN, where the
+        program does not want to wait.
+        """
+        if opened is not None:
+            return opened
+        below = flags_below(flags)
+        if self._sleeps(inode, flags):
+            self.inodes.descriptors.admit_file()
+            raise SleepingOpen(os.dup(inode.fd), below & ~os.O_TRUNC)
+        try:
+            return self._open(inode.path, below | os.O_NONBLOCK)
+        except BlockingIOError:
+            if flags & os.O_NONBLOCK:
+                raise FUSEError(errno.EAGAIN) from None
+            raise
+
+    def _sleeps(self, inode: Inode, flags: int) -> bool:
+        """Return whether open(2) of a file may take long, and O_NONBLOCK does not help."""
+        below = self._below
+        if below.sleeps or inode.device != self.inodes.device:
+            return True
+        return below.copies_up and flags & os.O_ACCMODE != os.O_RDONLY
 
     def _close(self, file: OpenFile) -> None:
         del self.files[file.fd]

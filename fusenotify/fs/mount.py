@@ -31,12 +31,13 @@ from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.polling import PollingTrio
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
+from fusenotify.fs.waiting import MOST, WAITING_MOST
 from fusenotify.view import View
 
 log = logging.getLogger(__name__)
 
-# How many requests may be under way: fsyncs, all others end at once.
-_MAX_TASKS = 1000
+# How many requests may be under way: more than fs.waiting lets wait, all others end at once.
+_MAX_TASKS = MOST + WAITING_MOST + 1000
 # How many requests that nobody waits for the kernel sends at a time (max_background).
 _SENT_AT_A_TIME = 12
 
@@ -142,6 +143,8 @@ class Mount:
     def terminate(self) -> None:
         """Make serve() return now; what is still open gets errors."""
         self._waits.close()
+        if self._operations is not None:
+            self._operations.turns.end()
         pyfuse3.terminate()
 
     def close(self) -> None:

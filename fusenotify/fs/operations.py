@@ -23,7 +23,7 @@ from fusenotify.fs.file_requests import FileRequests
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser
 from fusenotify.fs.permissions import allowed
-from fusenotify.fs.requests import answered, unanswered
+from fusenotify.fs.requests import answered, answered_when_possible, unanswered
 from fusenotify.fs.set_id import (
     keeps_set_id,
     new_mode,
@@ -92,7 +92,7 @@ class Operations(FileRequests):
         found = self.inodes[inode]
         return self.attributes(found, os.fstat(found.fd))
 
-    @answered
+    @answered_when_possible
     def setattr(
         self,
         inode: int,
@@ -100,6 +100,8 @@ class Operations(FileRequests):
         fields: pyfuse3.SetattrFields,
         fh: int | None,
         ctx: RequestContext,
+        *,
+        opened: int | None = None,
     ) -> EntryAttributes:
         """SETATTR: notify_change()."""
         changed = self.inodes[inode]
@@ -118,17 +120,14 @@ class Operations(FileRequests):
                     strips = owner or not keeps_set_id(ctx)
         if fields.update_mode:
             mode = settable_mode(stat.S_IMODE(attr.st_mode), before, self._view)
+        if fields.update_size:  # first: it may have to wait
+            self.resize(changed, file, attr.st_size, ctx, opened)
         if owner:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
             os.chown(path, *self._given(before, uid, gid, ctx))
         if fields.update_mode:  # behind the owner: chown() clears set-id bits
             os.chmod(path, mode)
-        if fields.update_size:
-            with AsUser.calling(ctx):
-                os.truncate(path if file is None or not file.writable else file.fd, attr.st_size)
-            if (end := self.ends.get(changed)) is not None:
-                end.set(attr.st_size)
         lost = strips and strip_set_id(changed.fd, before, ctx)
         if times:  # last: the others set times
             atime = attr.st_atime_ns if fields.update_atime else None

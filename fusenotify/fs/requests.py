@@ -6,8 +6,9 @@ fs.file_requests and fs.operations build on it; pyfuse3 calls what they define.
 Invariants
     A request ends in an answer or in FUSEError, or without either where it
         has none, whatever happened: any other exception would end the daemon.
-    What notifies does not await (answered()), so requests finish in the order
-        in which they arrive; fs.mount's fence rests on it.
+    What a request does to SOURCE and what it notifies are one piece that does
+        not await (answered()); those that must wait do so before it.  So what
+        a program has been answered has been told; fs.mount's fence rests on it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import errno
 import functools
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -27,6 +28,7 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.appending import Ends
 from fusenotify.fs.handles import OpenFile
 from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.waiting import SleepingOpen, Turns
 from fusenotify.view import View
 
 _Self = TypeVar("_Self", bound="Requests")
@@ -63,6 +65,30 @@ def answered_later(
     async def answer(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return await method(self, *args, **kwargs)
+        except Exception as error:
+            raise _refusal(error, method.__name__, args) from None
+
+    return answer
+
+
+def answered_when_possible(
+    method: Callable[Concatenate[_Self, _P], _T],
+) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
+    """Do as answered() for a request that SOURCE may make wait, as a lease does with open(2).
+
+    Its first argument is an inode's number, its last one the request's context.  The method raises
+    BlockingIOError or SleepingOpen before it has changed anything, and is called
+    again: from its beginning to its end it still does not await.  What was opened for
+    it comes as the argument opened.
+    """
+
+    @functools.wraps(method)
+    async def answer(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            try:
+                return method(self, *args, **kwargs)
+            except (BlockingIOError, SleepingOpen) as obstacle:
+                return await self.wait(functools.partial(method, self), args, obstacle)
         except Exception as error:
             raise _refusal(error, method.__name__, args) from None
 
@@ -112,9 +138,29 @@ class Requests(pyfuse3.Operations):
         self.hooks = hooks
         self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
+        self.turns = Turns()
         self.ends = Ends()
         self._view = view
         self._is_plain = view.is_plain
+
+    async def wait(
+        self,
+        method: Callable[..., _T],
+        args: Sequence[Any],
+        obstacle: BlockingIOError | SleepingOpen,
+    ) -> _T:
+        """Call a request's method when what it needs is possible, or done."""
+        ctx = args[-1]
+        inode = self.inodes[args[0]]
+        inode.pin()
+        try:
+            if isinstance(obstacle, SleepingOpen):
+                opened = await self.turns.open(ctx.uid, ctx.pid, obstacle)
+                return method(*args, opened=opened)
+            attempt = functools.partial(method, *args)
+            return await self.turns.until_possible(ctx.uid, ctx.pid, attempt)
+        finally:
+            inode.unpin()
 
     def entry(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
         """Answer with an inode, of which the kernel now has one lookup more.

@@ -26,6 +26,7 @@ from contextlib import suppress
 
 from pyfuse3 import FUSEError, RequestContext
 
+from fusenotify.fs.processes import status_of
 from fusenotify.fs.syscalls import path_of
 from fusenotify.view import SET_ID, View
 
@@ -83,7 +84,7 @@ def keeps_set_id(ctx: RequestContext) -> bool:
     Only root is asked for it: the root of a user namespace has it there, which
     /proc shows as if it had it here.
     """
-    effective = _status(ctx.pid).get(b"CapEff")
+    effective = status_of(ctx.pid).get(b"CapEff")
     return not ctx.uid and (effective is None or bool(int(effective, 16) & _CAP_FSETID))
 
 
@@ -113,11 +114,4 @@ def _keeps_set_gid(before: os.stat_result, ctx: RequestContext) -> bool:
 
 
 def _is_member(ctx: RequestContext, group: int) -> bool:
-    return group == ctx.gid or b"%d" % group in _status(ctx.pid).get(b"Groups", b"").split()
-
-
-def _status(pid: int) -> dict[bytes, bytes]:
-    """Return /proc/PID/status; nothing where a caller is gone, or in another pid namespace (0)."""
-    with suppress(OSError), open(f"/proc/{pid}/status", "rb") as lines:
-        return dict(line.split(b":", 1) for line in lines)
-    return {}
+    return group == ctx.gid or b"%d" % group in status_of(ctx.pid).get(b"Groups", b"").split()

@@ -3,10 +3,11 @@
 
     python failing_disk.py MNT
 
-One file ``f`` whose content is in memory.  What happens is said in lines on
-stdout; the test answers in lines on stdin: each fsync waits for a line.  Reads
-beyond BROKEN, and writes there, fail with EIO; so does close(2) where LOST was written
-at the beginning.
+A file ``f`` whose content is in memory, ``late``, which is slow to open, and any
+with a number from 10 as its name.  What happens is said in lines on stdout; the
+test answers in bytes on stdin: each fsync, and each open of ``late``, waits for
+one.  Reads beyond BROKEN, and writes there, fail with EIO; so does close(2)
+where LOST was written at the beginning.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 BROKEN = 1 << 20
 LOST = b"lost"
-_FILE = 2
+_NUMBERS = {b"f": 2, b"late": 3}
+# All that a test lets wait at a time, and some more.
+_TASKS = 300
 
 
 class Disk(pyfuse3.Operations):
     def __init__(self) -> None:
         super().__init__()
         self.content = bytearray()
+        self._limiter = trio.CapacityLimiter(_TASKS)
 
     async def getattr(self, inode: int, ctx: Any = None) -> EntryAttributes:
         answer = EntryAttributes()
@@ -41,11 +45,15 @@ class Disk(pyfuse3.Operations):
         return answer
 
     async def lookup(self, parent_inode: int, name: bytes, ctx: Any = None) -> EntryAttributes:
-        if name != b"f":
+        number = int(name) if name.isdigit() else _NUMBERS.get(name)
+        if number is None:
             raise FUSEError(errno.ENOENT)
-        return await self.getattr(_FILE)
+        return await self.getattr(number)
 
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
+        if inode == _NUMBERS[b"late"]:
+            print("open", flush=True)
+            await self._wait()
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode), direct_io=True)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -65,14 +73,17 @@ class Disk(pyfuse3.Operations):
 
     async def fsync(self, fh: int, datasync: bool) -> None:
         print("fsync", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.readline)
+        await self._wait()
+
+    async def _wait(self) -> None:
+        await trio.to_thread.run_sync(os.read, 0, 1, limiter=self._limiter)
 
 
 async def main(mountpoint: str) -> None:
     pyfuse3.init(Disk(), mountpoint, {"fsname=failing_disk"})
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pyfuse3.main)
+            nursery.start_soon(pyfuse3.main, 1, _TASKS)
             await trio.to_thread.run_sync(os.stat, mountpoint)
             print("ready", flush=True)
     finally:

@@ -39,7 +39,9 @@ def below(path: Path) -> Below:
 
 
 def test_memory_has_nothing_to_report_at_a_close_nor_to_wait_for(in_memory: Path) -> None:
-    assert below(in_memory / "inner") == Below(flushes=False, in_memory=True, reserves=False)
+    assert below(in_memory / "inner") == Below(
+        flushes=False, in_memory=True, reserves=False, sleeps=False
+    )
 
 
 def test_an_unknown_kind_is_asked_everything() -> None:
@@ -48,4 +50,4 @@ def test_an_unknown_kind_is_asked_everything() -> None:
 
 def test_another_filesystem_inside_may_have_something_to_report(in_memory: Path) -> None:
     mount("proc", in_memory / "inner")
-    assert below(in_memory) == Below(flushes=True, in_memory=True, reserves=True)
+    assert below(in_memory) == Below(flushes=True, in_memory=True, reserves=True, sleeps=False)

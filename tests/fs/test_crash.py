@@ -18,10 +18,10 @@ from fusenotify.client import ConnectionLost
 from fusenotify.masks import IN_IGNORED, IN_ISDIR, IN_UNMOUNT
 from tests.cli.command import until
 from tests.conftest import Mounting
+from tests.fs.conftest import FailingDisk, unmount
 from tests.fs.crash.kinds import KINDS, LONGEST, Verdict
 from tests.fs.crash.rounds import END_SECONDS, Listener, Rounds
 from tests.fs.crash.writer import Writer
-from tests.fs.test_errors import FailingDisk, unmount
 
 
 @pytest.mark.mount

@@ -7,17 +7,17 @@ import errno
 import os
 import shutil
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from fusenotify import Mounted, mountinfo
+from fusenotify import Mounted
 from fusenotify.masks import IN_CREATE, IN_MODIFY
 from tests.conftest import Mounting
+from tests.fs.conftest import FailingDisk
 from tests.fs.failing_disk import BROKEN, LOST
 
 pytestmark = [
@@ -28,22 +28,6 @@ pytestmark = [
 
 def run(*command: str | Path) -> None:
     subprocess.run([str(word) for word in command], check=True)
-
-
-def unmount(path: Path) -> None:
-    """Take away what is mounted on a directory; os.path.ismount() sees no bind mount."""
-    for mount in mountinfo.mounts():
-        if mount.mountpoint == os.fsencode(path):
-            run("umount", "--lazy", path)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Iterator[Path]:
-    """The source directory, on which a test may mount something; unmounted at the end."""
-    path = tmp_path / "source"
-    path.mkdir()
-    yield path
-    unmount(path)
 
 
 def refused(code: int, call: Callable[[], object]) -> None:
@@ -155,38 +139,6 @@ def test_a_source_unmounted_underneath_stays_until_the_mount_ends(
         (top / "g").write_text("more")
         assert sorted(os.listdir(top)) == ["f", "g"]
         assert is_served(mount)
-
-
-class FailingDisk:
-    """A process that serves failing_disk.py on a directory."""
-
-    def __init__(self, mountpoint: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("failing_disk.py"), mountpoint],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.expect("ready")
-
-    def expect(self, line: str) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().decode() == line + "\n"
-
-    def let_go(self) -> None:
-        """Let an fsync end."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
-
-
-@pytest.fixture
-def disk(source: Path) -> Iterator[FailingDisk]:
-    disk = FailingDisk(source)
-    yield disk
-    unmount(source)
-    disk.process.kill()
-    with disk.process:
-        pass  # closes its pipes, and waits
 
 
 def test_a_broken_disk_is_eio(disk: FailingDisk, mounting: Mounting) -> None:

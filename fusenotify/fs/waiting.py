@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Requests that have to wait: in turn, user by user, while all others are answered.
+
+Where the serving thread would sleep in a call, fs.requests has it done here:
+tried again until SOURCE does it at once, or in another thread.  fs.mount ends it.
+
+Invariants
+    SHARE requests of one user, and MOST in all, are under way; those beyond
+        wait, and the users have turns.
+    A request whose program was killed ends, but for fsync(2), which Linux, too,
+        goes on with.  A thread that is still opening for it keeps its place,
+        and closes what it gets.
+    No thread does anything in a user's name: the umask is the whole process's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import trio
+
+from fusenotify.fs.processes import is_killed
+from fusenotify.fs.syscalls import path_of
+
+MOST = 500
+SHARE = 100
+# How many more may wait, of one user, of all until only SHARE of each are let in, and in all.
+# Each takes a few KiB, and one of a process's 65,530 mappings for what pyfuse3 read it into.
+WAITING_SHARE = 4000
+WAITING_MANY = 40_000
+WAITING_MOST = 50_000
+
+# How long SOURCE is left alone before it is tried again, in seconds: at first, at last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.25
+# How often a request looks whether its program was killed, in seconds.
+_LOOK = 1.0
+
+_T = TypeVar("_T")
+
+
+class SleepingOpen(Exception):
+    """An open(2) that may sleep: held is an O_PATH descriptor for it to use and to close."""
+
+    def __init__(self, held: int, flags: int) -> None:
+        super().__init__()
+        self.held = held
+        self.flags = flags
+
+
+class Turns:
+    """What the users of a mount have under way that may take long."""
+
+    def __init__(self) -> None:
+        self._free = MOST
+        self._taken: Counter[int] = Counter()  # by uid
+        # By uid, whose turn is next in front.  A request's event comes with its place.
+        self._waiting: dict[int, deque[trio.Event]] = {}
+        self._waiting_count = 0
+        self._threads = trio.CapacityLimiter(MOST)
+        self._ended = trio.Event()
+
+    def end(self) -> None:
+        """Make all that waits, but for threads that must be waited for, fail now."""
+        self._ended.set()
+        for places in self._waiting.values():
+            for place in places:
+                place.set()
+
+    async def until_possible(self, uid: int, pid: int, attempt: Callable[[], _T]) -> _T:
+        """Call attempt until it does not raise BlockingIOError; return what it returns.
+
+        Raises OSError: EINTR where the program was killed, ECONNABORTED at the
+        end, EAGAIN where too many requests of the user wait.
+        """
+        await self._enter(uid, pid)
+        try:
+            pause = _FIRST_PAUSE
+            while True:
+                with trio.move_on_after(pause):
+                    await self._ended.wait()
+                self._check(pid)
+                with suppress(BlockingIOError):
+                    return attempt()
+                pause = min(2 * pause, _LAST_PAUSE)
+        finally:
+            self._leave(uid)
+
+    async def in_thread(self, uid: int, function: Callable[[], _T]) -> _T:
+        """Call function in a thread, and wait until it is done whatever happens.
+
+        Raises OSError, EAGAIN where too many requests of the user wait, and
+        what function raises.
+        """
+        await self._enter(uid, 0)
+        try:
+            return await trio.to_thread.run_sync(function, limiter=self._threads)
+        finally:
+            self._leave(uid)
+
+    async def open(self, uid: int, pid: int, sleeping: SleepingOpen) -> int:
+        """Open in a thread, and return the descriptor.
+
+        Where nobody waits for it any more, it is closed when it comes.
+
+        Raises OSError, also as until_possible().
+        """
+        try:
+            await self._enter(uid, pid)
+        except BaseException:
+            os.close(sleeping.held)
+            raise
+        opening = _Opening(sleeping)
+        trio.lowlevel.spawn_system_task(self._open, uid, opening)
+        try:
+            while not opening.done.is_set():
+                self._check(pid)
+                with trio.move_on_after(_LOOK):
+                    await opening.done.wait()
+        except BaseException:
+            opening.leave()
+            raise
+        return opening.descriptor()
+
+    async def _open(self, uid: int, opening: _Opening) -> None:
+        try:
+            # At the end of the daemon no thread is waited for.
+            await trio.to_thread.run_sync(opening, limiter=self._threads, abandon_on_cancel=True)
+        finally:
+            self._leave(uid)
+            opening.done.set()
+
+    # Places.
+
+    async def _enter(self, uid: int, pid: int) -> None:
+        """Wait for a place of a user's."""
+        queue = self._waiting.get(uid)
+        if queue is None and self._free and self._taken[uid] < SHARE:
+            self._take(uid)
+            return
+        if queue is None:
+            queue = deque()
+        most = SHARE if self._waiting_count >= WAITING_MANY else WAITING_SHARE
+        if len(queue) >= most or self._waiting_count >= WAITING_MOST:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._waiting[uid] = queue
+        place = trio.Event()
+        queue.append(place)
+        self._waiting_count += 1
+        try:
+            while not place.is_set():
+                with trio.move_on_after(_LOOK):
+                    await place.wait()
+                self._check(pid)
+        except BaseException:
+            if self._ended.is_set():
+                pass  # nobody counts any more
+            elif place.is_set():
+                self._leave(uid)
+            else:
+                self._waiting_count -= 1
+                queue.remove(place)
+                if not queue:
+                    del self._waiting[uid]
+            raise
+
+    def _take(self, uid: int) -> None:
+        self._free -= 1
+        self._taken[uid] += 1
+
+    def _leave(self, uid: int) -> None:
+        self._free += 1
+        self._taken[uid] -= 1
+        if not self._taken[uid]:
+            del self._taken[uid]
+        while self._free:
+            # Few have all their places: the first one or two that wait, or nobody.
+            turn = next((user for user in self._waiting if self._taken[user] < SHARE), None)
+            if turn is None:
+                return
+            queue = self._waiting.pop(turn)
+            self._waiting_count -= 1
+            self._take(turn)
+            queue.popleft().set()
+            if queue:
+                self._waiting[turn] = queue  # behind the others
+
+    def _check(self, pid: int) -> None:
+        """Raise OSError where a request need not wait any longer."""
+        if self._ended.is_set():
+            raise OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+        if is_killed(pid):
+            raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+
+
+class _Opening:
+    """An open(2) in a thread."""
+
+    def __init__(self, sleeping: SleepingOpen) -> None:
+        self.done = trio.Event()
+        self._sleeping = sleeping
+        self._lock = threading.Lock()
+        self._is_left = False
+        self._fd = -1
+        self._error: OSError | None = None
+
+    def __call__(self) -> None:
+        """Open; the thread's part."""
+        try:
+            fd = os.open(path_of(self._sleeping.held), self._sleeping.flags)
+        except OSError as error:
+            self._error = error
+            return
+        finally:
+            os.close(self._sleeping.held)
+        with self._lock:
+            if not self._is_left:
+                self._fd = fd
+                return
+        os.close(fd)
+
+    def leave(self) -> None:
+        """Nobody waits for it any more."""
+        with self._lock:
+            self._is_left = True
+            if self._fd >= 0:
+                os.close(self._fd)
+
+    def descriptor(self) -> int:
+        """Return what was opened, or raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+        return self._fd
