@@ -84,6 +84,9 @@ class Held(core.Inode):
         self.used = self.descriptors.opened
         return self.held if self.held >= 0 else self.descriptors.reopen(self)
 
+    def about_to_close(self) -> None:
+        """Its descriptor is closed next."""
+
     @property
     def path(self) -> str:
         """A path to the object itself, for calls that take no descriptor."""
@@ -286,6 +289,7 @@ class Descriptors:
             assert isinstance(held, Held)
             used = held.used
             if held.queued == used and not held.unlinked and self.opened - used >= KEPT:
+                held.about_to_close()
                 self._remember_handle(held)
                 self._shut(held)
                 held.held = -1

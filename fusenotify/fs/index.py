@@ -83,6 +83,12 @@ class Index(Generic[_T]):
         del self.by_number[known.number]
         self._lost(known)
 
+    def moved(self, known: _T, device: int, ino: int) -> None:
+        """An object has another st_dev and st_ino now; its number stays."""
+        self._lost(known)
+        known.device, known.ino = device, ino
+        self._found(known)
+
     def superseded(self, known: _T) -> None:
         """An object is gone from SOURCE, and another has its st_dev and st_ino."""
         self._lost(known)

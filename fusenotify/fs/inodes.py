@@ -7,9 +7,10 @@ keeps its number from being given to another.  fs.descriptors closes some where
 there are too many.
 
 Invariants
-    One Inode per (st_dev, st_ino), however many names it has.  Where that pair
-        was given to a new object while the old one's descriptor was closed,
-        the old one stays by its number alone, until it is forgotten.
+    One Inode per (st_dev, st_ino), however many names it has; per inode of the
+        kernel where the pair does not say which object it is (fs.identity).
+        Where the pair was given to a new object while the old one's descriptor
+        was closed, the old one stays by its number alone, until it is forgotten.
     An inode is known while the kernel has lookups of it, a watch or a request
         in progress pins it, or one of its children is known; then its
         descriptor is closed (fs.unused).
@@ -24,6 +25,7 @@ import stat
 
 from fusenotify.engine import core
 from fusenotify.fs.descriptors import HOLD, Descriptors, Held
+from fusenotify.fs.identity import Identity
 from fusenotify.fs.index import ROOT_NUMBER, Index
 from fusenotify.fs.unused import Unused
 
@@ -59,6 +61,9 @@ class Inode(Held):
     def childless(self) -> None:
         self.table.unused.add(self)
 
+    def about_to_close(self) -> None:
+        self.table.look_again(self)
+
 
 class Inodes:
     """The table of known inodes.
@@ -78,6 +83,8 @@ class Inodes:
         status = os.fstat(root_fd)
         self.device = status.st_dev
         self._index: Index[Inode] = Index(self.device)
+        self._identity: Identity[Inode] = Identity()
+        self._identity.is_exact(self.device, root_fd)
         self._by_number = self._index.by_number
         self.root = self._add(root_fd, status, ROOT_NUMBER)
         self.root.pin()
@@ -106,9 +113,13 @@ class Inodes:
     def find(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
         """Do as lookup(), without remembering that it is the object of that name."""
         status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-        inode = self._index.find(status.st_dev, status.st_ino)
+        inode = None
+        if status.st_dev in self._identity.exact:
+            inode = self._index.find(status.st_dev, status.st_ino)
         if inode is None or inode.held < 0:
-            return self.take(self.descriptors.open(name, HOLD, dir_fd=parent.fd))
+            known = parent.children.get(name) if parent.children else None
+            fd = self.descriptors.open(name, HOLD, dir_fd=parent.fd)
+            return self.take(fd, known.inode if known else None)
         return inode, status
 
     def judged(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
@@ -134,20 +145,30 @@ class Inodes:
             # One is out of date, presumably the one not used for longest: it has not so many.
             self._names.unhash(next(iter(others)))
 
-    def take(self, fd: int) -> tuple[Inode, os.stat_result]:
-        """Return the object of an O_PATH descriptor, which now belongs to the table."""
+    def take(self, fd: int, named: core.Inode | None = None) -> tuple[Inode, os.stat_result]:
+        """Return the object of an O_PATH descriptor, which now belongs to the table.
+
+        named is what the name was that it was opened by, as far as is known.
+        """
         status = os.fstat(fd)
-        inode = self._index.find(status.st_dev, status.st_ino)
-        if inode is not None and inode.held >= 0:
-            os.close(fd)
-            return inode, status
-        if inode is not None and not self.descriptors.matches(inode, fd, status.st_mode):
-            self._index.superseded(inode)
-            inode = None
+        if self._identity.is_exact(status.st_dev, fd):
+            inode = self._found(fd, status)
+        else:
+            assert named is None or isinstance(named, Inode)
+            inode = self._compared(fd, status, named)
         if inode is None:
             inode = self._add(fd, status, self._index.new_number(status.st_dev, status.st_ino))
+        elif inode.held >= 0:
+            os.close(fd)
+            return inode, status
         self.descriptors.add(inode, fd)
         return inode, status
+
+    def look_again(self, inode: Inode) -> None:
+        """See what an object's st_dev and st_ino are now, while its descriptor is open."""
+        if inode.device not in self._identity.exact:
+            status = os.fstat(inode.held)
+            self._index.moved(inode, status.st_dev, status.st_ino)
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel gives lookups back.  FUSE: FORGET."""
@@ -182,6 +203,7 @@ class Inodes:
             if inode.dentry is not dentry:
                 return True
         self._index.remove(inode)
+        self._identity.remove(inode)
         # A name and its inode hold each other: let memory come back at once.
         inode.dentry = None
         self.descriptors.remove(inode)
@@ -192,8 +214,54 @@ class Inodes:
         self.descriptors.close()
         os.close(self.root.held)
         self._by_number.clear()
+        self._identity.close()
+
+    def _found(self, fd: int, status: os.stat_result) -> Inode | None:
+        """Return the known object that has fd's st_dev and st_ino, and is fd's."""
+        inode = self._index.find(status.st_dev, status.st_ino)
+        if inode is None or inode.held >= 0:
+            return inode
+        if self.descriptors.matches(inode, fd, status.st_mode):
+            return inode
+        self._index.superseded(inode)
+        return None
+
+    def _compared(self, fd: int, status: os.stat_result, named: Inode | None) -> Inode | None:
+        """Return the known object that is fd's, whatever its st_dev and st_ino were before.
+
+        named is what its name was before, as far as that is known.
+        """
+        has_one_name = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
+        if named is not None and has_one_name and self._has_become(named, status):
+            inode: Inode | None = named
+        else:
+            inode = self._identity.find(fd)
+        if inode is None:
+            # Or else the kernel did not say it.  Then each of several names is its own object.
+            likely = named
+            if likely is None and has_one_name:
+                likely = self._index.find(status.st_dev, status.st_ino)
+            if likely is not None and not self._identity.has(likely):
+                inode = likely if self._has_become(likely, status) else None
+        if inode is not None and (inode.device, inode.ino) != (status.st_dev, status.st_ino):
+            self._index.moved(inode, status.st_dev, status.st_ino)
+        return inode
+
+    def _has_become(self, inode: Inode, status: os.stat_result) -> bool:
+        """Return whether an object has the st_dev and st_ino of status now."""
+        pair = status.st_dev, status.st_ino
+        if inode.is_dir != stat.S_ISDIR(status.st_mode):
+            return False
+        if (inode.device, inode.ino) == pair:
+            return True
+        if inode.held < 0:
+            return False
+        now = os.fstat(inode.held)
+        return (now.st_dev, now.st_ino) == pair
 
     def _add(self, fd: int, status: os.stat_result, number: int) -> Inode:
         inode = Inode(self, fd, status, number)
         self._index.add(inode)
+        if status.st_dev not in self._identity.exact:
+            self._identity.add(inode, fd)
         return inode

@@ -11,6 +11,8 @@ import os
 import struct
 from collections.abc import Iterator
 
+from fusenotify.masks import IN_DELETE_SELF
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _open_tree = getattr(_libc, "open_tree", None)
 _getdents = getattr(_libc, "getdents64", None) or _libc.getdents  # of glibc, of musl
@@ -25,6 +27,8 @@ _MAX_HANDLE = 128
 _DIRECTORY_BUFFER = 4096
 # struct linux_dirent64: inode number, the offset behind the entry, its length, type, and the name.
 _ENTRY = struct.Struct("=QqHB")
+# Bytes: more than struct statfs has anywhere.
+_MOST_OF_STATFS = 512
 _DESCRIPTORS = "/proc/self/fd/"
 # What path_of() begins with.
 _descriptors = _DESCRIPTORS
@@ -149,6 +153,38 @@ def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
     fd: int = _libc.open_by_handle_at(anchor, handle, flags)
     _check(min(fd, 0))
     return fd
+
+
+def filesystem_type(fd: int) -> int:
+    """fstatfs(2): return f_type, the kind of filesystem that fd's object is in.
+
+    Raises OSError.
+    """
+    buffer = ctypes.create_string_buffer(_MOST_OF_STATFS)
+    _check(_libc.fstatfs(fd, buffer))
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def inotify() -> int:
+    """inotify_init1(2): return a descriptor whose reads do not wait.  Raises OSError."""
+    fd: int = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    _check(min(fd, 0))
+    return fd
+
+
+def watch(fd: int, path: str) -> int:
+    """inotify_add_watch(2): return the watch of a path's object, which tells of its removal.
+
+    Raises OSError.
+    """
+    wd: int = _libc.inotify_add_watch(fd, os.fsencode(path), IN_DELETE_SELF)
+    _check(min(wd, 0))
+    return wd
+
+
+def unwatch(fd: int, wd: int) -> None:
+    """inotify_rm_watch(2).  Raises OSError."""
+    _check(_libc.inotify_rm_watch(fd, wd))
 
 
 def set_fs_ids(uid: int, gid: int) -> None:
