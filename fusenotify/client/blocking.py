@@ -14,7 +14,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Self
 
-from fusenotify.client.calls import ClientLogic, DeviceLogic
+from fusenotify.client.calls import ClientLogic, DeviceLogic, as_they_are
 from fusenotify.client.common import READ_SIZE, AnyPath, socket_name
 from fusenotify.client.driver import run
 from fusenotify.client.link import BLOCKING
@@ -35,7 +35,7 @@ class Client:
         Raises OSError: as connect(2), ETIMEDOUT where nobody answers,
         EPROTONOSUPPORT where the daemon speaks another version.
         """
-        self._logic = ClientLogic(run(BLOCKING.connect(socket_name(socket))))
+        self._logic = ClientLogic(run(BLOCKING.connect, socket_name(socket)))
         self.semantics = self._logic.semantics
         self.mountpoint = self._logic.mountpoint
         self.pid = self._logic.pid
@@ -66,15 +66,15 @@ class Client:
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's).
         """
-        return Device(run(self._logic.init(max_queued_events, semantics)), nonblock)
+        return Device(run(self._logic.init, max_queued_events, semantics), nonblock)
 
     def sync(self) -> None:
         """Return when the events of what was done through the mount before are queued."""
-        run(self._logic.sync())
+        run(self._logic.sync)
 
     def status(self) -> Status:
         """Return the mount's limits, clients, devices and users, as far as we may see them."""
-        return run(self._logic.status())
+        return run(self._logic.status)
 
     def fault(self, fault: AnyFault, device: int | None = None) -> None:
         """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.
@@ -84,11 +84,11 @@ class Client:
         Raises OSError: EPERM where the mount or the user may not, EBADF where
         there is no such device, EINVAL.
         """
-        run(self._logic.fault(fault, device))
+        run(self._logic.fault, fault, device)
 
     def close(self) -> None:
         """Close the connection; a second close is nothing."""
-        run(self._logic.close())
+        run(self._logic.close)
 
 
 class Device:
@@ -121,14 +121,14 @@ class Device:
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
         """
-        return run(self._logic.add_watch(path, mask))
+        return run(self._logic.add_watch, path, mask)
 
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.
 
         Raises OSError (EINVAL) where there is no such watch.
         """
-        run(self._logic.rm_watch(wd))
+        run(self._logic.rm_watch, wd)
 
     def read(self, size: int = READ_SIZE, timeout: float | None = None) -> bytes:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
@@ -138,7 +138,7 @@ class Device:
         Raises OSError: EAGAIN (BlockingIOError) where none came in time or
         the device is nonblock, EINVAL where the first does not fit.
         """
-        return run(self._logic.read(size, 0.0 if self.nonblock else timeout))
+        return run(self._logic.read, size, 0.0 if self.nonblock else timeout, as_they_are)
 
     def stream(self, size: int = READ_SIZE) -> Generator[bytes, None, None]:
         """Yield records as they come, at most size bytes at a time, without asking for each.
@@ -148,21 +148,21 @@ class Device:
 
         Raises OSError as read() does.
         """
-        stream = run(self._logic.stream(size))
+        stream = run(self._logic.stream, size)
         try:
             while True:
-                yield run(stream.next())
+                yield run(stream.next)
         finally:
-            run(stream.close())
+            stream.close()
 
     def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
-        return run(self._logic.fionread())
+        return run(self._logic.fionread)
 
     def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
-        return run(self._logic.poll(timeout))
+        return run(self._logic.poll, timeout)
 
     def close(self) -> None:
         """Drop watches and queue; a second close is nothing."""
-        run(self._logic.close())
+        run(self._logic.close)

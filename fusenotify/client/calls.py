@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from fusenotify.client.common import AnyPath
+from fusenotify.client.common import AnyPath, deadline_of
 from fusenotify.client.driver import Link
-from fusenotify.protocol.connection import Call, ConnectionLost, Unread, wire_path
+from fusenotify.protocol.connection import Call, ConnectionLost, wire_path
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
     AddWatch,
@@ -39,16 +41,31 @@ from fusenotify.protocol.messages import (
     Sync,
     WatchAdded,
 )
+from fusenotify.protocol.unread import Unread
 
 A = TypeVar("A", bound=AnyAnswer)
+T = TypeVar("T")
 
 
-async def ask(link: Link, request: AnyRequest, expected: type[A]) -> A:
+async def ask(
+    link: Link,
+    request: AnyRequest,
+    expected: type[A],
+    on_answer: Callable[[A], object] | None = None,
+) -> A:
     """Send a request and return its answer.
+
+    on_answer is called with it when it comes, before any later answer is
+    looked at, whether somebody still waits for it or not; maybe twice.
 
     Raises OSError for a refusal, ConnectionLost, RemoteProtocolError.
     """
-    call = await link.send(request)
+
+    def tell(answer: AnyAnswer) -> None:
+        if on_answer is not None and isinstance(answer, expected):
+            on_answer(answer)
+
+    call = link.send(request, None, None if on_answer is None else tell)
     return await link.wait(call, partial(call.take, expected))
 
 
@@ -77,7 +94,7 @@ class ClientLogic:
         await ask(self.link, CauseFault(fault=fault, device=device), Done)
 
     async def close(self) -> None:
-        await self.link.close()
+        self.link.close()
 
 
 class DeviceLogic:
@@ -88,40 +105,72 @@ class DeviceLogic:
         self._link = link
         self._unread = Unread()
 
-    async def add_watch(self, path: AnyPath, mask: int) -> int:
+    async def add_watch(
+        self, path: AnyPath, mask: int, on_added: Callable[[int], object] | None = None
+    ) -> int:
+        """Watch a path; on_added is called with the descriptor before an event can name it."""
+
+        def tell(added: WatchAdded) -> None:
+            if on_added is not None:
+                on_added(added.wd)
+
         request = AddWatch(device=self.number, path=wire_path(path), mask=mask)
-        return (await ask(self._link, request, WatchAdded)).wd
+        return (await ask(self._link, request, WatchAdded, tell)).wd
 
     async def rm_watch(self, wd: int) -> None:
         await ask(self._link, RmWatch(device=self.number, wd=wd), Done)
 
-    async def read(self, size: int, timeout: float | None) -> bytes:
-        request = Read(device=self.number, size=size, timeout=timeout)
-        call = await self._link.send(request, self._unread)
-        try:
-            return await self._link.wait(call, partial(call.take_records, size))
-        finally:
-            await self._link.give_up(call)  # where it took what came for another
+    async def read(self, size: int, timeout: float | None, meaning: Callable[[bytes], T]) -> T:
+        """Return the meaning of what is read; it is told in the order of the records.
+
+        Where an exception comes from outside, as a signal handler's, the
+        records are there for the next read.
+        """
+        deadline = deadline_of(timeout)
+        taken: T | _Spent
+        while True:
+            request = Read(device=self.number, size=size, timeout=timeout)
+            call = self._link.send(request, self._unread)
+            try:
+                try:
+                    taken = await self._link.wait(call, partial(_taken, call, size, meaning))
+                finally:
+                    self._link.give_up(call)  # where it took what came for another
+                if not isinstance(taken, _Spent):
+                    return taken
+            except BaseException:
+                self._link.put_back(call)
+                raise
+            timeout = None if timeout is None else max(0.0, deadline - time.monotonic())
 
     async def stream(self, size: int) -> Streaming:
-        call = await self._link.send(Stream(device=self.number, size=size), self._unread)
+        call = self._link.send(Stream(device=self.number, size=size), self._unread)
         return Streaming(self._link, call, size)
 
     async def fionread(self) -> int:
-        count = await ask(self._link, Fionread(device=self.number), Count)
-        return count.bytes + len(self._unread)
+        waiting: list[int] = []
+
+        def tell(count: Count) -> None:
+            waiting[:] = [count.bytes + len(self._unread)]
+
+        await ask(self._link, Fionread(device=self.number), Count, tell)
+        return waiting[0]
 
     async def poll(self, timeout: float | None) -> bool:
-        call = await self._link.send(Poll(device=self.number, timeout=timeout), self._unread)
+        call = self._link.send(Poll(device=self.number, timeout=timeout), self._unread)
         try:
             return await self._link.wait(call, call.take_ready)
         finally:
-            await self._link.give_up(call)  # where something came for another
+            self._link.give_up(call)  # where something came for another
 
     async def close(self) -> None:
+        request = Close(device=self.number)
+        if self._link.is_in_use_here():  # by whom we interrupt: who waits would wait for ever
+            self._link.say(request)
+            return
         with contextlib.suppress(ConnectionLost):  # then the device is gone too
             try:
-                await ask(self._link, Close(device=self.number), Done)
+                await ask(self._link, request, Done, lambda _: self._unread.close())
             except OSError as error:
                 if error.errno != errno.EBADF:
                     raise
@@ -137,8 +186,30 @@ class Streaming:
 
     async def next(self) -> bytes:
         """Return the next records."""
-        return await self._link.wait(self._call, partial(self._call.take_records, self._size))
+        self._call.begin_taking()
+        try:
+            return await self._link.wait(self._call, partial(self._call.take_records, self._size))
+        except BaseException:
+            self._link.put_back(self._call)
+            raise
 
-    async def close(self) -> None:
-        """Want no more."""
-        await self._link.give_up(self._call)
+    def close(self) -> None:
+        """Want no more.  The garbage collector may do it, in any thread."""
+        self._link.give_up(self._call)
+
+
+class _Spent:
+    """What was answered to a read that another one was faster to take."""
+
+
+def _taken(call: Call, size: int, meaning: Callable[[bytes], T]) -> T | _Spent | None:
+    """Return what a read takes; _Spent where it has to ask again, None where it has to wait."""
+    records = call.take_records(size)
+    if records is not None:
+        return meaning(records)
+    return _Spent() if call.is_spent() else None
+
+
+def as_they_are(records: bytes) -> bytes:
+    """Return records: what a Device's read means."""
+    return records

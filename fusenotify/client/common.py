@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import time
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -50,6 +52,19 @@ def no_answer(name: str) -> OSError:
     return OSError(
         errno.ETIMEDOUT, f"the daemon does not answer in {HELLO_SECONDS:g} s: is it stopped?", name
     )
+
+
+def deadline_of(timeout: float | None) -> float:
+    """Return when so many seconds have passed, in the time of time.monotonic().
+
+    Raises OSError (EINVAL) where the number is too large for a time.
+    """
+    if timeout is None:
+        return math.inf
+    try:
+        return time.monotonic() + timeout
+    except OverflowError:
+        raise OSError(errno.EINVAL, "so many seconds are no time") from None
 
 
 def client_closed() -> OSError:

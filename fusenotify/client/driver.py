@@ -10,11 +10,15 @@ client.aio.link has it for asyncio and trio, which carry them out themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from itertools import starmap
+from operator import methodcaller
+from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from fusenotify.protocol.connection import Call, Unread
-from fusenotify.protocol.messages import AnyRequest, Welcome
+from fusenotify.protocol.connection import Call
+from fusenotify.protocol.messages import AnyAnswer, AnyRequest, Welcome
+from fusenotify.protocol.unread import Unread
 
+A = TypeVarTuple("A")
 T = TypeVar("T")
 
 
@@ -23,8 +27,19 @@ class Link(Protocol):
 
     welcome: Welcome
 
-    async def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
-        """Send a request and return its call, to wait for."""
+    def send(
+        self,
+        request: AnyRequest,
+        unread: Unread | None = None,
+        on_answer: Callable[[AnyAnswer], object] | None = None,
+    ) -> Call:
+        """Send a request, as soon as the socket takes it, and return its call, to wait for.
+
+        unread and on_answer are those of ClientConnection.ask().
+        """
+
+    def say(self, request: AnyRequest) -> None:
+        """Send a request whose answer nobody waits for, at once or with the next one."""
 
     async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
         """Return what take() gives of a call, as soon as it gives something.
@@ -33,10 +48,19 @@ class Link(Protocol):
         given up.
         """
 
-    async def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; nothing where all were had."""
+    def give_up(self, call: Call) -> None:
+        """Want no answer to a call any more; nothing where all were had.
 
-    async def close(self) -> None:
+        Finalisers may call it, anywhere.
+        """
+
+    def put_back(self, call: Call) -> None:
+        """Undo the taking of a call's records, which came to nobody."""
+
+    def is_in_use_here(self) -> bool:
+        """Return whether this thread is in the midst of a call, which a handler interrupted."""
+
+    def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
 
 
@@ -67,11 +91,15 @@ class Driver(Protocol):
         """Return a new turn, which nobody has."""
 
 
-def run(steps: Coroutine[Any, Any, T]) -> T:
+def run(work: Callable[[Unpack[A]], Coroutine[Any, Any, T]], *arguments: *A) -> T:
     """Carry out what never waits for an event loop, and return what it gives."""
     try:
-        steps.send(None)
+        # Made and begun in one step: an exception from outside leaves no coroutine unawaited.
+        next(map(_BEGIN, starmap(work, (arguments,))))
     except StopIteration as done:
         value: T = done.value
         return value
     raise AssertionError("with the blocking driver nothing waits for an event loop")
+
+
+_BEGIN: Callable[[Coroutine[Any, Any, Any]], object] = methodcaller("send", None)

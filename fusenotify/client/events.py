@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Events with paths, and what each watch stands for.
 
-Both kinds of Inotify use it; it does no I/O.
+client.watching uses it; it does no I/O.
 
 Invariant
     A watch keeps the descriptor under which it was made, also on another
@@ -83,7 +83,7 @@ class WatchedPaths:
         """
         if not self._moved:
             return wd
-        for found, watch in self._watches.items():
+        for found, watch in list(self._watches.items()):
             if watch.wd == wd:
                 return found
         raise OSError(errno.EINVAL, f"there is no watch {wd}")
@@ -92,39 +92,55 @@ class WatchedPaths:
         """Return all watches, in the order in which they were made."""
         return list(self._watches.values())
 
-    def move(self, watched: Iterable[tuple[int, Watch]]) -> list[InotifyEvent]:
-        """Go over to another device, which watches what is given under these descriptors.
+    def moved(
+        self, watched: Iterable[tuple[int, Watch]]
+    ) -> tuple[WatchedPaths, list[InotifyEvent]]:
+        """Return the same for another device, which watches what is given under these descriptors.
 
-        Returns the events that tell it: events were lost, and watches are gone.
+        The events tell it: events were lost, and watches are gone.
         """
-        before = self.watches()
-        self._watches = {}
+        other = WatchedPaths(outlives_mount=self._outlives_mount)
+        other._last = self._last
+        other._moved = True
         for wd, watch in watched:
-            self._watches.setdefault(wd, watch)  # two paths may name one object by now
-        self._moved = True
-        self._unmounted.clear()
-        kept = {watch.wd for watch in self.watches()}
-        return [InotifyEvent(-1, IN_Q_OVERFLOW, 0, None, b"")] + [
+            other._watches.setdefault(wd, watch)  # two paths may name one object by now
+        kept = {watch.wd for watch in other.watches()}
+        return other, [InotifyEvent(-1, IN_Q_OVERFLOW, 0, None, b"")] + [
             InotifyEvent(watch.wd, IN_IGNORED, 0, None, watch.path)
-            for watch in before
+            for watch in self.watches()
             if watch.wd not in kept
         ]
 
     def events(self, records: bytes) -> list[InotifyEvent]:
         """Return the events in records; watches that are gone are forgotten."""
+        found, gone = self.converted(records)
+        self.forget(gone)
+        return found
+
+    def forget(self, gone: set[int]) -> None:
+        """Forget watches, by the device's descriptors."""
+        for wd in gone:
+            self._watches.pop(wd, None)
+
+    def converted(self, records: bytes) -> tuple[list[InotifyEvent], set[int]]:
+        """Return the events in records and what to forget when they were read.
+
+        The same records may be converted again.
+        """
         found = []
+        gone: set[int] = set()
         for wd, mask, cookie, name in unpack(records):
             if mask & IN_UNMOUNT and self._outlives_mount:
                 self._unmounted.add(wd)
             if mask & IN_IGNORED and wd in self._unmounted:
                 continue  # it will be made again
-            watch = self._watches.get(wd)
+            watch = None if wd in gone else self._watches.get(wd)
             shown, path = (wd, b"") if watch is None else (watch.wd, watch.path)
             if mask & IN_IGNORED:
-                self._watches.pop(wd, None)
+                gone.add(wd)
             found.append(
                 InotifyEvent(
                     shown, mask, cookie, name, path if name is None else os.path.join(path, name)
                 )
             )
-        return found
+        return found, gone

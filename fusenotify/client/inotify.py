@@ -68,14 +68,14 @@ class Inotify:
         fusenotify mount or in another one than before, ENOTCONN where the
         mount's daemon is dead.
         """
-        return run(self._logic.add_watch(path, mask))
+        return run(self._logic.add_watch, path, mask)
 
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.
 
         Raises OSError (EINVAL) where there is no such watch.
         """
-        run(self._logic.rm_watch(wd))
+        run(self._logic.rm_watch, wd)
 
     def read(self, timeout: float | None = None) -> list[InotifyEvent]:
         """Return what is queued; wait for the first event, at most timeout seconds.
@@ -84,15 +84,15 @@ class Inotify:
 
         Raises OSError (EINVAL) where nothing was ever watched, ConnectionLost.
         """
-        return run(self._logic.read(timeout))
+        return run(self._logic.read, timeout)
 
     def sync(self) -> None:
         """Return when the events of what was done through the mount before are queued."""
-        run(self._logic.sync())
+        run(self._logic.sync)
 
     def close(self) -> None:
         """Drop the watches; a second close is nothing."""
-        run(self._logic.close())
+        run(self._logic.close)
 
     @property
     def _client(self) -> ClientLogic | None:

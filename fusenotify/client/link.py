@@ -1,25 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The blocking client's socket: sends requests, receives answers for all threads.
+"""The blocking client's driver: sockets and threads.
 
-protocol.connection numbers the requests and matches the answers;
-client.calls says what is asked.  Whoever waits for an answer while nobody
-receives does so for all (the leader); the others wait for what it brings.
+protocol.connection numbers the requests and matches the answers; client.calls
+says what is asked.  Whoever waits for an answer while nobody receives does so
+for all (the receiver); the others sleep until something came.
 
 Invariants
-    Frames are sent whole and one at a time.
-    At most one thread receives.
-    Who gives up (KeyboardInterrupt, a generator that is closed) loses no
-        event: what comes stays for the next read.
+    _lock guards the connection, and nothing waits while it is held: not for
+        the socket, which is asked to take at once what it can, and not for
+        another lock.  A Turn is taken before it, never behind it.
+    At most one thread receives, without the lock.
+    Finalisers take no lock: a stream that the garbage collector closes, maybe
+        in a thread that has the lock, leaves a note (give_up()), and the next
+        who uses the link carries it out.
+    An exception from outside (KeyboardInterrupt, a signal handler's) may
+        strike in any line.  What came with the system call that it struck is
+        put away by that same step, and no event is lost.
+    A process that was forked uses none of its parent's (client.process).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from fusenotify.client.calls import ask
@@ -30,131 +40,252 @@ from fusenotify.client.common import (
     connect_refusal,
     no_answer,
 )
-from fusenotify.protocol.connection import Call, ClientConnection, ConnectionLost, Unread
-from fusenotify.protocol.messages import (
-    VERSION,
-    AnyRequest,
-    Hello,
-    Welcome,
-)
+from fusenotify.client.process import belongs_here, foreign, this_process
+from fusenotify.protocol.connection import Call, ClientConnection
+from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
+from fusenotify.protocol.unread import Unread
 
 T = TypeVar("T")
 
 
 class Link:
-    """A connection that was welcomed.  welcome is what the daemon said."""
+    """A connection, for connect() to make.  name is the socket's, for messages."""
 
     welcome: Welcome
 
     def __init__(self, name: str) -> None:
+        self._name = name
+        self._process = belongs_here(self)
         self._connection = ClientConnection(name)
-        # Both may be taken again by the thread that has them: the collector
-        # may close a generator anywhere, and that sends a frame.
-        self._changed = threading.Condition(threading.RLock())
-        self._sending = threading.RLock()
-        self._receiving = False
+        self._lock = threading.Lock()
+        self._holder = 0  # the thread that has the lock
+        self._receiver = 0  # the thread that receives
+        self._senders: set[int] = set()  # the threads that wait until the socket takes more
+        self._unsent = False  # whether the socket did not take all
+        self._sleepers: deque[threading.Lock] = deque()
         self._closed = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
-    async def connect(self, name: str) -> None:
-        """Connect to the socket of that name, and say hello.
+    async def connect(self) -> None:
+        """Connect, and say hello.
 
         Raises OSError, ConnectionLost, RemoteProtocolError.
         """
         try:
             self._socket.settimeout(HELLO_SECONDS)
-            self._connect(name)
+            try:
+                self._socket.connect(self._name)
+            except TimeoutError:
+                raise
+            except OSError as error:
+                raise connect_refusal(error, self._name) from None
             self.welcome = await ask(self, Hello(version=VERSION), Welcome)
             self._connection.welcomed(self.welcome)
             self._socket.settimeout(None)
         except TimeoutError:
-            await self.close()
-            raise no_answer(name) from None
+            self.close()
+            raise no_answer(self._name) from None
         except BaseException:
-            await self.close()
+            self.close()
             raise
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
-        with self._changed:
-            self._connection.fail(client_closed())
+        if self._process != this_process():
+            self.let_go()
+            return
+        self._connection.fail(client_closed())
+        self._closed = True
         with contextlib.suppress(OSError):  # it may not be connected any more
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes who receives or sends
-        with self._sending, self._changed:
-            self._closed = True
-            if not self._receiving:
-                self._socket.close()
+        if not self.is_in_use_here():
+            self._exclusively(self._close_unused)
 
-    async def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
-        """Send a request and return its call, to wait for."""
-        with self._sending:
-            with self._changed:
-                call, frame = self._connection.ask(request, unread)
-            self._transmit(frame)
-        return call
+    def let_go(self) -> None:
+        """Close this process's copy of another's socket; the connection stays."""
+        self._socket.close()
+
+    def is_in_use_here(self) -> bool:
+        """Return whether this thread is in the midst of a call, which a handler interrupted."""
+        return threading.get_ident() in (self._holder, self._receiver)
+
+    def send(
+        self,
+        request: AnyRequest,
+        unread: Unread | None = None,
+        on_answer: Callable[[AnyAnswer], object] | None = None,
+    ) -> Call:
+        """Send a request, as soon as the socket takes it, and return its call, to wait for."""
+        self._check()
+        return self._exclusively(partial(self._send, request, unread, on_answer))
+
+    def say(self, request: AnyRequest) -> None:
+        """Send a request whose answer nobody waits for, at once or with the next one."""
+        if self._process != this_process():
+            return
+        self._connection.say(request)
+        if self._holder != threading.get_ident():
+            self._exclusively(self._progress)
 
     async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
         """Return what take() gives of a call, as soon as it gives something."""
+        self._check()
+        me = threading.get_ident()
         try:
-            with self._changed:
-                while (taken := take()) is None:
-                    if self._receiving:
-                        self._changed.wait()
-                    else:
-                        self._receive()
-                return taken
+            while True:
+                taken, alarm = self._exclusively(partial(self._look, take))
+                if taken is not None:
+                    return taken
+                if self._receiver == me:
+                    self._receive()
+                elif me in self._senders:
+                    self._wait_to_send()
+                elif self._receiver:  # else it left, maybe before it could see that we sleep
+                    alarm.acquire()
         except BaseException:
-            await self.give_up(call)
+            self.give_up(call)
             raise
+        finally:
+            if self._receiver == me:
+                self._receiver = 0
+                self._wake()
+            if self._closed:
+                self._exclusively(self._close_unused)
 
-    async def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; nothing where all were had."""
-        with self._sending:
-            with self._changed:
-                frame = self._connection.give_up(call)
-            if frame is not None:
-                self._transmit(frame)
+    def give_up(self, call: Call) -> None:
+        """Want no answer to a call any more; the daemon hears of it with the next request."""
+        if self._process == this_process():
+            self._connection.give_up(call)
 
-    def _connect(self, name: str) -> None:
-        try:
-            self._socket.connect(name)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise connect_refusal(error, name) from None
+    def put_back(self, call: Call) -> None:
+        """Undo the taking of a call's records, which came to nobody."""
+        if self._process == this_process():
+            self._exclusively(call.put_back)
 
-    def _transmit(self, frame: bytearray) -> None:
-        try:
-            self._socket.sendall(frame)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # what the server said last is still to be received, and then its end
-        except BaseException:
-            # The frame may be cut, and what follows would be read as its rest.
-            with self._changed:
-                self._connection.fail(
-                    ConnectionLost(errno.ECONNRESET, "a request was interrupted while it was sent")
-                )
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            raise
+    def _exclusively(self, work: Callable[[], T]) -> T:
+        """Return what work() gives, done with the lock."""
+        me = threading.get_ident()
+        with self._lock:
+            self._holder = me
+            try:
+                return work()
+            finally:
+                self._holder = 0
+
+    def _check(self) -> None:
+        if self._process != this_process():
+            raise foreign(self._process)
+        if self.is_in_use_here():
+            raise _interrupted_itself()
+
+    # With the lock.
+
+    def _send(
+        self,
+        request: AnyRequest,
+        unread: Unread | None,
+        on_answer: Callable[[AnyAnswer], object] | None,
+    ) -> Call:
+        self._connection.settle()
+        call = self._connection.ask(request, unread, on_answer)
+        self._transmit()
+        return call
+
+    def _look(self, take: Callable[[], T | None]) -> tuple[T | None, threading.Lock]:
+        """Return what take() gives; where that is None, find out how this thread goes on.
+
+        It receives, or waits to send, or sleeps until somebody lets go of the
+        lock that is returned.
+        """
+        me = threading.get_ident()
+        alarm = threading.Lock()
+        self._progress()
+        taken = take()
+        if taken is None:
+            self._unsent = self._connection.next_frame() is not None
+            if self._receiver in (0, me):
+                self._receiver = me
+            elif self._unsent:
+                self._senders.add(me)
+            else:
+                alarm.acquire()
+                self._sleepers.append(alarm)
+        return taken, alarm
+
+    def _progress(self) -> None:
+        """Deliver what came, and send what the socket takes."""
+        self._connection.settle()
+        self._transmit()
+
+    def _transmit(self) -> None:
+        """Send what the socket takes at once."""
+        while (frame := self._connection.next_frame()) is not None:
+            try:
+                # One step for an interruption: sent and counted, or neither.
+                frame.counts.extend(map(self._socket.send, (frame.rest(),), (socket.MSG_DONTWAIT,)))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if not _is_the_sockets(error):
+                    raise
+                # What the server said last is still to be received, and then its end.
+                self._connection.drop_frames()
+
+    def _close_unused(self) -> None:
+        """Close the socket where nobody is about to use its number."""
+        if not (self._receiver or self._senders):
+            self._socket.close()
+
+    # Without it.
 
     def _receive(self) -> None:
-        """Receive for all.  The caller holds _changed, which is let go meanwhile."""
-        self._receiving = True
-        self._changed.release()
+        """Receive for all, or return where the socket takes what is unsent."""
+        received = self._connection.received
         try:
-            data = self._socket.recv(RECEIVE_SIZE)
-        except TimeoutError:
-            raise
-        except OSError:
-            data = b""  # reset, or shut down by close()
+            if self._unsent:
+                ready = self._poll(select.POLLIN | select.POLLOUT)
+                if ready == select.POLLOUT:
+                    return
+            # One step for an interruption: received and put away, or neither.
+            received.extend(map(self._socket.recv, (RECEIVE_SIZE,)))
+        except OSError as error:
+            if isinstance(error, TimeoutError) or not _is_the_sockets(error):
+                raise
+            received.append(b"")  # reset, or shut down by close()
+        self._wake()
+
+    def _wait_to_send(self) -> None:
+        """Return when the socket takes more, while another thread receives."""
+        try:
+            self._poll(select.POLLOUT)
         finally:
-            self._changed.acquire()
-            self._receiving = False
-            self._changed.notify_all()
-            if self._closed:
-                self._socket.close()
-        self._connection.receive(data)
+            self._senders.discard(threading.get_ident())
+
+    def _poll(self, events: int) -> int:
+        poll = select.poll()
+        poll.register(self._socket, events)
+        return poll.poll()[0][1]
+
+    def _wake(self) -> None:
+        """Have all that sleep look again."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._sleepers.popleft().release()
+
+
+def _interrupted_itself() -> OSError:
+    """Return the error for a call in the midst of another one, which would wait for ever."""
+    return OSError(
+        errno.EDEADLK,
+        "this thread is in the midst of another call of this client: "
+        "a signal handler or finaliser may only close it",
+    )
+
+
+def _is_the_sockets(error: OSError) -> bool:
+    """Return whether a system call failed; False where a signal handler raised during it."""
+    assert error.__traceback__ is not None
+    return error.__traceback__.tb_next is None
 
 
 class Turn:
@@ -162,11 +293,22 @@ class Turn:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._holder = 0
 
     async def take(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what work() gives, when no other thread has the turn."""
+        """Return what work() gives, when no other thread has the turn.
+
+        Raises OSError (EDEADLK) where this thread has it.
+        """
+        me = threading.get_ident()
+        if self._holder == me:
+            raise _interrupted_itself()
         with self._lock:
-            return await work()
+            self._holder = me
+            try:
+                return await work()
+            finally:
+                self._holder = 0
 
 
 class Blocking:
@@ -175,7 +317,7 @@ class Blocking:
     async def connect(self, name: str) -> Link:
         """Connect, and say hello."""
         link = Link(name)
-        await link.connect(name)
+        await link.connect()
         return link
 
     async def sleep(self, seconds: float) -> None:

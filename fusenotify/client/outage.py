@@ -38,7 +38,7 @@ class Outage:
         deadline, of time.monotonic(), is when the caller wants to go on.
         """
         left = self._end - time.monotonic()
-        if left <= 0:
+        if not left > 0:  # NaN is not either
             return None
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
         return max(0.0, min(pause, left, deadline - time.monotonic()))

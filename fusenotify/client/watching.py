@@ -4,6 +4,13 @@
 client.inotify and client.aio.inotify are the fronts, which say what each
 method is for; client.locate finds, client.calls asks, client.events remembers
 paths, and a driver (client.driver) connects and waits.
+
+Invariants
+    A path is stored when the answer to add_watch comes, and records are made
+        events when they are taken, both in the order of the socket and under
+        the link's lock: no event names a watch before its path is there, and
+        none after IN_IGNORED took it away.
+    A connection, its device and its paths come and go together (_Session).
 """
 
 from __future__ import annotations
@@ -12,20 +19,40 @@ import errno
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from fusenotify.client.calls import ClientLogic, DeviceLogic
-from fusenotify.client.common import READ_SIZE, AnyPath, client_closed, socket_name
+from fusenotify.client.common import (
+    READ_SIZE,
+    AnyPath,
+    client_closed,
+    deadline_of,
+    socket_name,
+)
 from fusenotify.client.driver import Driver
 from fusenotify.client.events import InotifyEvent, Watch, WatchedPaths
 from fusenotify.client.locate import Place, locate
 from fusenotify.client.outage import Outage, is_away
+from fusenotify.client.process import foreign, this_process
 from fusenotify.masks import IN_DONT_FOLLOW
 from fusenotify.protocol.connection import ConnectionLost
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True, frozen=True)
+class _Session:
+    """One connection's device and what its watches stand for.  place was watched first."""
+
+    place: Place
+    client: ClientLogic
+    device: DeviceLogic
+    paths: WatchedPaths
 
 
 class InotifyLogic:
@@ -41,80 +68,108 @@ class InotifyLogic:
         reconnect: bool,
         reconnect_seconds: float,
     ) -> None:
+        deadline_of(reconnect_seconds)
         self._driver = driver
         self._socket = socket
         self._semantics = semantics
         self._max_queued_events = max_queued_events
-        self._place: Place | None = None
-        self.client: ClientLogic | None = None
-        self._device: DeviceLogic | None = None
-        self.paths = WatchedPaths(outlives_mount=reconnect)
         self._reconnect = reconnect
         self._reconnect_seconds = reconnect_seconds
         self._outage: Outage | None = None
-        self._synthetic: list[InotifyEvent] = []  # to be read first
+        self._session: _Session | None = None
+        self._first_paths = WatchedPaths(outlives_mount=reconnect)
+        self._ready: deque[InotifyEvent] = deque()  # to be read first
         self._closed = False
+        self._process = this_process()
         self._connecting = driver.turn()
 
+    @property
+    def client(self) -> ClientLogic | None:
+        """The connection, where there is one."""
+        return None if self._session is None else self._session.client
+
+    @property
+    def paths(self) -> WatchedPaths:
+        """What the watches stand for."""
+        return self._first_paths if self._session is None else self._session.paths
+
     async def add_watch(self, path: AnyPath, mask: int) -> int:
-        self._check_open()
+        self._check_usable()
         follow = not mask & IN_DONT_FOLLOW
         # In a thread: the path leads into a mount, whose daemon may be busy.
         place = await self._driver.in_thread(
             partial(locate, path, follow=follow, socket=self._socket)
         )
-        client = await self._connecting.take(partial(self._connected, place))
-        inner_path = place.inner_path(client.mountpoint)
-        wd = await self._ask(lambda device: device.add_watch(inner_path, mask))
-        return self.paths.add(wd, os.fsencode(path), inner_path, mask)
+        session = await self._connecting.take(partial(self._connected, place))
+        inner_path = place.inner_path(session.client.mountpoint)
+        shown = 0
+
+        async def watch(session: _Session) -> None:
+            def store(wd: int) -> None:
+                nonlocal shown
+                shown = session.paths.add(wd, os.fsencode(path), inner_path, mask)
+
+            await session.device.add_watch(inner_path, mask, store)
+
+        await self._ask(watch)
+        return shown
 
     async def rm_watch(self, wd: int) -> None:
-        await self._ask(lambda device: device.rm_watch(self.paths.device_wd(wd)))
+        await self._ask(lambda session: session.device.rm_watch(session.paths.device_wd(wd)))
 
     async def read(self, timeout: float | None) -> list[InotifyEvent]:
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
-            device = self._watching()
-            if self._synthetic:
-                synthetic, self._synthetic = self._synthetic, []
-                return synthetic
-            try:
-                records = await device.read(READ_SIZE, timeout)
-            except BlockingIOError:
-                return []
-            except ConnectionLost as lost:
-                if not await self._restored(device, lost, deadline):
-                    return []
-            else:
-                if events := self.paths.events(records):
+        deadline = deadline_of(timeout)
+        events: list[InotifyEvent] = []
+        gone: set[int] = set()
+        try:
+            while True:
+                session = self._watching()
+                with suppress(IndexError):  # in one step for an interruption, until there are none
+                    events.extend(iter(self._ready.popleft, None))
+                if events:
                     return events
-            if timeout is not None:
-                timeout = max(0.0, deadline - time.monotonic())
+                try:
+                    events, gone = await session.device.read(
+                        READ_SIZE, timeout, session.paths.converted
+                    )
+                    session.paths.forget(gone)
+                except BlockingIOError:
+                    return []
+                except ConnectionLost as lost:
+                    if not await self._restored(session, lost, deadline):
+                        return []
+                if events:
+                    return events
+                if timeout is not None:
+                    timeout = max(0.0, deadline - time.monotonic())
+        except BaseException:
+            self._ready.extendleft(reversed(events))
+            raise
 
     async def sync(self) -> None:
-        self._check_open()
-        if self._device is not None:
-            await self._ask(lambda _: self._synced())
+        self._check_usable()
+        if self._session is not None:
+            await self._ask(lambda session: session.client.sync())
 
     async def close(self) -> None:
         self._closed = True
-        if self.client is not None:
-            await self.client.close()
+        if self._session is not None:
+            await self._session.client.close()
 
-    async def _synced(self) -> None:
-        assert self.client is not None
-        await self.client.sync()
-
-    async def _connected(self, place: Place) -> ClientLogic:
-        """Return the client for a place; it and the device are made for the first one."""
-        if self.client is None:
-            self.client = await self._connect(place)
-        if self._device is None:
-            self._device = await self._init(self.client)
-            self._place = place
-        assert self._place is not None
-        self._place.check_same_mount(place)
-        return self.client
+    async def _connected(self, place: Place) -> _Session:
+        """Return the session for a place; it is made for the first one."""
+        if self._session is None:
+            client = await self._connect(place)
+            try:
+                device = await self._init(client)
+            except BaseException:
+                await client.close()
+                raise
+            self._session = _Session(place, client, device, self._first_paths)
+            if self._closed:  # meanwhile
+                await client.close()
+        self._session.place.check_same_mount(place)
+        return self._session
 
     async def _connect(self, place: Place) -> ClientLogic:
         return ClientLogic(await self._driver.connect(socket_name(place.socket)))
@@ -122,17 +177,17 @@ class InotifyLogic:
     async def _init(self, client: ClientLogic) -> DeviceLogic:
         return await client.init(self._max_queued_events, self._semantics)
 
-    async def _ask(self, request: Callable[[DeviceLogic], Coroutine[Any, Any, T]]) -> T:
+    async def _ask(self, request: Callable[[_Session], Coroutine[Any, Any, T]]) -> T:
         """Ask the device, and where the connection is lost the next one."""
         while True:
-            device = self._watching()
+            session = self._watching()
             try:
-                return await request(device)
+                return await request(session)
             except ConnectionLost as lost:
-                await self._restored(device, lost, math.inf)
+                await self._restored(session, lost, math.inf)
 
-    async def _restored(self, lost: DeviceLogic, reason: ConnectionLost, deadline: float) -> bool:
-        """Go over from a device that was lost to a new one; False where the deadline passed.
+    async def _restored(self, lost: _Session, reason: ConnectionLost, deadline: float) -> bool:
+        """Go over from a session that was lost to a new one; False where the deadline passed.
 
         Raises the reason where that is not wanted or the daemon does not come
         back in time, OSError where it refuses.
@@ -141,12 +196,12 @@ class InotifyLogic:
             raise reason
         return await self._connecting.take(partial(self._restore, lost, reason, deadline))
 
-    async def _restore(self, lost: DeviceLogic, reason: ConnectionLost, deadline: float) -> bool:
-        while self._device is lost:
-            self._check_open()
+    async def _restore(self, lost: _Session, reason: ConnectionLost, deadline: float) -> bool:
+        while self._session is lost:
+            self._check_usable()
             outage = self._outage = self._outage or Outage(self._reconnect_seconds)
             try:
-                await self._reopen()
+                await self._reopen(lost)
                 self._outage = None
             except OSError as error:
                 if not is_away(error):
@@ -159,40 +214,46 @@ class InotifyLogic:
                 await self._driver.sleep(pause)
         return True
 
-    async def _reopen(self) -> None:
+    async def _reopen(self, lost: _Session) -> None:
         """Connect again and make the watches again.
 
         Raises OSError, where nothing is changed.
         """
-        assert self._place is not None
-        client = await self._connect(self._place)
+        client = await self._connect(lost.place)
         try:
             device = await self._init(client)
             watched: list[tuple[int, Watch]] = []
-            for watch in self.paths.watches():
+            for watch in lost.paths.watches():
                 try:
                     wd = await device.add_watch(watch.inner_path, watch.mask)
                 except ConnectionLost:
                     raise
                 except OSError:
-                    continue  # it is gone, and move() tells it
+                    continue  # it is gone, and moved() tells it
                 watched.append((wd, watch))
         except BaseException:
             await client.close()
             raise
-        old, self.client, self._device = self.client, client, device
-        self._synthetic += self.paths.move(watched)
-        if old is not None:
-            await old.close()
+        paths, told = lost.paths.moved(watched)
+        self._ready.extend(told)
+        self._session = _Session(lost.place, client, device, paths)
+        await lost.client.close()
         if self._closed:  # meanwhile
             await client.close()
 
-    def _watching(self) -> DeviceLogic:
-        self._check_open()
-        if self._device is None:
+    def _watching(self) -> _Session:
+        self._check_usable()
+        if self._session is None:
             raise OSError(errno.EINVAL, "nothing is watched yet: add_watch() comes first")
-        return self._device
+        return self._session
 
-    def _check_open(self) -> None:
+    def _check_usable(self) -> None:
+        """Raise OSError (EBADF) where it was closed, or is another process's."""
         if self._closed:
             raise client_closed()
+        if self._process != this_process():
+            if self._session is not None:
+                raise foreign(self._process)
+            # Nothing is shared yet.  Another thread of the parent may have had the turn.
+            self._process = this_process()
+            self._connecting = self._driver.turn()

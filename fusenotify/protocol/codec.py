@@ -34,6 +34,7 @@ LENGTH = Struct(">I")
 M = TypeVar("M")
 
 _encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder(AnyRequest)
 
 
 class Decoder(Generic[M]):
@@ -56,9 +57,17 @@ class Decoder(Generic[M]):
         self._buffer += data
         return self._messages()
 
-    def in_frame(self) -> bool:
-        """Return whether a frame was begun and is not complete."""
-        return bool(self._buffer)
+    def rest(self) -> bytes:
+        """Return the part of a frame that came and is not complete."""
+        return bytes(self._buffer)
+
+    def resumed(self, rest: bytes) -> Decoder[M]:
+        """Return another decoder for the same, which was given the beginning of a frame."""
+        other: Decoder[M] = Decoder.__new__(Decoder)
+        other._decoder = self._decoder
+        other._max_frame = self._max_frame
+        other._buffer = bytearray(rest)
+        return other
 
     def _messages(self) -> Iterator[M]:
         buffer = self._buffer
@@ -93,6 +102,17 @@ def request_decoder() -> Decoder[AnyRequest]:
 def answer_decoder() -> Decoder[AnyAnswer]:
     """Return the decoder of a client."""
     return Decoder(AnyAnswer, MAX_ANSWER_FRAME)
+
+
+def check_request(frame: bytes | bytearray) -> None:
+    """Check a frame of our own making as the server will.
+
+    Raises TypeError where a field has another type than the protocol says.
+    """
+    try:
+        _requests.decode(memoryview(frame)[LENGTH.size :])
+    except msgspec.ValidationError as wrong:
+        raise TypeError(str(wrong)) from None
 
 
 def encode(message: Request | Answer) -> bytearray:

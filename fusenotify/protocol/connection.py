@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A client's half of a connection, without I/O: numbers requests, matches answers.
 
-client.blocking and client.aio send the frames that it makes, hand over what
+client.link and client.aio.link send the frames that it makes, hand over what
 their sockets give, and ask each Call whether its answer is there.
 
 Invariants
-    An answer goes to the call whose number it bears, in the order of arrival.
-    Records that come for a call that was given up go to the device's Unread,
-        and from there to its next read, so that giving up loses no event.
-        They come before what is asked later is answered.
+    An answer goes to the call whose number it bears, in the order of arrival,
+        and what it means is stored then (on_answer): a table that an answer
+        fills is filled before a later answer can name what is in it.
+    Records go to the device's Unread, whoever asked for them, and reads take
+        from there, so that giving up a read loses no event.
     The first reason for which a connection is lost is the one that is told,
         and every call under way hears it behind the answers it has.
+    An exception from outside (a signal handler's) may strike anywhere.  What
+        was received is put away in one step, and what is done with it can be
+        begun again: settle() goes on where it was interrupted.
+    note() may be called anywhere, by the garbage collector too: it changes
+        nothing but a list of what settle() does next.
 """
 
 from __future__ import annotations
@@ -18,12 +24,13 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from itertools import count
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from fusenotify.events import HEADER
-from fusenotify.protocol.codec import answer_decoder, encode
-from fusenotify.protocol.errors import ProtocolError, RemoteProtocolError
+from fusenotify.protocol.codec import answer_decoder, check_request, encode
+from fusenotify.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from fusenotify.protocol.messages import (
     NO_REQUEST,
     PATH_MAX,
@@ -31,6 +38,8 @@ from fusenotify.protocol.messages import (
     AnyAnswer,
     AnyRequest,
     Cancel,
+    Close,
+    DeviceMade,
     Error,
     Poll,
     Read,
@@ -39,6 +48,7 @@ from fusenotify.protocol.messages import (
     Stream,
     Welcome,
 )
+from fusenotify.protocol.unread import Unread
 
 A = TypeVar("A", bound=AnyAnswer)
 
@@ -50,79 +60,93 @@ class ConnectionLost(ConnectionResetError):
     """The daemon is gone, and with it the devices of this connection (ECONNRESET)."""
 
 
-class Unread:
-    """A device's records that came and were not taken, oldest first."""
+class Frame:
+    """A request on its way out.
 
-    def __init__(self) -> None:
-        self._data = bytearray()
+    counts are how many bytes of it each send took: a link adds to it in one
+    step, in which nothing can be interrupted.
+    """
 
-    def __len__(self) -> int:
-        return len(self._data)
+    __slots__ = ("_data", "counts")
 
-    def put(self, records: bytes) -> None:
-        """Keep records behind those that are kept."""
-        self._data += records
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.counts: list[int] = []
 
-    def take(self, size: int) -> bytes:
-        """Return as many whole records as fit size bytes.
+    def rest(self) -> bytes:
+        """Return what is to be sent."""
+        return self._data[sum(self.counts) :] if self.counts else self._data
 
-        Raises OSError (EINVAL) where the first one does not fit.
-        """
-        data = self._data
-        end = 0
-        while end < len(data):
-            following = end + HEADER.size + HEADER.unpack_from(data, end)[3]
-            if following > size:
-                break
-            end = following
-        if data and not end:
-            raise OSError(errno.EINVAL, f"the first record does not fit {size} bytes")
-        taken = bytes(data[:end])
-        del data[:end]
-        return taken
+    def is_sent(self) -> bool:
+        """Return whether nothing is left."""
+        return bool(self.counts) and sum(self.counts) == len(self._data)
 
 
 class Call:
     """A request under way, and what was answered so far."""
 
     def __init__(
-        self, connection: ClientConnection, request: AnyRequest, unread: Unread | None
+        self,
+        connection: ClientConnection,
+        request: AnyRequest,
+        unread: Unread | None,
+        on_answer: Callable[[AnyAnswer], object] | None,
     ) -> None:
         self.request = request
         self.given_up = False
+        self.answer: AnyAnswer | None = None  # the last one
         self._connection = connection
         self._unread = unread
-        self._answers: deque[AnyAnswer] = deque()
+        self._on_answer = on_answer
+        self._taken = False
+        self._records = b""
+        self._taker = object()
 
     def take(self, expected: type[A]) -> A | None:
-        """Return the next answer, or None as long as there is none.
+        """Return the answer, or None as long as there is none.
 
         Raises OSError for a refusal, ConnectionLost (ECONNRESET) and
         RemoteProtocolError where no answer can come any more.
         """
-        if not self._answers:
+        answer = self.answer
+        if answer is None:
             self._connection.check()
             return None
-        answer = self._answers.popleft()
         if isinstance(answer, Error):
             raise OSError(answer.errno, answer.message)
         if not isinstance(answer, expected):
             self._connection.fail(_unexpected(answer))
             raise _unexpected(answer)
+        self._taken = True
         return answer
 
     def take_records(self, size: int) -> bytes | None:
-        """Return the next records, or None as long as there are none.
+        """Return the device's next records, or None as long as there are none.
 
-        Those that came for calls that were given up come first; then size
-        says how many may be taken at once.
+        None, too, where what was answered went to another read (is_spent()).
 
         Raises as take(), and OSError (EINVAL) where the first does not fit.
         """
         if self._unread:
-            return self._unread.take(size)
+            self._records = self._unread.take(size, self._taker)
+            return self._records
         answer = self.take(Records)
-        return None if answer is None else answer.data
+        return None if answer is None or answer.data else answer.data
+
+    def is_spent(self) -> bool:
+        """Return whether records were the answer, so that no more will come."""
+        return isinstance(self.answer, Records)
+
+    def begin_taking(self) -> None:
+        """Say that the records taken before reached who asked for them."""
+        self._records = b""
+        self._taker = object()
+
+    def put_back(self) -> None:
+        """Undo take_records(), whose records reached nobody."""
+        if self._unread is not None:
+            self._unread.put_back(self._taker, self._records)
+            self.begin_taking()
 
     def take_ready(self) -> bool | None:
         """Return whether there is something to read, or None as long as that is open.
@@ -134,18 +158,32 @@ class Call:
         answer = self.take(Ready)
         return None if answer is None else answer.ready
 
-    def deliver(self, answer: AnyAnswer) -> None:
-        """Take an answer.  The connection calls this."""
-        if not self.given_up:
-            self._answers.append(answer)
-        elif self._unread is not None and isinstance(answer, Records):
-            self._unread.put(answer.data)
+    def deliver(self, answer: AnyAnswer, ordinal: int) -> None:
+        """Take an answer, its connection's so manieth; a second time it is the same again."""
+        if isinstance(answer, Records) and self._unread is not None:
+            self._unread.put(answer.data, ordinal)
+        if self._on_answer is not None:
+            self._on_answer(answer)
+        if self.is_ended_by(answer):
+            self.answer = answer
 
-    def give_up(self) -> None:
-        """Want no answer any more.  The connection calls this."""
-        self.given_up = True
-        while self._answers:
-            self.deliver(self._answers.popleft())
+    def is_ended_by(self, answer: AnyAnswer) -> bool:
+        """Return whether no further answer comes behind this one."""
+        return not (isinstance(self.request, Stream) and isinstance(answer, Records))
+
+    def leaves(self) -> DeviceMade | None:
+        """Return what was made for the call and went to nobody."""
+        return self.answer if isinstance(self.answer, DeviceMade) and not self._taken else None
+
+
+class _Arrived(NamedTuple):
+    """What the socket gave: chunks as it gave them, the beginning of a frame that is not complete,
+    and answers that are to be delivered, the first of them the connection's so manieth."""
+
+    chunks: list[bytes]
+    rest: bytes
+    answers: tuple[AnyAnswer, ...]
+    first: int
 
 
 class ClientConnection:
@@ -157,19 +195,40 @@ class ClientConnection:
         self._ids = count(1)
         self._calls: dict[int, Call] = {}
         self._lost: OSError | ProtocolError | None = None
+        self._arrived = _Arrived([], b"", (), 1)
+        self._frames: deque[Frame] = deque()
+        self._notes: deque[Callable[[], object]] = deque()
 
-    def ask(self, request: AnyRequest, unread: Unread | None = None) -> tuple[Call, bytearray]:
-        """Return a new call and the frame to send.
+    def ask(
+        self,
+        request: AnyRequest,
+        unread: Unread | None = None,
+        on_answer: Callable[[AnyAnswer], object] | None = None,
+    ) -> Call:
+        """Return a new call, whose frame is to be sent.
 
-        unread is where records go that come after the call was given up.
+        unread is where the device's records go.  on_answer is called with each
+        answer when it comes, and maybe twice: what it does must be the same then.
 
-        Raises ConnectionLost (ECONNRESET), LocalProtocolError.
+        Raises ConnectionLost (ECONNRESET), OSError (EINVAL, EMSGSIZE) and
+        TypeError where the protocol has no such request.
         """
         self.check()
         request.id = next(self._ids)
-        frame = encode(request)
-        call = self._calls[request.id] = Call(self, request, unread)
-        return call, frame
+        frame = Frame(_encoded(request))
+        call = self._calls[request.id] = Call(self, request, unread, on_answer)
+        self._frames.append(frame)
+        return call
+
+    def next_frame(self) -> Frame | None:
+        """Return what is to be sent next."""
+        while self._frames and self._frames[0].is_sent():
+            self._frames.popleft()
+        return self._frames[0] if self._frames else None
+
+    def drop_frames(self) -> None:
+        """Send nothing: nobody reads any more."""
+        self._frames.clear()
 
     def welcomed(self, welcome: Welcome) -> None:
         """Check what the server says of itself.
@@ -183,32 +242,33 @@ class ClientConnection:
                 f"protocol, this client version {VERSION}: use the same release of both",
             )
 
-    def give_up(self, call: Call) -> bytearray | None:
-        """Want no answer to a call any more; return the frame to send, if any.
+    def give_up(self, call: Call) -> None:
+        """Want no answer to a call any more; settle() does what that takes.
 
         The server is told when it would go on working for the call.
         """
-        if call.given_up:
-            return None
-        call.give_up()
-        if self._lost is not None or call.request.id not in self._calls:
-            return None
-        if not isinstance(call.request, _WAITING):
-            return None
-        cancelling, frame = self.ask(Cancel(request=call.request.id))
-        cancelling.give_up()
-        return frame
+        if not call.given_up and (call.answer is None or call.leaves()):
+            self._notes.append(partial(self._give_up, call))
 
-    def receive(self, data: bytes) -> None:
-        """Take what the socket gave, b"" being its end."""
-        if not data:
-            self.fail(ConnectionLost(errno.ECONNRESET, f"the daemon behind {self._name} is gone"))
-            return
-        try:
-            for answer in self._decoder.feed(data):
-                self._deliver(answer)
-        except RemoteProtocolError as violation:
-            self.fail(violation)
+    def say(self, request: AnyRequest) -> None:
+        """Ask, at the next settle(), what nobody waits for the answer of."""
+        self._notes.append(partial(self._say, request))
+
+    @property
+    def received(self) -> list[bytes]:
+        """What the socket gave, for settle() to deal with; b"" is its end.  The link adds to it."""
+        return self._arrived.chunks
+
+    def settle(self) -> None:
+        """Deliver what was received, and do what was noted."""
+        while self._arrived.chunks or self._arrived.answers:
+            if self._arrived.answers:
+                self._deliver()
+            else:
+                self._decode()
+        while self._notes:
+            self._notes[0]()
+            self._notes.popleft()
 
     def fail(self, reason: OSError | ProtocolError) -> None:
         """Say why no answer can come any more; the first reason stays."""
@@ -224,16 +284,54 @@ class ClientConnection:
             # A new one each time: several threads may raise it.
             raise type(self._lost)(*self._lost.args)
 
-    def _deliver(self, answer: AnyAnswer) -> None:
-        if answer.id == NO_REQUEST and isinstance(answer, Error):
-            self.fail(OSError(answer.errno, answer.message))
-            return
-        call = self._calls.get(answer.id)
-        if call is None:
-            raise _unexpected(answer)
-        if not (isinstance(call.request, Stream) and isinstance(answer, Records)):
-            del self._calls[answer.id]
-        call.deliver(answer)
+    def _decode(self) -> None:
+        """Make answers of what was received."""
+        arrived = self._arrived
+        decoder = self._decoder.resumed(arrived.rest)
+        answers: list[AnyAnswer] = []
+        try:
+            answers.extend(decoder.feed(b"".join(arrived.chunks)))
+        except RemoteProtocolError as violation:
+            self.fail(violation)
+        if not arrived.chunks[-1]:
+            self.fail(ConnectionLost(errno.ECONNRESET, f"the daemon behind {self._name} is gone"))
+        self._arrived = _Arrived([], decoder.rest(), tuple(answers), arrived.first)
+
+    def _deliver(self) -> None:
+        """Hand the answers to their calls; where it was interrupted, from the first on again."""
+        arrived = self._arrived
+        for ordinal, answer in enumerate(arrived.answers, arrived.first):
+            call = self._calls.get(answer.id)
+            if call is not None and (call.answer is None or call.answer is answer):
+                call.deliver(answer, ordinal)
+            elif answer.id == NO_REQUEST and isinstance(answer, Error):
+                self.fail(OSError(answer.errno, answer.message))
+            else:
+                self.fail(_unexpected(answer))
+        following = arrived.first + len(arrived.answers)
+        self._arrived = arrived._replace(answers=(), first=following)
+        for answer in arrived.answers:
+            call = self._calls.get(answer.id)
+            if call is not None and call.is_ended_by(answer):
+                del self._calls[answer.id]
+                if call.given_up:
+                    self._clear_up(call)
+
+    def _give_up(self, call: Call) -> None:
+        call.given_up = True
+        self._clear_up(call)
+        if call.request.id in self._calls and isinstance(call.request, _WAITING):
+            self._say(Cancel(request=call.request.id))
+
+    def _clear_up(self, call: Call) -> None:
+        """Close a device that was made for a call that was given up."""
+        made = call.leaves()
+        if made is not None:
+            self._say(Close(device=made.device))
+
+    def _say(self, request: AnyRequest) -> None:
+        if self._lost is None:
+            self.ask(request).given_up = True
 
 
 def wire_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bytes:
@@ -246,6 +344,21 @@ def wire_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> byte
     if len(name) >= PATH_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name[:64])
     return name
+
+
+def _encoded(request: AnyRequest) -> bytes:
+    """Return a request's frame, which the server will take.
+
+    Raises OSError (EINVAL, EMSGSIZE), TypeError.
+    """
+    try:
+        frame = encode(request)
+    except OverflowError:
+        raise OSError(errno.EINVAL, "a number has more than 64 bits") from None
+    except LocalProtocolError as too_long:
+        raise OSError(too_long.code, too_long.detail) from None
+    check_request(frame)
+    return bytes(frame)
 
 
 def _unexpected(answer: AnyAnswer) -> RemoteProtocolError:

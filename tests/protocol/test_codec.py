@@ -133,16 +133,16 @@ def test_all_messages_survive_the_wire_byte_by_byte() -> None:
     for byte in b"".join(bytes(encode(message)) for message in ANSWERS):
         received += decoder.feed(bytes([byte]))
     assert received == ANSWERS
-    assert not decoder.in_frame()
+    assert not decoder.rest()
 
 
 def test_a_partial_frame_waits_for_its_rest() -> None:
     decoder = request_decoder()
     whole = bytes(encode(REQUESTS[1]))
     assert list(decoder.feed(bytes(encode(REQUESTS[0])) + whole[:7])) == REQUESTS[:1]
-    assert decoder.in_frame()
+    assert decoder.rest()
     assert list(decoder.feed(whole[7:])) == REQUESTS[1:2]
-    assert not decoder.in_frame()
+    assert not decoder.rest()
 
 
 def test_an_answer_may_grow_fields_that_a_client_does_not_know() -> None:
@@ -256,6 +256,6 @@ def test_any_fields_give_a_request_or_a_refusal(kind: str, fields: dict[str, Any
     try:
         (request,) = decoder.feed(frame(fields | {"type": kind}))
     except RemoteProtocolError:
-        assert decoder.in_frame()
+        assert decoder.rest()
     else:
         assert isinstance(request.id, int)

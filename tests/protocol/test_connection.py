@@ -9,7 +9,7 @@ import pytest
 
 from fusenotify.events import Event, pack
 from fusenotify.protocol.codec import encode, request_decoder
-from fusenotify.protocol.connection import ClientConnection, ConnectionLost, Unread, wire_path
+from fusenotify.protocol.connection import ClientConnection, ConnectionLost, wire_path
 from fusenotify.protocol.errors import RemoteProtocolError
 from fusenotify.protocol.messages import (
     Answer,
@@ -26,6 +26,7 @@ from fusenotify.protocol.messages import (
     Sync,
     Welcome,
 )
+from fusenotify.protocol.unread import Unread
 
 ONE = pack(Event(1, 0x100, 0, b"one"))
 TWO = pack(Event(1, 0x200, 0, b"two"))
@@ -37,51 +38,62 @@ def connection() -> ClientConnection:
 
 
 def arrive(connection: ClientConnection, *answers: Answer) -> None:
-    connection.receive(b"".join(bytes(encode(answer)) for answer in answers))
+    receive(connection, b"".join(bytes(encode(answer)) for answer in answers))
 
 
-def sent(frame: bytearray | None) -> AnyRequest:
-    assert frame is not None
-    (request,) = request_decoder().feed(bytes(frame))
-    return request
+def receive(connection: ClientConnection, data: bytes) -> None:
+    connection.received.append(data)
+    connection.settle()
+
+
+def sent(connection: ClientConnection) -> list[AnyRequest]:
+    """Return what is to be sent, and have it sent."""
+    connection.settle()
+    data = b""
+    while (frame := connection.next_frame()) is not None:
+        data += frame.rest()
+        frame.counts.append(len(frame.rest()))
+    return list(request_decoder().feed(data))
 
 
 def test_answers_find_their_calls_in_any_order(connection: ClientConnection) -> None:
-    first, _ = connection.ask(Fionread(device=1))
-    second, _ = connection.ask(Fionread(device=2))
+    first = connection.ask(Fionread(device=1))
+    second = connection.ask(Fionread(device=2))
     arrive(connection, Count(id=2, bytes=16), Count(id=1, bytes=32))
     answers = [first.take(Count), second.take(Count)]
     assert answers == [Count(id=1, bytes=32), Count(id=2, bytes=16)]
 
 
 def test_a_call_without_an_answer_has_none_yet(connection: ClientConnection) -> None:
-    call, _ = connection.ask(Sync())
+    call = connection.ask(Sync())
     assert call.take(Done) is None
 
 
 def test_a_refusal_is_the_error_of_its_errno(connection: ClientConnection) -> None:
-    call, _ = connection.ask(Sync())
+    call = connection.ask(Sync())
     arrive(connection, Error(id=1, errno=errno.ENOENT, message="nothing is there"))
     with pytest.raises(FileNotFoundError, match="nothing is there"):
         call.take(Done)
 
 
 def test_a_stream_goes_on_until_it_is_refused(connection: ClientConnection) -> None:
-    call, _ = connection.ask(Stream(device=1, size=4096))
+    call = connection.ask(Stream(device=1, size=4096), Unread())
     arrive(connection, Records(id=1, data=ONE), Records(id=1, data=TWO))
     arrive(connection, Error(id=1, errno=errno.EBADF, message="closed"))
     for data in (ONE, TWO):
-        assert call.take(Records) == Records(id=1, data=data)
+        assert call.take_records(len(data)) == data
     with pytest.raises(OSError, match="closed"):
-        call.take(Records)
+        call.take_records(4096)
 
 
 def test_records_of_a_read_that_was_given_up_stay_for_the_next(
     connection: ClientConnection,
 ) -> None:
     unread = Unread()
-    call, frame = connection.ask(Read(device=1, size=4096), unread)
-    assert sent(connection.give_up(call)) == Cancel(id=2, request=sent(frame).id)
+    call = connection.ask(Read(device=1, size=4096), unread)
+    (read,) = sent(connection)
+    connection.give_up(call)
+    assert sent(connection) == [Cancel(id=2, request=read.id)]
     arrive(connection, Records(id=1, data=ONE), Done(id=2))
     assert unread.take(4096) == ONE
 
@@ -90,7 +102,7 @@ def test_records_that_came_before_the_read_was_given_up_stay_too(
     connection: ClientConnection,
 ) -> None:
     unread = Unread()
-    call, _ = connection.ask(Stream(device=1, size=4096), unread)
+    call = connection.ask(Stream(device=1, size=4096), unread)
     arrive(connection, Records(id=1, data=ONE))
     connection.give_up(call)
     arrive(connection, Records(id=1, data=TWO), Done(id=2))
@@ -102,10 +114,11 @@ def test_a_read_that_waits_gets_what_comes_for_one_given_up(
     connection: ClientConnection,
 ) -> None:
     unread = Unread()
-    stream, _ = connection.ask(Stream(device=1, size=4096), unread)
+    stream = connection.ask(Stream(device=1, size=4096), unread)
     connection.give_up(stream)
-    read, _ = connection.ask(Read(device=1, size=4096), unread)
-    poll, _ = connection.ask(Poll(device=1), unread)
+    assert sent(connection) == [Stream(id=1, device=1, size=4096), Cancel(id=2, request=1)]
+    read = connection.ask(Read(device=1, size=4096), unread)
+    poll = connection.ask(Poll(device=1), unread)
     assert (read.take_records(4096), poll.take_ready()) == (None, None)
     arrive(connection, Records(id=1, data=ONE))
     assert poll.take_ready() is True
@@ -115,14 +128,16 @@ def test_a_read_that_waits_gets_what_comes_for_one_given_up(
 
 
 def test_giving_up_what_was_answered_sends_nothing(connection: ClientConnection) -> None:
-    call, _ = connection.ask(Sync())
+    call = connection.ask(Sync())
     arrive(connection, Done(id=1))
-    assert connection.give_up(call) is None
+    sent(connection)
+    connection.give_up(call)
+    assert sent(connection) == []
 
 
 def test_unread_records_are_taken_whole() -> None:
     unread = Unread()
-    unread.put(ONE + TWO)
+    unread.put(ONE + TWO, 1)
     assert unread.take(len(ONE) + 1) == ONE
     with pytest.raises(OSError, match="does not fit") as refusal:
         unread.take(len(TWO) - 1)
@@ -134,10 +149,10 @@ def test_unread_records_are_taken_whole() -> None:
 def test_a_lost_connection_is_told_to_every_call_behind_its_answers(
     connection: ClientConnection,
 ) -> None:
-    answered, _ = connection.ask(Sync())
-    waiting, _ = connection.ask(Sync())
+    answered = connection.ask(Sync())
+    waiting = connection.ask(Sync())
     arrive(connection, Done(id=1))
-    connection.receive(b"")
+    receive(connection, b"")
     assert answered.take(Done) == Done(id=1)
     for _ in range(2):
         with pytest.raises(ConnectionLost, match=r"/x\.sock is gone"):
@@ -147,9 +162,9 @@ def test_a_lost_connection_is_told_to_every_call_behind_its_answers(
 
 
 def test_the_reason_that_the_server_gives_is_the_one_told(connection: ClientConnection) -> None:
-    call, _ = connection.ask(Sync())
+    call = connection.ask(Sync())
     arrive(connection, Error(id=0, errno=errno.EPROTO, message="say hello first"))
-    connection.receive(b"")
+    receive(connection, b"")
     with pytest.raises(OSError, match="say hello first"):
         call.take(Done)
 
@@ -165,8 +180,8 @@ def test_the_reason_that_the_server_gives_is_the_one_told(connection: ClientConn
 def test_a_server_that_breaks_the_protocol_is_left(
     connection: ClientConnection, data: bytes
 ) -> None:
-    call, _ = connection.ask(Sync())
-    connection.receive(data)
+    call = connection.ask(Sync())
+    receive(connection, data)
     with pytest.raises(RemoteProtocolError):
         call.take(Done)
     with pytest.raises(RemoteProtocolError):

@@ -1,24 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The async client's socket: sends requests, receives answers for all tasks.
+"""The async client's driver: sockets and tasks, for asyncio and trio.
 
-protocol.connection numbers the requests and matches the answers;
-client.calls says what is asked.  No task runs in the background:
-whoever waits for an answer while nobody receives does so for all.
+protocol.connection numbers the requests and matches the answers; client.calls
+says what is asked.  No task runs in the background: whoever waits for an
+answer while nobody receives does so for all.
 
 Invariants
-    Frames are sent whole and one at a time, also where the sender is cancelled.
+    Between the socket and the connection nothing awaits, nor between the
+        connection and who takes from it.  So it does not matter where a task is
+        cancelled, or how: by anyio's scopes, trio's, or asyncio's Task.cancel(),
+        which no shield keeps out.
+    What the socket does not take at once stays in the connection, and the next
+        who waits sends it; so a frame is never cut.
     At most one task receives.
-    A read that is cancelled loses no event: what comes stays for the next.
+    A process that was forked uses none of its parent's (client.process).
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
-import anyio.abc
+import anyio.lowlevel
+import anyio.to_thread
 
 from fusenotify.client.calls import ask
 from fusenotify.client.common import (
@@ -28,91 +35,160 @@ from fusenotify.client.common import (
     connect_refusal,
     no_answer,
 )
-from fusenotify.protocol.connection import Call, ClientConnection, Unread
-from fusenotify.protocol.messages import (
-    VERSION,
-    AnyRequest,
-    Hello,
-    Welcome,
-)
+from fusenotify.client.process import belongs_here, foreign, this_process
+from fusenotify.protocol.connection import Call, ClientConnection
+from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
+from fusenotify.protocol.unread import Unread
 
 T = TypeVar("T")
 
+# A full socket is tried again so often; what it waits for may be that we receive.
+_RETRY_SECONDS = 0.01
+
 
 class Link:
-    """A connection whose socket is connected.  name is the socket's, for messages."""
+    """A connection, for connect() to make.  name is the socket's, for messages."""
 
     welcome: Welcome
 
-    def __init__(self, name: str, stream: anyio.abc.ByteStream) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._process = belongs_here(self)
         self._connection = ClientConnection(name)
-        self._stream = stream
-        self._sending = anyio.Lock()
         self._receiving = False
         self._received = anyio.Event()
+        self._closed = False
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
 
-    async def hello(self) -> None:
-        """Say hello; this comes first.
+    async def connect(self) -> None:
+        """Connect, and say hello.
 
         Raises OSError, ConnectionLost, RemoteProtocolError.
         """
-        self.welcome = await ask(self, Hello(version=VERSION), Welcome)
-        self._connection.welcomed(self.welcome)
+        try:
+            while not self._connect_now():
+                await anyio.sleep(_RETRY_SECONDS)
+            self.welcome = await ask(self, Hello(version=VERSION), Welcome)
+            self._connection.welcomed(self.welcome)
+        except BaseException:
+            self.close()
+            raise
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
+        if self._process != this_process():
+            self.let_go()
+            return
         self._connection.fail(client_closed())
-        with anyio.CancelScope(shield=True):
-            await self._stream.aclose()
+        self._closed = True
+        with contextlib.suppress(OSError):  # it may not be connected any more
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who receives
+        if not self._receiving:
+            self._socket.close()
 
-    async def send(self, request: AnyRequest, unread: Unread | None = None) -> Call:
-        """Send a request and return its call, to wait for."""
-        async with self._sending:
-            call, frame = self._connection.ask(request, unread)
-            await self._transmit(frame)
+    def let_go(self) -> None:
+        """Close this process's copy of another's socket; the connection stays."""
+        self._socket.close()
+
+    def is_in_use_here(self) -> bool:
+        """Return whether this thread is in the midst of a call: never, between two awaits."""
+        return False
+
+    def send(
+        self,
+        request: AnyRequest,
+        unread: Unread | None = None,
+        on_answer: Callable[[AnyAnswer], object] | None = None,
+    ) -> Call:
+        """Send a request, as soon as the socket takes it, and return its call, to wait for."""
+        self._check()
+        self._connection.settle()
+        call = self._connection.ask(request, unread, on_answer)
+        self._transmit()
         return call
+
+    def say(self, request: AnyRequest) -> None:
+        """Send a request whose answer nobody waits for."""
+        if self._process == this_process():
+            self._connection.say(request)
+            self._connection.settle()
+            self._transmit()
 
     async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
         """Return what take() gives of a call, as soon as it gives something."""
         try:
-            while (taken := take()) is None:
+            await anyio.lowlevel.checkpoint()
+            while True:
+                self._check()
+                self._connection.settle()
+                self._transmit()
+                taken = take()
+                if taken is not None:
+                    return taken
                 if self._receiving:
                     await self._received.wait()
                 else:
                     await self._receive()
-            return taken
         except BaseException:
-            await self.give_up(call)
+            self.give_up(call)
             raise
 
-    async def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; nothing where all were had."""
-        frame = self._connection.give_up(call)
-        if frame is not None:
-            with anyio.CancelScope(shield=True):
-                async with self._sending:
-                    await self._transmit(frame)
+    def give_up(self, call: Call) -> None:
+        """Want no answer to a call any more; the daemon hears of it with the next request."""
+        if self._process == this_process():
+            self._connection.give_up(call)
 
-    async def _transmit(self, frame: bytearray) -> None:
-        # A frame that is cut would spoil all that follow.
-        with anyio.CancelScope(shield=True):
-            # The socket's end is told by receiving, behind what the server said last.
-            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                await self._stream.send(bytes(frame))
+    def put_back(self, call: Call) -> None:
+        """Undo the taking of a call's records, which came to nobody."""
+        call.put_back()
+
+    def _check(self) -> None:
+        if self._process != this_process():
+            raise foreign(self._process)
+
+    def _connect_now(self) -> bool:
+        """Connect; return False where too many others are about to."""
+        try:
+            self._socket.connect(self._name)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise connect_refusal(error, self._name) from None
+        return True
+
+    def _transmit(self) -> None:
+        """Send what the socket takes at once."""
+        while (frame := self._connection.next_frame()) is not None:
+            try:
+                frame.counts.append(self._socket.send(frame.rest()))
+            except BlockingIOError:
+                return
+            except OSError:
+                # What the server said last is still to be received, and then its end.
+                self._connection.drop_frames()
 
     async def _receive(self) -> None:
         """Receive for all."""
         self._receiving = True
-        data = b""
         try:
-            # Its end, its reset, and its being closed by another task.
-            with contextlib.suppress(
-                anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError
-            ):
-                data = await self._stream.receive(RECEIVE_SIZE)
-            self._connection.receive(data)
+            if self._connection.next_frame() is None:
+                await anyio.wait_readable(self._socket)
+            else:
+                with anyio.move_on_after(_RETRY_SECONDS):
+                    await anyio.wait_readable(self._socket)
+            self._check()  # a task may go on in a child process
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    self._connection.received.append(self._socket.recv(RECEIVE_SIZE))
+                except BlockingIOError:
+                    raise
+                except OSError:
+                    self._connection.received.append(b"")
         finally:
             self._receiving = False
+            if self._closed:
+                self._socket.close()
             received, self._received = self._received, anyio.Event()
             received.set()
 
@@ -124,16 +200,8 @@ async def connect(name: str, seconds: float) -> Link:
     """
     try:
         with anyio.fail_after(seconds):
-            try:
-                stream = await anyio.connect_unix(name)
-            except OSError as error:
-                raise connect_refusal(error, name) from None
-            link = Link(name, stream)
-            try:
-                await link.hello()
-            except BaseException:
-                await link.close()
-                raise
+            link = Link(name)
+            await link.connect()
             return link
     except TimeoutError:
         raise no_answer(name) from None

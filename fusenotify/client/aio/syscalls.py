@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from fusenotify.client.aio.link import connect
-from fusenotify.client.calls import ClientLogic, DeviceLogic
+from fusenotify.client.calls import ClientLogic, DeviceLogic, as_they_are
 from fusenotify.client.common import HELLO_SECONDS, READ_SIZE, AnyPath, socket_name
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
@@ -155,7 +155,7 @@ class Device:
         Raises OSError: EAGAIN (BlockingIOError) where none came in time or
         the device is nonblock, EINVAL where the first does not fit.
         """
-        return await self._logic.read(size, 0.0 if self.nonblock else timeout)
+        return await self._logic.read(size, 0.0 if self.nonblock else timeout, as_they_are)
 
     async def stream(self, size: int = READ_SIZE) -> AsyncGenerator[bytes, None]:
         """Yield records as they come, at most size bytes at a time, without asking for each.
@@ -171,7 +171,7 @@ class Device:
             while True:
                 yield await stream.next()
         finally:
-            await stream.close()
+            stream.close()
 
     async def fionread(self) -> int:
         """Return how many bytes of records wait to be read."""
