@@ -11,17 +11,23 @@ from fusenotify.events import Event, pack
 from fusenotify.protocol.codec import encode, request_decoder
 from fusenotify.protocol.connection import ClientConnection, ConnectionLost, wire_path
 from fusenotify.protocol.errors import RemoteProtocolError
+from fusenotify.protocol.faults import Lose
 from fusenotify.protocol.messages import (
     Answer,
     AnyRequest,
     Cancel,
+    CauseFault,
+    Close,
     Count,
+    DeviceMade,
     Done,
     Error,
     Fionread,
+    Init,
     Poll,
     Read,
     Records,
+    RmWatch,
     Stream,
     Sync,
     Welcome,
@@ -201,3 +207,67 @@ def test_a_path_too_long_for_any_tree_is_refused_before_it_is_sent() -> None:
     with pytest.raises(OSError, match="too long") as refusal:
         wire_path("x" * 70000)
     assert refusal.value.errno == errno.ENAMETOOLONG
+
+
+def test_what_was_interrupted_is_begun_again_and_done_once(connection: ClientConnection) -> None:
+    unread = Unread()
+    interruptions = [KeyboardInterrupt()]
+
+    def interrupt(answer: Answer) -> None:
+        if interruptions:
+            raise interruptions.pop()
+
+    stream = connection.ask(Stream(device=1, size=4096), unread)
+    sync = connection.ask(Sync(), on_answer=interrupt)
+    connection.received.append(bytes(encode(Records(id=1, data=ONE)) + encode(Done(id=2))))
+    with pytest.raises(KeyboardInterrupt):
+        connection.settle()
+    connection.settle()
+    assert sync.take(Done) == Done(id=2)
+    assert stream.take_records(4096) == ONE
+    assert stream.take_records(4096) is None
+
+
+def test_records_that_reached_nobody_are_put_back_in_their_place() -> None:
+    unread, reader, other = Unread(), object(), object()
+    unread.put(ONE, 1)
+    unread.put(TWO, 2)
+    assert unread.take(len(ONE), reader) == ONE
+    unread.put_back(reader, ONE)
+    assert unread.take(len(ONE), reader) == ONE
+    assert unread.take(len(TWO), other) == TWO
+    unread.put_back(reader, ONE)  # another took meanwhile: they are not lost
+    assert (len(unread), unread.take(4096)) == (len(ONE), ONE)
+
+
+def test_a_device_that_was_made_for_nobody_is_closed(connection: ClientConnection) -> None:
+    for answered_first in (False, True):
+        call = connection.ask(Init())
+        sent(connection)
+        made = DeviceMade(id=call.request.id, device=7)
+        if answered_first:
+            arrive(connection, made)
+        connection.give_up(call)
+        connection.settle()
+        if not answered_first:
+            arrive(connection, made)
+        assert [type(request) for request in sent(connection)] == [Close]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        pytest.param(RmWatch(device=1, wd=2**64), OSError, id="a number of more than 64 bits"),
+        pytest.param(Init(semantics="x" * 70_000), OSError, id="a text that fits no frame"),
+        pytest.param(RmWatch(device=1, wd=1.5), TypeError, id="a fraction"),  # type: ignore[arg-type]
+        pytest.param(Read(device=1, size=1, timeout="1"), TypeError, id="a text"),  # type: ignore[arg-type]
+        pytest.param(CauseFault(fault=Lose(count=None)), TypeError, id="nothing"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_the_protocol_cannot_say_is_refused_and_costs_no_connection(
+    connection: ClientConnection, request_: AnyRequest, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        connection.ask(request_)
+    assert sent(connection) == []
+    connection.check()
