@@ -8,14 +8,17 @@ when they are asked for: by file handle where the daemon may (root, in SOURCE's
 own filesystem, if that has handles), else by name.
 
 Invariants
-    A descriptor that was asked for stays open until KEPT other inodes' were
-        opened: longer than a request needs it, which asks for four at most.
+    A descriptor that was asked for stays open until KEPT others were asked
+        for: longer than a request needs it, which asks for four at most.
     What is opened again is the same object, or else it is ESTALE.  A handle
         tells objects apart that bore one inode number after each other; where
         the filesystem has none, only st_dev and st_ino do.
-    The root, and what has lost its last name through the mount, keep theirs.
-    SPARE descriptors are left for what the daemon opens for a moment, and for
-        clients.
+    The root keeps its own.  What has lost its last name can be reached through
+        a program's open file; where there is none, it keeps its own within a
+        share of the object's owner.
+    What is open is counted, not looked up; SPARE descriptors are left for what
+        the daemon opens for a moment, and KEPT_FOR_INODES by files and clients.
+    Programs' files and clients' connections are shared out among users.
 """
 
 from __future__ import annotations
@@ -24,27 +27,38 @@ import errno
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 from fusenotify.engine import core
-from fusenotify.fs.syscalls import file_handle, open_by_handle, path_of
+from fusenotify.fs.shares import Kept, Shares
+from fusenotify.fs.syscalls import file_handle, hold, open_by_handle, path_of
 
 # How an object is held: without reading it, and not what a link points to.
 HOLD = os.O_PATH | os.O_NOFOLLOW
 KEPT = 8
-SPARE = 8
+SPARE = 10
+KEPT_FOR_INODES = 2 * KEPT
 # Each open descriptor keeps the kernel's own inode and name in memory.
 MOST = 65_536
+# How many are looked at to find one to close; in the first half of them one that was not used.
+_LOOKED_AT = 64
+# Where a way down is opened by name: how long it may be, how often one on it is kept for the next
+# time, and how many names of an object are tried.
+_LONGEST_WAY = 4096
+_KEPT_ON_THE_WAY = 64
+_NAMES_TRIED = 16
 
 
 class Held(core.Inode):
     """An object of SOURCE.
 
     device and ino are its st_dev and st_ino; held is its descriptor, or -1 while it is closed;
-    handle its file handle once it was closed, where it has one; used says when
-    it was asked for last, in descriptors opened, and queued what that was when
-    it took its place among those that may be closed, between before and after.
+    handle its file handle once it was closed, where it has one; used says that
+    it was asked for since it took its place among those that may be closed,
+    between before and after.
     """
 
     __slots__ = (
@@ -55,7 +69,6 @@ class Held(core.Inode):
         "handle",
         "held",
         "ino",
-        "queued",
         "used",
     )
 
@@ -71,7 +84,7 @@ class Held(core.Inode):
         self.device = device
         self.ino = ino
         self.handle: bytes | None = None
-        self.used = self.queued = descriptors.opened
+        self.used = False
         self.before = self.after = None
 
     @property
@@ -81,7 +94,8 @@ class Held(core.Inode):
         Raises OSError where it has to be opened again: ESTALE where it is gone
         from where it was, EMFILE.
         """
-        self.used = self.descriptors.opened
+        self.used = True
+        self.descriptors.asked_for(self)
         return self.held if self.held >= 0 else self.descriptors.reopen(self)
 
     def about_to_close(self) -> None:
@@ -114,78 +128,91 @@ class Descriptors:
     """The open descriptors of a table of inodes, whose root is root_fd.
 
     limit is how many the process may have open (by default RLIMIT_NOFILE);
-    inodes take half of them, and MOST at most.  opened counts the inodes'
-    descriptors that were ever opened.
+    inodes take half of them, and MOST at most.  shares are those of users in
+    the others.  borrow, which fs.requests sets, returns a descriptor of a
+    program's file that an inode is open as, or -1.
     """
 
     def __init__(self, root_fd: int, limit: int | None = None) -> None:
         if limit is None:
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.opened = 0
+        self._anchor = _anchor(root_fd)
+        self._mount_id = 0 if self._anchor is None else file_handle(root_fd)[0]
         self._most = min(limit // 2, MOST)
-        self._ceiling = limit - SPARE
-        # Those that were open when they were last counted, and all opened since.
-        self._open_at_most = self._ceiling
+        # How many inodes, files and clients may have.
+        self._ceiling = limit - SPARE - _open_now()
+        nameless = max(limit // 16, 1)
+        self.shares = Shares(self._ceiling - KEPT_FOR_INODES - nameless)
+        self._nameless: Kept[Held] = Kept(nameless)
+        self.borrow: Callable[[Held], int] = _no_file
         self._open = 0
         # Those that may be closed, those that were not used for longest in front: a list through
         # the inodes themselves, which takes less than any table of them.
         self._ends = _Ends()
-        self._anchor = _anchor(root_fd)
-        self._mount_id = 0 if self._anchor is None else file_handle(root_fd)[0]
+        self._recent: deque[Held] = deque(maxlen=KEPT)
+        self._stepped_on: Held | None = None
+        self.asked_for = self._recent.append
 
     def __len__(self) -> int:
-        return self._open
+        return self._open + len(self._nameless)
 
-    def open(self, path: str | bytes, flags: int, *, dir_fd: int | None = None) -> int:
+    def open(
+        self, path: str | bytes, flags: int, mode: int = 0, *, dir_fd: int | None = None
+    ) -> int:
         """Open a descriptor for an inode, or for a moment; others are closed to make room.
 
         Raises OSError.
         """
-        if self._open_at_most >= self._ceiling:
-            self._make_room()
-        try:
-            fd = os.open(path, flags, dir_fd=dir_fd)
-        except OSError as error:
-            if error.errno != errno.EMFILE or not self._make_room():
-                raise
-            fd = os.open(path, flags, dir_fd=dir_fd)
-        self._open_at_most += 1
-        return fd
-
-    def open_file(
-        self, path: str | bytes, flags: int, mode: int = 0, *, dir_fd: int | None = None
-    ) -> int:
-        """Open a descriptor that a program keeps, as os.open() does.
-
-        Raises OSError, EMFILE while SPARE are left.
-        """
-        self.admit_file()
+        for _ in range(SPARE):
+            try:
+                return os.open(path, flags, mode, dir_fd=dir_fd)
+            except OSError as error:
+                if error.errno != errno.EMFILE or not self._close_oldest():
+                    raise
         return os.open(path, flags, mode, dir_fd=dir_fd)
 
-    def admit_file(self) -> None:
-        """Make room for a descriptor that a program keeps, which will be opened elsewhere.
+    def open_file(
+        self, path: str | bytes, flags: int, mode: int = 0, *, uid: int, dir_fd: int | None = None
+    ) -> int:
+        """Open a descriptor that a user's program keeps, as os.open() does.
 
-        Raises OSError, EMFILE while SPARE are left.
+        Who keeps it says so to shares.
+
+        Raises OSError, EMFILE where it is more than the user's share.
         """
-        if self._open_at_most >= self._ceiling and not self._make_room():
+        self.make_room(uid)
+        return self.open(path, flags, mode, dir_fd=dir_fd)
+
+    def make_room(self, uid: int) -> None:
+        """Make room for a descriptor that a user is about to take from shares.
+
+        Raises OSError, EMFILE.
+        """
+        if not self.shares.may_take(uid):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        self._open_at_most += 1
+        if self._is_full():
+            self._close_oldest()
 
     def add(self, held: Held, fd: int) -> None:
         """Take a descriptor as an inode's own; it is closed when others need the room."""
+        self.asked_for(held)
+        self._take(held, fd)
+
+    def _take(self, held: Held, fd: int) -> None:
         held.held = fd
-        self.opened += 1
-        self._open_at_most += 1  # again, where open() counted it: it is an upper bound
-        held.used = held.queued = self.opened
+        held.used = False
         self._put_last(held)
         self._open += 1
-        if self._open > self._most:
+        if self._open > self._most or self._is_full():
             self._close_oldest()
 
     def remove(self, held: Held) -> None:
         """Close the descriptor of an inode that nobody knows any more."""
         if held.before is not None:
             self._shut(held)
+        elif held in self._nameless:
+            self._nameless.remove(held)
+            os.close(held.held)
 
     def matches(self, held: Held, fd: int, mode: int) -> bool:
         """Return whether fd is the very object of which a descriptor was closed.
@@ -193,12 +220,14 @@ class Descriptors:
         It has the same st_dev and st_ino; mode is its st_mode.
         """
         if held.handle is None:
-            return held.is_dir == stat.S_ISDIR(mode)
+            return held.is_dir == stat.S_ISDIR(mode) and not held.unlinked
         return file_handle(fd)[1] == held.handle
 
     def close(self) -> None:
         while isinstance(held := self._ends.after, Held):
             self._shut(held)
+        while (nameless := self._nameless.pop()) is not None:
+            os.close(nameless.held)
         if self._anchor is not None:
             os.close(self._anchor)
 
@@ -207,19 +236,19 @@ class Descriptors:
 
         Raises OSError: ESTALE, EMFILE.
         """
-        if held.handle is not None and not isinstance(held.handle, Compared):
+        file = self.borrow(held) if held.unlinked else -1
+        if file >= 0:
+            fd = hold(file)
+        elif held.handle is not None and not isinstance(held.handle, Compared):
             assert self._anchor is not None
-            if self._open_at_most >= self._ceiling:
-                self._make_room()
             fd = open_by_handle(self._anchor, held.handle, HOLD)
-            self._open_at_most += 1
         else:
             fd = self._by_name(held)
         self.add(held, fd)
         return fd
 
     def _by_name(self, held: Held) -> int:
-        for dentry in held.aliases():
+        for dentry in islice(held.aliases(), _NAMES_TRIED):
             if dentry.unlinked:
                 continue
             directory = dentry.parent
@@ -234,8 +263,8 @@ class Descriptors:
     def _reached(self, directory: Held) -> Iterator[int]:
         """Yield a descriptor of a directory, reached from the nearest one above that is open.
 
-        None of those between is taken as an inode's own: so many at once
-        would make others close that the request still needs.
+        Of those between few are taken as inodes' own, and none counts as asked
+        for: the request still needs others.
         """
         closed: dict[Held, bytes] = {}
         while directory.held < 0:
@@ -243,20 +272,27 @@ class Descriptors:
             # Names changed behind the mount may lead in a circle.
             if dentry is None or dentry.unlinked or directory in closed:
                 raise _stale()
+            if len(closed) == _LONGEST_WAY:
+                raise _stale()
             closed[directory] = dentry.name
             assert isinstance(dentry.parent, Held)
             directory = dentry.parent
         fd = directory.fd
+        is_own = True
         try:
-            for below, name in reversed(closed.items()):
+            for level, (below, name) in enumerate(reversed(closed.items()), 1):
                 above, fd = fd, self._step(fd, name, below)
-                if above != directory.held:
+                if not is_own:
                     os.close(above)
                 if fd < 0:
                     raise _stale()
+                is_own = not level % _KEPT_ON_THE_WAY
+                if is_own:
+                    self._stepped_on = below
+                    self._take(below, fd)
             yield fd
         finally:
-            if fd >= 0 and fd != directory.held:
+            if fd >= 0 and not is_own:
                 os.close(fd)
 
     def _step(self, above: int, name: bytes, sought: Held) -> int:
@@ -269,35 +305,45 @@ class Descriptors:
         os.close(fd)
         return -1
 
-    def _make_room(self) -> bool:
-        """Close descriptors of inodes until SPARE are free; return whether they are."""
-        try:
-            used = len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
-        except OSError as error:
-            if error.errno != errno.EMFILE:
-                raise
-            used = self._ceiling + SPARE
-        while used >= self._ceiling and self._close_oldest():
-            used -= 1
-        self._open_at_most = used
-        return used < self._ceiling
+    def _is_full(self) -> bool:
+        return self._open + len(self._nameless) + self.shares.taken >= self._ceiling
 
     def _close_oldest(self) -> bool:
-        """Close the descriptor that was not used for longest; return whether there was one."""
-        for _ in range(self._open):
+        """Close a descriptor that was not used lately; return whether there was one."""
+        for looked_at in range(_LOOKED_AT):
             held = self._ends.after
-            assert isinstance(held, Held)
-            used = held.used
-            if held.queued == used and not held.unlinked and self.opened - used >= KEPT:
+            if not isinstance(held, Held):
+                return False
+            if held.unlinked and self.borrow(held) < 0:
+                if self._set_aside(held):
+                    return True
+                continue
+            needed = held in self._recent or held is self._stepped_on
+            if not needed and not (held.used and looked_at < _LOOKED_AT // 2):
                 held.about_to_close()
                 self._remember_handle(held)
                 self._shut(held)
                 held.held = -1
                 return True
-            held.queued = used
+            held.used = False
             self._take_out(held)
             self._put_last(held)
         return False
+
+    def _set_aside(self, held: Held) -> bool:
+        """Keep what nothing but its descriptor leads to, within its owner's share.
+
+        Returns whether another one's was closed for it.
+        """
+        self._remember_handle(held)  # it tells the object from the next that has its number
+        self._take_out(held)
+        self._open -= 1
+        lost = self._nameless.add(held, os.fstat(held.held).st_uid)
+        if lost is None:
+            return False
+        os.close(lost.held)
+        lost.held = -1
+        return True
 
     def _shut(self, held: Held) -> None:
         self._take_out(held)
@@ -338,6 +384,15 @@ def _anchor(root_fd: int) -> int | None:
             raise
         return anchor
     return None
+
+
+def _no_file(_: Held) -> int:
+    return -1
+
+
+def _open_now() -> int:
+    """Return how many descriptors the process has open."""
+    return len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
 
 
 def _stale() -> OSError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from functools import partial
 
 import pyfuse3
@@ -59,7 +60,7 @@ class FileRequests(Requests):
         """OPEN: do_dentry_open(), handle_truncate()."""
         known = self.inodes[inode]
         before = os.fstat(known.fd) if flags & os.O_TRUNC else None
-        fd = self.descriptor_of(known, flags, opened)
+        fd = self.descriptor_of(known, flags, opened, uid=ctx.uid)
         lost = False
         try:
             if opened is not None and flags & os.O_TRUNC:
@@ -91,7 +92,7 @@ class FileRequests(Requests):
         mode = new_mode(mode, parent.fd, self._view, ctx)
         try:
             with AsUser.calling(ctx):
-                fd = self._open(name, below, mode, dir_fd=parent.fd)
+                fd = self._open(name, below, mode, uid=ctx.uid, dir_fd=parent.fd)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
@@ -167,7 +168,6 @@ class FileRequests(Requests):
         """FSYNC: vfs_fsync(); in a thread, for it emits nothing and may take seconds."""
         sync = os.fdatasync if datasync else os.fsync
         file = self.files[fh]
-        assert isinstance(file.inode, Inode)
         if self._below.in_memory and file.inode.device == self.inodes.device:
             sync(fh)  # a thread would take far longer
             return
@@ -180,7 +180,7 @@ class FileRequests(Requests):
         """OPENDIR: do_dentry_open()."""
         opened = self.inodes[inode]
         flags = os.O_RDONLY | os.O_DIRECTORY
-        return self._opened(opened, self._open(opened.path, flags), flags, ctx).fd
+        return self._opened(opened, self._open(opened.path, flags, uid=ctx.uid), flags, ctx).fd
 
     @answered
     def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -214,7 +214,6 @@ class FileRequests(Requests):
     ) -> tuple[EntryAttributes, Inode | None]:
         """Return an entry, and the inode where the kernel will know it by this name."""
         inode = directory.inode
-        assert isinstance(inode, Inode)
         if name in _DOTS:
             # The kernel takes no reference to these and reads only the type.
             return self.attributes(inode, os.fstat(directory.fd)), None
@@ -248,8 +247,12 @@ class FileRequests(Requests):
         if (end := self.ends.get(inode)) is not None:
             end.set(size)
 
-    def descriptor_of(self, inode: Inode, flags: int, opened: int | None) -> int:
+    def descriptor_of(
+        self, inode: Inode, flags: int, opened: int | None, *, uid: int | None = None
+    ) -> int:
         """Return a new descriptor of a known file, or the one that was opened for the request.
+
+        uid is the user whose program keeps it; None where it is for a moment.
 
         Raises OSError; BlockingIOError where a lease makes open(2) sleep,
         SleepingOpen where SOURCE's kind may.  FUSEError, EAGAIN, where the
@@ -259,10 +262,11 @@ class FileRequests(Requests):
             return opened
         below = flags_below(flags)
         if self._sleeps(inode, flags):
-            self.inodes.descriptors.admit_file()
             raise SleepingOpen(os.dup(inode.fd), below & ~os.O_TRUNC)
         try:
-            return self._open(inode.path, below | os.O_NONBLOCK)
+            if uid is None:
+                return self.inodes.descriptors.open(inode.path, below | os.O_NONBLOCK)
+            return self._open(inode.path, below | os.O_NONBLOCK, uid=uid)
         except BlockingIOError:
             if flags & os.O_NONBLOCK:
                 raise FUSEError(errno.EAGAIN) from None
@@ -276,7 +280,13 @@ class FileRequests(Requests):
         return below.copies_up and flags & os.O_ACCMODE != os.O_RDONLY
 
     def _close(self, file: OpenFile) -> None:
+        inode = file.inode
+        if inode.unlinked and inode.held < 0:
+            with suppress(OSError):  # after this nothing leads to it any more
+                _ = inode.fd
         del self.files[file.fd]
+        self.files_by_inode.remove(file)
+        self.inodes.descriptors.shares.give_back(file.uid)
         try:
             os.close(file.fd)
         finally:
@@ -292,7 +302,10 @@ class FileRequests(Requests):
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile
-        file = self.files[fd] = kind(inode, fd, flags, ctx.pid, ctx.uid, ctx.gid)
+        file = kind(inode, fd, flags, ctx.pid, ctx.uid, ctx.gid)
+        self.files[fd] = file
+        self.files_by_inode.add(file)
+        self.inodes.descriptors.shares.take(ctx.uid)
         if file.appends:
             self.ends.opened(inode, os.fstat(fd), self._view.attr_timeout)
         if flags & os.O_TRUNC and (end := self.ends.get(inode)) is not None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 
 from fusenotify.engine.hooks import File
+from fusenotify.fs.descriptors import Held
 from fusenotify.fs.inodes import Inode
 from fusenotify.fs.syscalls import entries, getdents
 
@@ -33,6 +34,8 @@ class OpenFile(File):
     """
 
     __slots__ = ("appends", "fd", "gid", "pid", "uid")
+
+    inode: Inode
 
     def __init__(self, inode: Inode, fd: int, flags: int, pid: int, uid: int, gid: int) -> None:
         super().__init__(inode, writable=flags & os.O_ACCMODE != os.O_RDONLY)
@@ -85,3 +88,63 @@ class OpenDirectory(OpenFile):
             return
         os.lseek(self.fd, offset, os.SEEK_SET)
         self._batch, self._index = b"", 0
+
+
+class _Several:
+    """The open files of one object that has more than one."""
+
+    __slots__ = ("files", "writers")
+
+    def __init__(self) -> None:
+        self.files: dict[OpenFile, None] = {}
+        self.writers = 0
+
+    def add(self, file: OpenFile) -> None:
+        self.files[file] = None
+        self.writers += file.writable
+
+    def remove(self, file: OpenFile) -> None:
+        del self.files[file]
+        self.writers -= file.writable
+
+
+class FilesByInode:
+    """The open files of a mount, by what they are open of."""
+
+    def __init__(self) -> None:
+        # Nearly all objects are open once.
+        self._by_inode: dict[Held, OpenFile | _Several] = {}
+
+    def add(self, file: OpenFile) -> None:
+        """A file was opened."""
+        known = self._by_inode.setdefault(file.inode, file)
+        if known is file:
+            return
+        if isinstance(known, OpenFile):
+            first, known = known, _Several()
+            known.add(first)
+            self._by_inode[file.inode] = known
+        known.add(file)
+
+    def remove(self, file: OpenFile) -> None:
+        """A file was closed."""
+        known = self._by_inode[file.inode]
+        if isinstance(known, _Several):
+            known.remove(file)
+            if known.files:
+                return
+        del self._by_inode[file.inode]
+
+    def any_of(self, inode: Held) -> int:
+        """Return the descriptor of a file that inode is open as, or -1."""
+        known = self._by_inode.get(inode)
+        if isinstance(known, _Several):
+            known = next(iter(known.files))
+        return -1 if known is None else known.fd
+
+    def has_writer(self, inode: Held) -> bool:
+        """Return whether inode is open for writing."""
+        known = self._by_inode.get(inode)
+        if isinstance(known, _Several):
+            return known.writers > 0
+        return known is not None and known.writable

@@ -182,6 +182,25 @@ class Mount:
             view=self._view,
         )
 
+    def client_came(self, uid: int) -> None:
+        """Take a descriptor for a client's connection from those that files take theirs from.
+
+        Raises OSError, EMFILE where it is more than the user's share.
+        """
+        assert self._inodes is not None
+        descriptors = self._inodes.descriptors
+        try:
+            descriptors.make_room(uid)
+        except OSError as error:
+            message = f"user {uid} holds a share of the daemon's descriptors already"
+            raise OSError(error.errno, f"{message}, by open files and connections") from None
+        descriptors.shares.take(uid)
+
+    def client_went(self, uid: int) -> None:
+        """Give it back."""
+        assert self._inodes is not None
+        self._inodes.descriptors.shares.give_back(uid)
+
     async def fence(self) -> None:
         """Return when what was done through the mount before has been told.
 

@@ -336,8 +336,7 @@ class Operations(FileRequests):
         shown = self._view.shown(status)
         if not shown.st_mode & SET_ID or stat.S_ISDIR(shown.st_mode):
             return False
-        writes = any(file.inode is inode and file.writable for file in self.files.values())
-        if ctx.uid not in (0, shown.st_uid) and not writes:
+        if ctx.uid not in (0, shown.st_uid) and not self.files_by_inode.has_writer(inode):
             raise FUSEError(errno.EPERM)
         return True
 

@@ -26,7 +26,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.appending import Ends
-from fusenotify.fs.handles import OpenFile
+from fusenotify.fs.handles import FilesByInode, OpenFile
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.waiting import SleepingOpen, Turns
 from fusenotify.view import View
@@ -139,6 +139,8 @@ class Requests(pyfuse3.Operations):
         self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
         self.turns = Turns()
+        self.files_by_inode = FilesByInode()
+        inodes.descriptors.borrow = self.files_by_inode.any_of
         self.ends = Ends()
         self._view = view
         self._is_plain = view.is_plain
@@ -155,12 +157,26 @@ class Requests(pyfuse3.Operations):
         inode.pin()
         try:
             if isinstance(obstacle, SleepingOpen):
-                opened = await self.turns.open(ctx.uid, ctx.pid, obstacle)
+                opened = await self._opened_meanwhile(ctx, obstacle)
                 return method(*args, opened=opened)
             attempt = functools.partial(method, *args)
             return await self.turns.until_possible(ctx.uid, ctx.pid, attempt)
         finally:
             inode.unpin()
+
+    async def _opened_meanwhile(self, ctx: pyfuse3.RequestContext, obstacle: SleepingOpen) -> int:
+        """Return what a thread opens.  It is counted against the user while it is opened, too."""
+        descriptors = self.inodes.descriptors
+        try:
+            descriptors.make_room(ctx.uid)
+        except OSError:
+            os.close(obstacle.held)
+            raise
+        descriptors.shares.take(ctx.uid)
+        try:
+            return await self.turns.open(ctx.uid, ctx.pid, obstacle)
+        finally:
+            descriptors.shares.give_back(ctx.uid)
 
     def entry(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
         """Answer with an inode, of which the kernel now has one lookup more.

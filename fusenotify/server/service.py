@@ -60,6 +60,7 @@ class Server:
         self._started = time.monotonic()
         # In the order in which they came.
         self._sessions: dict[Session, None] = {}
+        self._by_user: dict[int, dict[Session, None]] = {}
         self._faults = Faults(table, self._sessions.keys()) if faults else None
         self._progress = trio.lowlevel.ParkingLot()
 
@@ -83,6 +84,8 @@ class Server:
 
     def status(self, who: Credentials, request: int) -> Status:
         """Return what who may see of the mount and its clients."""
+        # Of an ordinary user's own ones only, however many others there are.
+        sessions = self._sessions if is_privileged(who) else self._by_user.get(who.uid, {})
         return status_for(
             who,
             request,
@@ -92,7 +95,7 @@ class Server:
             source=self.source,
             started=self._started,
             tasks=trio.lowlevel.current_statistics().tasks_living,
-            clients=[(session.who, session.devices) for session in self._sessions],
+            clients=[(session.who, session.devices) for session in sessions],
             faults=self._faults,
         )
 
@@ -126,14 +129,19 @@ class Server:
             session = Session(self, stream, who)
             try:
                 self._check_admitted(who)
+                self.tree.client_came(who.uid)
             except OSError as refusal:
                 await session.refuse(refusal.errno or errno.EACCES, refusal.strerror or "")
                 return
-            self._sessions[session] = None
+            own = self._by_user.setdefault(who.uid, {})
+            own[session] = self._sessions[session] = None
             try:
                 await session.run()
             finally:
-                del self._sessions[session]
+                del self._sessions[session], own[session]
+                if not own:
+                    self._by_user.pop(who.uid, None)
+                self.tree.client_went(who.uid)
         except Exception:
             # A bug must cost its own client the connection, and nobody the mount.
             log.exception("the connection of a client failed")
@@ -152,5 +160,5 @@ class Server:
                 "groups only (--allow-user, --allow-group)",
             )
         most = self.quotas.max_user_connections
-        if sum(1 for other in self._sessions if other.who.uid == who.uid) >= most:
+        if len(self._by_user.get(who.uid, ())) >= most:
             raise OSError(errno.EMFILE, f"user {who.uid} has {most} connections already")

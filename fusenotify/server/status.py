@@ -63,8 +63,9 @@ def status_for(
     """Return what who may see.  started is of time.monotonic()."""
     everybody = is_privileged(who)
     limits = table.limits
-    connections = Counter(client.uid for client, _ in clients)
     seen = [each for each in clients if everybody or each[0].uid == who.uid]
+    connections = Counter(client.uid for client, _ in seen)
+    users = table.users.all() if everybody else ()
     status = Status(
         id=request,
         server=SERVER_NAME,
@@ -99,8 +100,7 @@ def status_for(
                 devices=table.users.counts(uid).devices,
                 connections=connections[uid],
             )
-            for uid in sorted({*table.users.all(), *connections})
-            if everybody or uid == who.uid
+            for uid in sorted({*users, *connections})
         ],
         # The names of directories are for those who may read them all.
         statistics=_statistics(table.statistics) if everybody else None,

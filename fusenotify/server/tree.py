@@ -27,3 +27,12 @@ class Tree(Protocol):
 
     async def fence(self) -> None:
         """Return when the events of all that was done in the tree before are queued."""
+
+    def client_came(self, uid: int) -> None:
+        """Count a connection of a user's, which takes a descriptor as an open file does.
+
+        Raises OSError, EMFILE where the user has a share of them already.
+        """
+
+    def client_went(self, uid: int) -> None:
+        """Give that descriptor back."""

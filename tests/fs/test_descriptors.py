@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fusenotify import Mounted
+from fusenotify.client import Client
 from fusenotify.engine.core import Core
+from fusenotify.engine.hooks import Hooks
 from fusenotify.events import unpack
 from fusenotify.fs import descriptors as descriptors_module
 from fusenotify.fs.descriptors import KEPT, Compared
 from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.shares import Shares
 from fusenotify.masks import IN_ATTRIB, IN_CREATE, IN_DELETE_SELF
 from tests.conftest import Mounting
 
@@ -86,6 +91,47 @@ def test_what_was_closed_is_opened_again(tmp_path: Path, inodes: Inodes) -> None
     assert link.held < 0
     assert Path(file.path).read_text() == "content"
     assert os.readlink(b"", dir_fd=link.fd) == b"nowhere"
+
+
+def test_one_more_closes_one_also_where_all_the_others_are_in_use(
+    tmp_path: Path, inodes: Inodes
+) -> None:
+    top = tmp_path / "top"
+    crowd(inodes, top)
+    known = [inode for inode in inodes.all() if inode.held >= 0]
+    for number in range(8 * KEPT, 16 * KEPT):
+        for inode in known:
+            inode.used = True
+        (top / f"crowd{number}").touch()
+        looked_up(inodes, inodes.root, f"crowd{number}")
+        assert len(inodes.descriptors) == 2 * KEPT
+
+
+def test_the_way_to_a_deep_directory_is_shorter_the_next_time(
+    tmp_path: Path, inodes: Inodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = 0
+
+    def open_counted(*args: Any, **options: Any) -> int:
+        nonlocal opened
+        opened += 1
+        return really_open(*args, **options)
+
+    above, directory = inodes.root, inodes.root
+    for _ in range(300):
+        os.mkdir("d", dir_fd=directory.fd)
+        above, directory = directory, looked_up(inodes, directory, "d")
+    crowd(inodes, tmp_path / "top")
+    really_open = inodes.descriptors.open
+    monkeypatch.setattr(inodes.descriptors, "open", open_counted)
+    assert directory.fd >= 0
+    first, opened = opened, 0
+    assert above.fd >= 0
+    if directory.handle is None or isinstance(directory.handle, Compared):
+        assert first == 300
+        assert opened <= 64
+    else:
+        assert first == 0
 
 
 def test_a_deep_tree_is_reached_again(tmp_path: Path, inodes: Inodes) -> None:
@@ -167,9 +213,85 @@ def test_a_circle_of_names_is_stale_and_ends(tmp_path: Path, inodes: Inodes) -> 
         assert os.path.samestat(os.fstat(inner.fd), os.stat(top / "b"))
 
 
+def test_what_has_no_name_and_is_open_is_reached_through_the_open_file(
+    tmp_path: Path, inodes: Inodes
+) -> None:
+    top = tmp_path / "top"
+    (top / "a").write_text("content")
+    file = looked_up(inodes, inodes.root, "a")
+    fd = os.open(top / "a", os.O_RDONLY)
+    inodes.descriptors.borrow = lambda held: fd if held is file else -1
+    (top / "a").unlink()
+    Hooks(Core()).unlinked(inodes.root, b"a", file, links=0)
+    crowd(inodes, top)
+    assert file.held < 0
+    assert Path(file.path).read_text() == "content"
+    os.close(fd)
+
+
+def test_what_has_no_name_and_is_not_open_keeps_its_descriptor_within_a_share(
+    tmp_path: Path, inodes: Inodes
+) -> None:
+    """The fixture's limit leaves two to them, of which their owner may have one."""
+    top = tmp_path / "top"
+    gone = []
+    for number in range(3):
+        (top / str(number)).write_text(str(number))
+        gone.append(looked_up(inodes, inodes.root, str(number)))
+        (top / str(number)).unlink()
+        Hooks(Core()).unlinked(inodes.root, b"%d" % number, gone[-1], links=0)
+    crowd(inodes, top)
+    assert [inode.held >= 0 for inode in gone] == [False, False, True]
+    assert Path(gone[2].path).read_text() == "2"
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        _ = gone[0].fd
+    for inode in gone:
+        inodes.forget(inode.number, 1)
+    assert len(inodes.descriptors) == 2 * KEPT
+
+
+def test_no_request_looks_through_the_open_descriptors(
+    tmp_path: Path, inodes: Inodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise AssertionError("the directory of descriptors was listed")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    descriptors = inodes.descriptors
+    monkeypatch.setattr(descriptors, "_ceiling", 4 * KEPT)
+    monkeypatch.setattr(descriptors, "shares", Shares(3 * KEPT))
+    crowd(inodes, tmp_path / "top")
+    opened = []
+    for _ in range(3 * KEPT):
+        opened.append(descriptors.open_file(os.fspath(tmp_path), os.O_RDONLY, uid=0))
+        descriptors.shares.take(0)
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        descriptors.open_file(os.fspath(tmp_path), os.O_RDONLY, uid=0)
+    assert len(descriptors) == KEPT
+    for fd in opened:
+        os.close(fd)
+
+
+def test_a_user_may_take_what_he_leaves_free() -> None:
+    shares = Shares(100)
+
+    def take_all(uid: int) -> int:
+        taken = 0
+        while shares.may_take(uid):
+            shares.take(uid)
+            taken += 1
+        return taken
+
+    assert [take_all(uid) for uid in (1001, 1002, 1003)] == [50, 25, 13]
+    assert take_all(0) == 12
+    shares.give_back(1001)
+    assert not shares.may_take(1001)
+    assert shares.may_take(1004)
+
+
 @pytest.fixture
 def tight(mounting: Mounting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mounted]:
-    """A mount whose daemon may have LIMIT descriptors."""
+    """A mount whose daemon may have LIMIT descriptors, for all users where root made it."""
     prlimit = shutil.which("prlimit")
     if prlimit is None:
         pytest.skip("prlimit(1) is missing")
@@ -179,7 +301,7 @@ def tight(mounting: Mounting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    with mounting() as mount:
+    with mounting(options=[] if os.geteuid() else ["allow_other"]) as mount:
         monkeypatch.undo()
         yield mount
 
@@ -233,6 +355,104 @@ def test_a_program_that_opens_too_many_files_gets_emfile_and_others_go_on(tight:
         (top / "t" / "f").touch()
         client.sync()
         assert [event.name for event in unpack(device.read(4096))] == [b"f"]
+
+
+@contextlib.contextmanager
+def being(uid: int) -> Iterator[None]:
+    """A block in which what this process does through the mount is a user's."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be others")
+def test_a_user_who_opens_all_that_he_may_leaves_others_some(tight: Mounted) -> None:
+    (Path(tight.source) / "a").touch()
+    top = os.open(tight.mountpoint, os.O_PATH)
+
+    def open_all(uid: int) -> list[int]:
+        opened: list[int] = []
+        with being(uid), contextlib.suppress(OSError):
+            while len(opened) < LIMIT:
+                opened.append(os.open("a", os.O_RDONLY, dir_fd=top))
+        return opened
+
+    first = open_all(1001)
+    assert LIMIT // 8 < len(first) < LIMIT // 4
+    with being(1001), pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        os.open("a", os.O_RDONLY, dir_fd=top)
+    second = open_all(1002)
+    assert len(second) > 1
+    root = os.open("a", os.O_RDWR, dir_fd=top)
+    for fd in first:
+        os.close(fd)
+    with tight.client() as client:
+        client.sync()
+    assert len(open_all(1001)) > len(second)
+    for fd in (*second, root, top):
+        os.close(fd)
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be others")
+def test_a_users_connections_take_of_the_same_share_as_files(tight: Mounted) -> None:
+    def connect_all(uid: int) -> list[Client]:
+        clients: list[Client] = []
+        with being(uid):
+            while len(clients) < LIMIT:
+                try:
+                    clients.append(Client(tight.socket))
+                except OSError as error:
+                    refusal = str(error)
+                    break
+        assert f"user {uid} holds a share of" in refusal
+        return clients
+
+    first = connect_all(1001)
+    assert LIMIT // 8 < len(first) < LIMIT // 4
+    second = connect_all(1002)
+    assert len(second) > 1
+    for client in (*first, *second):
+        client.close()
+
+
+@pytest.mark.mount
+def test_many_objects_without_names_take_no_more_than_their_share(tight: Mounted) -> None:
+    """An O_PATH descriptor holds an object in the kernel, and the daemon hears of no open file."""
+    top = Path(tight.mountpoint)
+    held = []
+    for number in range(LIMIT):
+        (top / str(number)).mkdir()
+        held.append(os.open(top / str(number), os.O_PATH))
+        (top / str(number)).rmdir()
+    for number in range(LIMIT):
+        (top / f"f{number}").touch()
+    assert open_in(tight) <= LIMIT
+    with (top / "f0").open("w") as file:
+        file.write("others go on")
+    for fd in held:
+        os.close(fd)
+
+
+@pytest.mark.mount
+def test_files_without_names_stay_what_they_are_while_they_are_open(tight: Mounted) -> None:
+    top = Path(tight.mountpoint)
+    files = []
+    for number in range(LIMIT // 5):
+        files.append((top / str(number)).open("w+"))
+        (top / str(number)).unlink()
+    for number in range(LIMIT):
+        (top / f"f{number}").touch()
+    for number, file in enumerate(files):
+        file.write("x" * number)
+        file.flush()
+        os.fchmod(file.fileno(), 0o640)
+        status = os.fstat(file.fileno())
+        assert (status.st_size, status.st_mode & 0o777) == (number, 0o640)
+        file.close()
 
 
 @pytest.mark.mount

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fusenotify.engine.core import Core
+from fusenotify.fs.descriptors import KEPT
 from fusenotify.fs.inodes import Inode, Inodes
 
 
@@ -61,6 +62,8 @@ def test_a_forgotten_inode_is_freed_at_once(tmp_path: Path, inodes: Inodes) -> N
         del file, directory
         for number in numbers:
             inodes.forget(number, 1)
+        for _ in range(KEPT):  # so many that were asked for last are remembered
+            assert inodes.root.fd >= 0
         assert sum(isinstance(each, Inode) for each in gc.get_objects()) == before - 2
     finally:
         gc.enable()

@@ -71,6 +71,12 @@ class MemoryTree:
         """Say that the tree is gone to all watches."""
         self.hooks.unmounted(_all_below(self.root))
 
+    def client_came(self, uid: int) -> None:
+        """Let everybody come: here are descriptors enough."""
+
+    def client_went(self, uid: int) -> None:
+        """Nothing was taken."""
+
     @contextlib.contextmanager
     def resolved(
         self, path: bytes, who: Credentials, *, follow: bool, directory: bool
