@@ -49,7 +49,8 @@ class Mount:
     id is the mount's, parent that of the mount it is on; device is the filesystem's
     number, as "0:39".  root is the path,
     in the filesystem, of what is visible at mountpoint: "/", or for a bind
-    mount of a subtree that subtree.  source is what was mounted, by name.
+    mount of a subtree that subtree.  source is what was mounted, by name;
+    options are the words of the mount and of its filesystem.
     """
 
     id: int
@@ -59,6 +60,7 @@ class Mount:
     mountpoint: bytes
     fstype: str
     source: bytes
+    options: tuple[str, ...] = ()
 
     def inner_path(self, path: bytes) -> bytes:
         """Return the path in the filesystem of an absolute path in this mount.
@@ -86,8 +88,8 @@ def parse(text: bytes) -> list[Mount]:
     for line in text.rstrip(b"\n").split(b"\n"):  # a lone CR is part of a name
         # Optional fields end with a lone "-".
         fields, _, filesystem = line.partition(b" - ")
-        number, parent, device, root, mountpoint = fields.split(b" ")[:5]
-        fstype, source = filesystem.split(b" ")[:2]
+        number, parent, device, root, mountpoint, options = fields.split(b" ")[:6]
+        fstype, source, further = filesystem.split(b" ")[:3]
         mounts.append(
             Mount(
                 id=int(number),
@@ -97,6 +99,7 @@ def parse(text: bytes) -> list[Mount]:
                 mountpoint=_unescape(mountpoint),
                 fstype=os.fsdecode(_unescape(fstype)),
                 source=_unescape(source),
+                options=tuple(map(os.fsdecode, options.split(b",") + further.split(b","))),
             )
         )
     return mounts

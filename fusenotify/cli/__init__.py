@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _as_command(argv: list[str]) -> list[str]:
     """Return the arguments with the command that mount.fuse(8) leaves out."""
     by_mount = len(argv) == 4 and argv[2] == "-o" and argv[0] not in _COMMANDS
-    return ["mount", *argv] if by_mount else argv
+    return ["mount", "--by-mount8", *argv] if by_mount else argv
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

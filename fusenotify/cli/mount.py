@@ -21,6 +21,7 @@ from fusenotify.mounting.checks import check
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import resolve
 from fusenotify.mounting.options import KNOWN_OPTIONS, check_values, unknown_options, value_of
+from fusenotify.mounting.remount import remount
 from fusenotify.mounting.settings import (
     ACCESSES,
     LINUX_6,
@@ -137,6 +138,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for tests: let root and the daemon's user cause faults ('fusenotify fault')",
     )
+    # That mount(8) calls, which says all that the mount is to have.
+    parser.add_argument("--by-mount8", action="store_true", help=argparse.SUPPRESS)
     # How mounting.spawn and the daemon it started talk.
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--until-eof", type=int, help=argparse.SUPPRESS)
@@ -144,6 +147,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mount, in the background unless asked to stay in front."""
+    if "remount" in arguments.options:
+        mountpoint = resolve(arguments.mountpoint or arguments.source)
+        remount(mountpoint, arguments.options, whole=arguments.by_mount8)
+        return 0
     if arguments.foreground:
         return _serve(_settings(arguments), arguments.ready_fd, arguments.until_eof)
     # The daemon parses the same arguments, which are known to be well formed.

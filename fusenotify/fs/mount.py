@@ -51,7 +51,8 @@ class Mount:
 
     options are FUSE's; reserved_xattr is what the attribute
     ``user.fusenotify.socket`` of every object answers; exact_access is that of
-    FileRequests, view that of Requests, poll_seconds that of PollingTrio.
+    FileRequests, view that of Requests, poll_seconds that of PollingTrio; operations
+    are fs.syncing's where the mount is to be sync or dirsync.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Mount:
         view: View | None = None,
         exact_access: bool = False,
         poll_seconds: float = 0.0,
+        operations: type[Operations] = Operations,
     ) -> None:
         self.source = os.path.abspath(source)
         self.mountpoint = os.path.abspath(mountpoint)
@@ -77,6 +79,7 @@ class Mount:
         self._waits = PollingTrio(poll_seconds)
         self._inodes: Inodes | None = None
         self._closed = False
+        self._kind = operations
         self._operations: Operations | None = None
 
     def open(self, source: int, mountpoint: int) -> None:
@@ -98,7 +101,7 @@ class Mount:
         give_up_resource_capability()
         enter_descriptors()
         self._inodes = Inodes(source, self._core)
-        self._operations = Operations(
+        self._operations = self._kind(
             self._inodes,
             self._hooks,
             socket=self._reserved_xattr,

@@ -16,8 +16,9 @@ from fusenotify.mounting.mountpoints import id_of
 class Attached:
     """The mount that this process has just made on a directory.
 
-    mountpoint is a descriptor (O_PATH) of the directory below it.  id is the mount's, and
-    as_wanted says that it is on this directory, and on nothing that came between.
+    mountpoint is a descriptor (O_PATH) of the directory below it.  id is the mount's, mount what
+    mountinfo says of it, and as_wanted says that it is on this directory, and on nothing
+    that came between.
 
     Raises Failure where it is gone already.
     """
@@ -37,6 +38,7 @@ class Attached:
             self.id = id_of(own)
         except Failure:  # covered
             self.id = mountinfo.MountId(own.id, None)
+        self.mount = own
         self.as_wanted = bool(here) and own.parent == mountinfo.said_of(mountpoint, "mnt_id")
 
 

@@ -28,12 +28,21 @@ from fusenotify.engine.core import Core
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.policy import semantics
 from fusenotify.fs.mount import Mount, MountError
+from fusenotify.fs.operations import Operations
+from fusenotify.fs.syncing import FullySyncedOperations, SyncedOperations
 from fusenotify.mountinfo import MountId
 from fusenotify.mounting.attached import Attached
 from fusenotify.mounting.checks import Places
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import take_away
-from fusenotify.mounting.options import for_fuse
+from fusenotify.mounting.options import (
+    MS_DIRSYNC,
+    MS_SYNCHRONOUS,
+    flags_beyond_fuse,
+    flags_of,
+    for_fuse,
+)
+from fusenotify.mounting.remount import set_flags
 from fusenotify.mounting.settings import Settings
 from fusenotify.mounting.signals import EndSignals
 from fusenotify.server import Server
@@ -92,6 +101,7 @@ async def _run(
             view=settings.view,
             exact_access=settings.access == "exact",
             poll_seconds=settings.poll * 1e-6,
+            operations=_operations(flags_of(settings.options)),
         )
         server = Server(
             table,
@@ -103,7 +113,7 @@ async def _run(
             faults=settings.faults,
         )
         mount.open(places.source, places.mountpoint)
-        attached = _attached(mount, places.mountpoint)
+        attached = _attached(mount, places.mountpoint, settings)
         async with trio.open_nursery() as clients:
             clients.start_soon(server.serve, listener)
             try:
@@ -149,7 +159,14 @@ def _bound(settings: Settings) -> Iterator[tuple[SocketFile, trio.SocketListener
             return
 
 
-def _attached(mount: Mount, mountpoint: int) -> Attached:
+def _operations(flags: int) -> type[Operations]:
+    """Return what answers the requests of a mount with these flags."""
+    if flags & MS_SYNCHRONOUS:
+        return FullySyncedOperations
+    return SyncedOperations if flags & MS_DIRSYNC else Operations
+
+
+def _attached(mount: Mount, mountpoint: int, settings: Settings) -> Attached:
     """Return where a new mount is in the kernel's tree; take it away where it is not as wanted.
 
     Raises Failure.
@@ -159,6 +176,8 @@ def _attached(mount: Mount, mountpoint: int) -> Attached:
         attached = Attached(mountpoint)
         if not attached.as_wanted:
             raise Failure(f"{mount.mountpoint}: something else was mounted there at the same time")
+        if flags_beyond_fuse(settings.options):
+            set_flags(attached.mount, flags_of(settings.options))
     except BaseException:
         mount.close()
         if attached is not None:

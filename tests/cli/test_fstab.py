@@ -74,6 +74,32 @@ def test_a_line_of_fstab(place: Path) -> None:
     assert {"ro", "nosuid", "nodev", "noexec", "allow_other"} <= options
 
 
+def test_a_remount_by_mount8(place: Path) -> None:
+    done = script(
+        place,
+        "mount -t fuse.fusenotify {}/source {}/mnt -o noexec,nosuid,strictatime; cd {}/mnt; "
+        "mount -o remount,ro {}/mnt; findmnt -n -o OPTIONS {}/mnt; touch x 2>/dev/null || echo no; "
+        "mount -o remount,rw,exec {}/mnt; findmnt -n -o OPTIONS {}/mnt; touch x && echo yes; "
+        "cd /; umount {}/mnt",
+    )
+    assert done.stderr == ""
+    fuse = "user_id=0,group_id=0,default_permissions"
+    before, no, after, yes = done.stdout.split()
+    assert before == f"ro,nosuid,noexec,{fuse}"
+    assert after == f"rw,nosuid,{fuse}"
+    assert (no, yes) == ("no", "yes")
+
+
+def test_words_of_fstab_for_every_filesystem(place: Path) -> None:
+    words = "nodiratime,lazytime,iversion,silent,nosymfollow,dirsync,users"
+    (place / "fstab").write_text(f"{place}/source {place}/mnt fuse.fusenotify {words} 0 0\n")
+    done = script(place, f"mount --fstab {{}}/fstab {{}}/mnt; {_LOOK}")
+    assert done.stderr == ""
+    options = set(done.stdout.split()[3].split(","))
+    expected = {"nosuid", "nodev", "noexec", "nodiratime", "lazytime", "nosymfollow", "dirsync"}
+    assert expected <= options
+
+
 def test_what_is_wrong_is_mounts_failure(place: Path) -> None:
     done = script(place, "mount -t fuse.fusenotify {}/gone {}/mnt")
     assert done.stderr == f"fusenotify: {place}/gone: SOURCE does not exist\n"

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``-o sync`` and ``-o dirsync``: a request ends when SOURCE's disk has what it did.
+
+fs.mount takes these operations in place of fs.operations' where a mount asks for them, so that
+others pay nothing.  What happened is told at once, as ever; only the answer
+waits, in a thread, for fsync(2).  Of what is written the kernel asks for by itself.
+
+Linux: IS_SYNC(), IS_DIRSYNC().
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from functools import partial
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
+
+from fusenotify.fs.operations import Operations
+
+
+class SyncedOperations(Operations):
+    """Operations whose names are on the disk when they are answered.
+
+    all_of_it says that attributes are, too (sync); without, only what makes, moves and
+    removes names (dirsync).
+    """
+
+    all_of_it = False
+
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        """MKNOD."""
+        made = await super().mknod(parent_inode, name, mode, rdev, ctx)
+        await self._to_disk(ctx, parent_inode)
+        return made
+
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        """MKDIR."""
+        made = await super().mkdir(parent_inode, name, mode, ctx)
+        await self._to_disk(ctx, parent_inode, made.st_ino)
+        return made
+
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext
+    ) -> EntryAttributes:
+        """SYMLINK."""
+        made = await super().symlink(parent_inode, name, target, ctx)
+        await self._to_disk(ctx, parent_inode)
+        return made
+
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
+    ) -> EntryAttributes:
+        """LINK."""
+        made = await super().link(inode, new_parent_inode, new_name, ctx)
+        await self._to_disk(ctx, new_parent_inode, *[inode] * self.all_of_it)
+        return made
+
+    async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        """UNLINK."""
+        await super().unlink(parent_inode, name, ctx)
+        await self._to_disk(ctx, parent_inode)
+
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        """RMDIR."""
+        await super().rmdir(parent_inode, name, ctx)
+        await self._to_disk(ctx, parent_inode)
+
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: RequestContext,
+    ) -> None:
+        """RENAME, RENAME2."""
+        await super().rename(parent_inode_old, name_old, parent_inode_new, name_new, flags, ctx)
+        # The new one first: never is neither name on the disk.
+        await self._to_disk(ctx, parent_inode_new, parent_inode_old)
+
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        """CREATE."""
+        info, made = await super().create(parent_inode, name, mode, flags, ctx)
+        await self._to_disk(ctx, parent_inode, made.st_ino)
+        return info, made
+
+    async def open(
+        self, inode: int, flags: int, ctx: RequestContext, *, opened: int | None = None
+    ) -> FileInfo:
+        """OPEN, which may truncate."""
+        info = await super().open(inode, flags, ctx, opened=opened)
+        if self.all_of_it and flags & os.O_TRUNC:
+            await self._to_disk(ctx, inode)
+        return info
+
+    async def setattr(
+        self,
+        inode: int,
+        attr: EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: RequestContext,
+        *,
+        opened: int | None = None,
+    ) -> EntryAttributes:
+        """SETATTR."""
+        changed = await super().setattr(inode, attr, fields, fh, ctx, opened=opened)
+        if self.all_of_it:
+            await self._to_disk(ctx, inode)
+        return changed
+
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        """SETXATTR."""
+        await super().setxattr(inode, name, value, ctx)
+        if self.all_of_it:
+            await self._to_disk(ctx, inode)
+
+    async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
+        """REMOVEXATTR."""
+        await super().removexattr(inode, name, ctx)
+        if self.all_of_it:
+            await self._to_disk(ctx, inode)
+
+    async def _to_disk(self, ctx: RequestContext, *numbers: int) -> None:
+        """Return when SOURCE's disk has what was done to these inodes.
+
+        Raises FUSEError: EIO and the like; EAGAIN where too many requests of the user wait.
+        """
+        held = [self._handle(number) for number in dict.fromkeys(numbers)]
+        try:
+            await self.turns.in_thread(ctx.uid, partial(_sync, held, self.inodes.root.path))
+        except OSError as error:
+            raise FUSEError(error.errno or errno.EIO) from None
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+
+    def _handle(self, number: int) -> int:
+        """Return a descriptor (O_PATH) of an inode, which may be forgotten meanwhile."""
+        return os.dup(self.inodes[pyfuse3.InodeT(number)].fd)
+
+
+class FullySyncedOperations(SyncedOperations):
+    """Operations of ``-o sync``."""
+
+    all_of_it = True
+
+
+def _sync(held: Sequence[int], root: str) -> None:
+    """Call fsync(2) for each object; where one cannot be opened for that, for all of SOURCE."""
+    for descriptor in held:
+        kind = os.fstat(descriptor).st_mode
+        try:
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise PermissionError  # a fifo, a device or a link is not ours to open
+            opened = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK)
+        except (PermissionError, BlockingIOError):
+            _sync_all(root)
+            continue
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def _sync_all(root: str) -> None:
+    """Call syncfs(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    opened = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if libc.syncfs(opened):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(opened)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Changing the flags of a mount that is there, as ``mount -o remount`` does.
+
+cli.mount calls it for the word ``remount``, by which mount(8) comes, too, with all that the
+mount has and what is to be changed; mounting.daemon sets by it what libfuse cannot.  The mount
+is reached by a descriptor of its root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Sequence
+
+from fusenotify import mountinfo
+from fusenotify.mounting import options as words
+from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.mountpoints import find, opened
+
+_MS_REMOUNT = 32
+
+
+def remount(path: str, options: Sequence[str], *, whole: bool) -> None:
+    """Change what is mounted at a path, which is absolute and resolved, as options say.
+
+    What they do not say stays; where they are the whole, as from mount(8), only
+    what the daemon carries out does.
+
+    Raises Failure: no mount of ours, a word that cannot be changed, and what mount(2) refuses.
+    """
+    mount = find(path)
+    if mount is None:
+        raise Failure(f"{path}: no fusenotify mount is there")
+    has = {f"fsname={os.fsdecode(mount.source)}", *mount.options}
+    for word in words.other_words(options):
+        if word not in has and not word.startswith(("subtype=", "nonempty")):
+            raise Failure(f"{path}: '{word}' cannot be changed by a remount; unmount it first")
+    before = flags_of_mount(mount)
+    kept = words.OURS | words.MS_RELATIME if whole else ~0
+    after = words.flags_of(options, before & kept)
+    if changed := (before ^ after) & words.OURS:
+        names = [word for word in options if (words.flags_of([word], before) ^ before) & changed]
+        raise Failure(
+            f"{path}: '{names[-1]}' cannot be changed by a remount, because the daemon carries it "
+            "out; unmount it first"
+        )
+    set_flags(mount, after)
+
+
+def set_flags(mount: mountinfo.Mount, flags: int) -> None:
+    """Give a mount, and its filesystem, these flags and no others.
+
+    Raises Failure.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with opened(mount) as root:
+        place = b"/proc/self/fd/%d" % root
+        if not libc.mount(None, place, None, ctypes.c_ulong(_MS_REMOUNT | flags), None):
+            return
+        code = ctypes.get_errno()
+    path = os.fsdecode(mount.mountpoint)
+    if code == errno.EBUSY:
+        raise Failure(f"{path}: busy, programs have files open for writing (fuser -vm shows them)")
+    raise Failure(f"{path}: cannot be remounted: {os.strerror(code)}")
+
+
+def flags_of_mount(mount: mountinfo.Mount) -> int:
+    """Return the flags that a mount and its filesystem have."""
+    flags = words.flags_of(mount.options, 0)
+    # No word is shown for the strictest.
+    return flags if flags & (words.MS_NOATIME | words.MS_RELATIME) else flags | words.MS_STRICTATIME
