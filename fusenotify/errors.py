@@ -44,6 +44,16 @@ class TooManyWatches(NotifyError):
     code = errno.ENOSPC
 
 
+class TooManyTrees(TooManyWatches):
+    """The user's tree watches have reached max_user_trees."""
+
+
+class NoDirectory(NotifyError):
+    """A tree watch stands on a directory only."""
+
+    code = errno.ENOTDIR
+
+
 class TooManyInstances(NotifyError):
     """The user's devices have reached max_user_instances."""
 

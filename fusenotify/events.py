@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 # wd (signed), mask, cookie, length of the name field; native byte order.
 HEADER = struct.Struct("=iIII")
+# The most bytes of records that one read gives, and so the longest record there is.
+MOST_BYTES = 1024 * 1024
 
 
 class Event(NamedTuple):
@@ -20,6 +22,8 @@ class Event(NamedTuple):
     wd is the watch descriptor (-1 for IN_Q_OVERFLOW); cookie pairs the two
     halves of a rename, 0 elsewhere; name is the entry's name in the watched
     directory, or None where the event is about the watched object itself.
+    Of a tree watch it is the path from the watched directory, which ends in a
+    slash where a directory below says it of itself.
     """
 
     wd: int

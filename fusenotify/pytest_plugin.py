@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from fusenotify.testing.marker import MountSettings
 
 _MARKER = (
-    "fusenotify(max_queued_events=N, max_user_watches=N, max_user_instances=N, semantics=NAME, "
-    "access=NAME, faults=BOOL, options=[WORD, ...]): what the test's fusenotify fixtures are to be "
-    "like"
+    "fusenotify(max_queued_events=N, max_user_watches=N, max_user_trees=N, max_user_instances=N, "
+    "semantics=NAME, access=NAME, faults=BOOL, options=[WORD, ...]): what the test's fusenotify "
+    "fixtures are to be like"
 )
 _CANNOT = "cannot mount: "
 

@@ -122,6 +122,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for limit, meaning in (
         ("max_queued_events", "events that a device keeps"),
         ("max_user_watches", "watches that a user may have"),
+        ("max_user_trees", "of these, how many may be tree watches"),
         ("max_user_instances", "devices that a user may have"),
         ("max_user_connections", "connections that a user other than root may have"),
         ("max_waiting_requests", "requests of a connection that may wait at a time"),
@@ -178,6 +179,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             max_queued_events=arguments.max_queued_events,
             max_user_instances=arguments.max_user_instances,
             max_user_watches=arguments.max_user_watches,
+            max_user_trees=arguments.max_user_trees,
         ),
         quotas=Quotas(
             max_user_connections=arguments.max_user_connections,

@@ -45,7 +45,8 @@ def _show_status(console: Console, status: Status) -> None:
         f"  {escape(status.server)}, pid {status.pid}, {status.semantics}, "
         f"up {timedelta(seconds=round(status.uptime))}\n"
         f"  limits: {limits.max_queued_events} queued events, "
-        f"{limits.max_user_watches} watches, {limits.max_user_instances} devices and "
+        f"{limits.max_user_watches} watches, {limits.max_user_trees} tree watches, "
+        f"{limits.max_user_instances} devices and "
         f"{limits.max_user_connections} connections per user"
     )
     if not isinstance(status.faults, UnsetType):
@@ -111,9 +112,9 @@ def _table(title: str) -> Table:
 
 def _devices(status: Status) -> Table:
     table = _table("devices")
-    for heading in ("pid", "uid", "device", "semantics", "watches", "queued", "overflows"):
+    for heading in ("pid", "uid", "device", "semantics", "watches", "trees"):
         table.add_column(heading, justify="left" if heading == "semantics" else "right")
-    for heading in ("merged", "lost"):
+    for heading in ("queued", "overflows", "merged", "lost"):
         table.add_column(heading, justify="right")
     for client in status.clients:
         for device in client.devices:
@@ -123,6 +124,7 @@ def _devices(status: Status) -> Table:
                 str(device.device),
                 device.semantics,
                 str(device.watches),
+                str(device.trees),
                 f"{device.queued}/{device.max_queued_events}",
                 str(device.overflows),
                 str(device.merged),
@@ -133,10 +135,10 @@ def _devices(status: Status) -> Table:
 
 def _users(status: Status) -> Table:
     table = _table("users")
-    for heading in ("uid", "watches", "devices"):
+    for heading in ("uid", "watches", "trees", "devices"):
         table.add_column(heading, justify="right")
     for user in status.users:
-        table.add_row(str(user.uid), str(user.watches), str(user.devices))
+        table.add_row(*map(str, (user.uid, user.watches, user.trees, user.devices)))
     return table
 
 

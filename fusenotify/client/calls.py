@@ -106,15 +106,22 @@ class DeviceLogic:
         self._unread = Unread()
 
     async def add_watch(
-        self, path: AnyPath, mask: int, on_added: Callable[[int], object] | None = None
+        self,
+        path: AnyPath,
+        mask: int,
+        tree: bool = False,
+        on_added: Callable[[int], object] | None = None,
     ) -> int:
-        """Watch a path; on_added is called with the descriptor before an event can name it."""
+        """Watch a path, or a tree.
+
+        on_added is called with the descriptor before an event can name it.
+        """
 
         def tell(added: WatchAdded) -> None:
             if on_added is not None:
                 on_added(added.wd)
 
-        request = AddWatch(device=self.number, path=wire_path(path), mask=mask)
+        request = AddWatch(device=self.number, path=wire_path(path), mask=mask, tree=tree)
         return (await ask(self._link, request, WatchAdded, tell)).wd
 
     async def rm_watch(self, wd: int) -> None:

@@ -30,8 +30,10 @@ class InotifyEvent(NamedTuple):
     """One event.
 
     wd, mask, cookie and name (bytes, None where it is about the watched
-    object itself) are those of inotify(7).  path is that of the object: the
-    watched path, as it was given, and the name; b"" for IN_Q_OVERFLOW.
+    object itself) are those of inotify(7); of a tree watch, name is the path
+    from the watched directory, which ends in a slash where a directory below
+    says it of itself.  path is that of the object: the watched path, as it was
+    given, and the name, without a slash at the end; b"" for IN_Q_OVERFLOW.
     """
 
     wd: int
@@ -43,12 +45,13 @@ class InotifyEvent(NamedTuple):
 
 @dataclass(slots=True)
 class Watch:
-    """A watch: the caller's descriptor and path, the mount's path, and the mask."""
+    """A watch: the caller's descriptor and path, the mount's path, the mask, and its kind."""
 
     wd: int
     path: bytes
     inner_path: bytes
     mask: int
+    tree: bool
 
 
 class WatchedPaths:
@@ -64,7 +67,9 @@ class WatchedPaths:
         self._outlives_mount = outlives_mount
         self._unmounted: set[int] = set()
 
-    def add(self, wd: int, path: bytes, inner_path: bytes = b"", mask: int = 0) -> int:
+    def add(
+        self, wd: int, path: bytes, inner_path: bytes = b"", mask: int = 0, tree: bool = False
+    ) -> int:
         """Say that the device's wd watches path; return the caller's.  The latest path counts."""
         known = self._watches.get(wd)
         if known is not None:
@@ -73,7 +78,8 @@ class WatchedPaths:
         else:
             shown = self._last + 1 if self._moved else wd
         self._last = max(self._last, shown)
-        self._watches[wd] = Watch(shown, path, inner_path, mask & ~IN_MASK_CREATE | IN_MASK_ADD)
+        kept = mask & ~IN_MASK_CREATE | IN_MASK_ADD
+        self._watches[wd] = Watch(shown, path, inner_path, kept, tree)
         return shown
 
     def device_wd(self, wd: int) -> int:
@@ -138,9 +144,7 @@ class WatchedPaths:
             shown, path = (wd, b"") if watch is None else (watch.wd, watch.path)
             if mask & IN_IGNORED:
                 gone.add(wd)
-            found.append(
-                InotifyEvent(
-                    shown, mask, cookie, name, path if name is None else os.path.join(path, name)
-                )
-            )
+            if name is not None:
+                path = os.path.join(path, name.removesuffix(b"/"))
+            found.append(InotifyEvent(shown, mask, cookie, name, path))
         return found, gone

@@ -61,14 +61,17 @@ class Inotify:
     ) -> None:
         self.close()
 
-    def add_watch(self, path: AnyPath, mask: int) -> int:
+    def add_watch(self, path: AnyPath, mask: int, *, tree: bool = False) -> int:
         """Watch a path and return the watch descriptor.
+
+        With tree, watch a directory and all that is or will be below it, under
+        one descriptor; names are paths from it then (docs/trees.md).
 
         Raises OSError: as inotify_add_watch(2), EXDEV outside of any
         fusenotify mount or in another one than before, ENOTCONN where the
         mount's daemon is dead.
         """
-        return run(self._logic.add_watch, path, mask)
+        return run(self._logic.add_watch, path, mask, tree)
 
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.

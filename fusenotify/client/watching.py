@@ -93,7 +93,7 @@ class InotifyLogic:
         """What the watches stand for."""
         return self._first_paths if self._session is None else self._session.paths
 
-    async def add_watch(self, path: AnyPath, mask: int) -> int:
+    async def add_watch(self, path: AnyPath, mask: int, tree: bool) -> int:
         self._check_usable()
         follow = not mask & IN_DONT_FOLLOW
         # In a thread: the path leads into a mount, whose daemon may be busy.
@@ -107,9 +107,9 @@ class InotifyLogic:
         async def watch(session: _Session) -> None:
             def store(wd: int) -> None:
                 nonlocal shown
-                shown = session.paths.add(wd, os.fsencode(path), inner_path, mask)
+                shown = session.paths.add(wd, os.fsencode(path), inner_path, mask, tree)
 
-            await session.device.add_watch(inner_path, mask, store)
+            await session.device.add_watch(inner_path, mask, tree, store)
 
         await self._ask(watch)
         return shown
@@ -225,7 +225,7 @@ class InotifyLogic:
             watched: list[tuple[int, Watch]] = []
             for watch in lost.paths.watches():
                 try:
-                    wd = await device.add_watch(watch.inner_path, watch.mask)
+                    wd = await device.add_watch(watch.inner_path, watch.mask, watch.tree)
                 except ConnectionLost:
                     raise
                 except OSError:

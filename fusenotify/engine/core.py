@@ -2,7 +2,8 @@
 """The core: inodes and names, and what happens to them.  Seed: fs/inotify.c.
 
 Producers (engine.hooks, on behalf of a filesystem) say here what happened to an
-inode or a name; the watches that asked for it (engine.watches) are told.
+inode or a name; the watches that asked for it (engine.watches) are told, and
+the tree watches above a directory (engine.trees).
 
 Invariants
     A name is in its directory's table and among its inode's aliases; one that
@@ -17,13 +18,14 @@ Invariants
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable
 from itertools import count
 
 from fusenotify.credentials import Actor
+from fusenotify.engine.inodes import DEAD, Dentry, Inode
 from fusenotify.engine.policy import Policy
-from fusenotify.engine.watches import Handle, Operations, Watch
+from fusenotify.engine.trees import Trees
+from fusenotify.engine.watches import Handle, Operations, tell
 from fusenotify.masks import (
     IN_ALL_EVENTS,
     IN_EXCL_UNLINK,
@@ -33,90 +35,10 @@ from fusenotify.masks import (
     IN_UNMOUNT,
 )
 
+__all__ = ["Core", "Dentry", "Inode"]
+
 # What a producer may queue.  IN_IGNORED and IN_ONESHOT would free a live watch.
 _PRODUCIBLE = ~(IN_IGNORED | IN_ONESHOT)
-
-
-class Inode:
-    """An object of the filesystem, as far as notification goes.
-
-    A filesystem subclasses it.  unlinked says that the last name is gone.
-    dentry is the name by which the object was used last, or the last of all,
-    unlinked: it is what a descriptor still goes by.  None for the root and
-    the unknown.  others are the other names by which it is known, in the
-    order of their last use; None where there are none, which is the common
-    case.  children, of a directory, are its known names.
-    """
-
-    __slots__ = ("children", "dentry", "is_dir", "others", "unlinked", "watches")
-
-    def __init__(self, is_dir: bool) -> None:
-        self.is_dir = is_dir
-        self.unlinked = False
-        self.watches: tuple[Watch, ...] = ()
-        self.dentry: Dentry | None = None
-        self.others: OrderedDict[Dentry, None] | None = None
-        self.children: dict[bytes, Dentry] | None = None
-
-    def aliases(self) -> Iterator[Dentry]:
-        """Return the names by which it is known, the one used last first.  Linux: i_dentry."""
-        if self.dentry is not None:
-            yield self.dentry
-        if self.others is not None:
-            yield from reversed(self.others)
-
-    def use_alias(self, dentry: Dentry) -> None:
-        """Say that dentry, known or new, is the name used last."""
-        used = self.dentry
-        if used is dentry:
-            return
-        self.dentry = dentry
-        if used is None or used.unlinked:
-            return
-        if self.others is None:
-            self.others = OrderedDict()
-        else:
-            self.others.pop(dentry, None)
-        self.others[used] = None
-
-    def drop_alias(self, dentry: Dentry) -> None:
-        """Say that dentry is a name no more; the last of all stays."""
-        others = self.others
-        if others is None:
-            return
-        if dentry is self.dentry:
-            self.dentry, _ = others.popitem()
-        else:
-            del others[dentry]
-        if not others:
-            self.others = None
-
-    def childless(self) -> None:
-        """Its last known child is gone."""
-
-    def pin(self) -> None:
-        """A watch holds the inode from now on.  Linux: igrab()."""
-
-    def unpin(self) -> None:
-        """A watch let go of the inode.  Linux: iput()."""
-
-
-class Dentry:
-    """A name of an inode in a directory.  Linux: struct dentry.
-
-    Open files keep theirs: after a rename it shows the new name, after an
-    unlink the old one.  users counts them, and unlinked ones that held it.
-    """
-
-    __slots__ = ("held", "inode", "name", "parent", "unlinked", "users")
-
-    def __init__(self, parent: Inode, name: bytes, inode: Inode) -> None:
-        self.parent = parent
-        self.name = name
-        self.inode = inode
-        self.unlinked = False
-        self.users = 0
-        self.held: Dentry | None = None
 
 
 class Core:
@@ -124,10 +46,14 @@ class Core:
 
     actor is who causes what is queued now, or None where nobody can be named;
     a producer sets it before it queues, and consumers may ask it.
+    trees are the tree watches there are.
     """
 
     def __init__(self) -> None:
         self.actor: Actor | None = None
+        self.trees = Trees()
+        self._tree_roots = self.trees.roots
+        self._queue_above = self.trees.queue_event
         self._cookies = count(1)
 
     def init(self, operations: Operations, policy: Policy) -> Handle:
@@ -135,7 +61,7 @@ class Core:
 
         Seed: inotify_init().
         """
-        return Handle(operations, policy)
+        return Handle(operations, policy, self.trees)
 
     def next_cookie(self) -> int:
         """Return a cookie for the two halves of a rename, 32 bits, never 0.
@@ -151,32 +77,31 @@ class Core:
         cookie: int = 0,
         name: bytes | None = None,
         unlinked: bool = False,
+        trees: Container[Inode] | None = None,
     ) -> None:
-        """Tell the watches on inode that asked for it.
+        """Tell the watches on inode that asked for it, and the tree watches above a directory.
 
         name is an entry's where inode is its directory; unlinked says that
         the event came through a name that is gone, which IN_EXCL_UNLINK does
-        not want to hear of.  Seed: inotify_inode_queue_event().
+        not want to hear of.  trees are the directories whose tree watches are
+        told, where not all above are.  Seed: inotify_inode_queue_event().
         """
-        if not inode.watches:
-            return
-        mask &= _PRODUCIBLE
-        asked = mask & IN_ALL_EVENTS
-        for watch in inode.watches:
-            wanted = watch.mask
-            if not wanted & asked or not watch.attached:
-                continue
-            if unlinked and wanted & IN_EXCL_UNLINK:
-                continue
-            handle = watch.handle
-            if not wanted & IN_ONESHOT:
-                handle.operations.handle_event(watch, watch.wd, mask, cookie, name)
-            elif handle.policy.oneshot_ends_with_ignored:
-                handle.operations.handle_event(watch, watch.wd, mask, cookie, name)
-                handle.remove_watch(watch)
-            else:
-                handle.detach(watch)
-                handle.operations.handle_event(watch, watch.wd, mask, cookie, name)
+        watches = inode.watches
+        if watches:
+            mask &= _PRODUCIBLE
+            asked = mask & IN_ALL_EVENTS
+            for watch in watches:
+                wanted = watch.mask
+                if not wanted & asked or not watch.attached:
+                    continue
+                if unlinked and wanted & IN_EXCL_UNLINK:
+                    continue
+                if not wanted & IN_ONESHOT:
+                    watch.handle.operations.handle_event(watch, watch.wd, mask, cookie, name)
+                else:
+                    tell(watch, mask, cookie, name)
+        if self._tree_roots and inode.is_dir and inode.unlinked != DEAD:
+            self._queue_above(inode, mask & _PRODUCIBLE, cookie, name, unlinked, trees)
 
     def queue_parent_event(
         self, dentry: Dentry, mask: int, cookie: int = 0, unlinked: bool = False
@@ -186,8 +111,12 @@ class Core:
         Seed: inotify_dentry_parent_queue_event().  What its flag in each
         child saves, looking at the parent, is one attribute here.
         """
-        if dentry.parent.watches:
+        if dentry.parent.watches or self._tree_roots:
             self.queue_event(dentry.parent, mask, cookie, dentry.name, unlinked)
+
+    def hears(self, directory: Inode) -> bool:
+        """Return whether a watch may be told of what is done in a directory."""
+        return bool(directory.watches or (self._tree_roots and self.trees.above(directory)))
 
     def instantiate(self, parent: Inode, name: bytes, inode: Inode) -> Dentry:
         """Say that name in parent is inode, and return its dentry.
@@ -211,6 +140,8 @@ class Core:
             self.move(known, parent, name)  # Linux: d_splice_alias()
             return known
         dentry = children[name] = Dentry(parent, name, inode)
+        if known is not None and inode.is_dir:
+            self.trees.moved()
         inode.use_alias(dentry)
         return dentry
 
@@ -226,6 +157,8 @@ class Core:
         _take_out(dentry)
         parent.children[name] = dentry
         dentry.parent, dentry.name = parent, name
+        if dentry.inode.is_dir:
+            self.trees.moved()
 
     def exchange(self, one: Dentry, other: Dentry) -> None:
         """Say that two dentries swapped their places (RENAME_EXCHANGE)."""
@@ -233,6 +166,8 @@ class Core:
         _children(other.parent)[other.name] = one
         one.parent, other.parent = other.parent, one.parent
         one.name, other.name = other.name, one.name
+        if one.inode.is_dir or other.inode.is_dir:
+            self.trees.moved()
 
     def unhash(self, dentry: Dentry) -> None:
         """Say that a name is gone.  Linux: d_drop()."""
@@ -241,10 +176,11 @@ class Core:
         dentry.inode.drop_alias(dentry)
 
     def inode_is_dead(self, inode: Inode) -> None:
-        """Remove all watches on an inode that was deleted.
+        """Remove all watches on an inode that was deleted; it says nothing any more.
 
         Seed: inotify_inode_is_dead().
         """
+        inode.unlinked = DEAD
         for watch in inode.watches:
             if watch.attached:
                 watch.handle.remove_watch(watch)

@@ -6,7 +6,9 @@ above is the server, which does for a client what the syscalls do for a
 process.  DeviceTable is what the syscalls share: limits and users.
 
 Invariants
-    At most max_events events are queued, and an IN_Q_OVERFLOW behind them.
+    At most max_events events are queued, and an IN_Q_OVERFLOW behind them; with
+        paths of tree watches, fewer where these would take more memory than as
+        many of the longest names, and more than a read gives.
     A watch counts against the user who made the device, from add_watch() to
         its last reference; the device itself likewise, from init() to close().
     Nothing blocks: who wants to wait sets on_queued and reads when called.
@@ -17,34 +19,43 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.limits import Limits, Users
 from fusenotify.engine.policy import Policy
 from fusenotify.engine.resting import Rest, StandIn
 from fusenotify.engine.statistics import Statistics
-from fusenotify.engine.watches import Watch, put_watch
+from fusenotify.engine.trees import TreeWatch
+from fusenotify.engine.watches import Hearing, Watch, put_watch
 from fusenotify.errors import (
     BufferTooSmall,
     DeviceClosed,
     InvalidMask,
+    NoDirectory,
     QueueEmpty,
     TooManyInstances,
+    TooManyTrees,
     TooManyWatches,
 )
-from fusenotify.events import pack, record_size
+from fusenotify.events import HEADER, MOST_BYTES, pack, record_size
 from fusenotify.masks import IN_ONESHOT, IN_Q_OVERFLOW, IN_UNMOUNT
 
 # How many watches of a device may rest: all of them wake at one read.
 MOST_RESTING = 1000
+# The longest name in a directory (NAME_MAX), and the longest path that a read can give.
+_LONGEST_NAME = 255
+_LONGEST_PATH = MOST_BYTES - 2 * HEADER.size
 
-# An Event's fields: wd, mask, cookie, name.  A plain tuple is made in half the time.
-_Queued = tuple[int, int, int, bytes | None]
+# An Event's fields: wd, mask, cookie, name.  A plain tuple is made in half the time.  What a
+# directory below a tree watch says has that directory, too: another's is not the same event.
+_Queued = tuple[int, int, int, bytes | None] | tuple[int, int, int, bytes | None, Inode]
 
 
 class Device:
     """One reader's event queue and watches.  Seed: struct inotify_device.
 
-    uid is the user it counts against.  max_events counts events and is fixed.
+    uid is the user it counts against, who that user's credentials, where they
+    bound what its tree watches hear.  max_events counts events and is fixed.
     overflows counts the IN_Q_OVERFLOW records queued so far, merged and lost
     the events that were dropped.  on_queued is called after an event was queued.
     Watches of a device whose queue is full rest (engine.resting) until it is read.
@@ -52,6 +63,7 @@ class Device:
 
     def __init__(self, table: DeviceTable, policy: Policy, uid: int, max_events: int) -> None:
         self.uid = uid
+        self.who: Credentials | None = None
         self.policy = policy
         self.max_events = max_events
         self.closed = False
@@ -60,39 +72,45 @@ class Device:
         self._users = table.users
         self._limits = table.limits
         self._statistics = table.statistics
+        self._trees = table.core.trees
         self._handle = table.core.init(self, policy)
         self._events: deque[_Queued] = deque()
         self._newest_or_oldest = -1 if policy.merge_with_newest else 0
         self._overflow_queued = False
+        self._path_bytes = 0
+        self._most_path_bytes = max(_LONGEST_PATH, max_events * _LONGEST_NAME)
+        self._paths_overflowed = False
         self._rest = table.rest
-        self._resting: dict[Inode, tuple[Watch, StandIn, int]] = {}
+        # By the inode and whether it is a tree watch.
+        self._resting: dict[tuple[Inode, bool], tuple[Watch, StandIn, int]] = {}
         self._users.charge(uid, devices=1)
 
     # What a process does with an inotify descriptor.
 
-    def add_watch(self, inode: Inode, mask: int) -> int:
+    def add_watch(self, inode: Inode, mask: int, *, tree: bool = False) -> int:
         """Watch an inode, or change the watch there is, and return its wd.
 
+        A tree watch hears of a directory and all below it (engine.trees); it is
+        another watch than an ordinary one on the same directory.
         The caller has resolved the path and checked the permissions; a mask
         that is refused before that is refused by check_mask().
         Seed: sys_inotify_add_watch(), create_watch().
 
-        Raises InvalidMask (EINVAL), WatchExists (EEXIST), TooManyWatches
-        (ENOSPC), DeviceClosed (EBADF).
+        Raises InvalidMask (EINVAL), WatchExists (EEXIST), TooManyWatches and
+        TooManyTrees (ENOSPC), NoDirectory (ENOTDIR), DeviceClosed (EBADF).
         """
         self._check_open()
-        self._wake(inode)
-        wd = self._handle.find_update_watch(inode, mask)
+        if tree and not inode.is_dir:
+            raise NoDirectory("a tree watch stands on a directory")
+        self._wake(inode, tree)
+        wd = self._handle.find_update_watch(inode, mask, tree)
         if wd is not None:
             return wd
-        limit = self._limits.max_user_watches
-        if self._users.counts(self.uid).watches >= limit:
-            if self.policy.refusal_takes_wd:
-                self._handle.take_wd()
-            raise TooManyWatches(f"user {self.uid} has max_user_watches = {limit} already")
-        wd = self._handle.add_watch(Watch(), inode, mask)
-        self._users.charge(self.uid, watches=1)
-        self._statistics.follow(inode)
+        self._check_limits(tree)
+        watch = Watch() if not tree else TreeWatch(self._hearing(inode))
+        wd = self._handle.add_watch(watch, inode, mask)
+        self._users.charge(self.uid, watches=1, trees=int(tree))
+        self._statistics.follow(inode, tree)
         return wd
 
     def check_mask(self, mask: int) -> None:
@@ -112,7 +130,7 @@ class Device:
         """
         self._check_open()
         watch = self._handle.get_watch(wd)
-        self._wake(watch.inode)
+        self._wake(watch.inode, watch.tree)
         self._handle.remove_watch(watch)
 
     def read(self, size: int) -> bytes:
@@ -130,13 +148,17 @@ class Device:
         records: list[bytes] = []
         room = size
         while events:
-            record = pack(events[0])
+            event = events[0]
+            record = pack(event[:4])
             room -= len(record)
             if room < 0:
                 break
             records.append(record)
-            if events.popleft()[1] & IN_Q_OVERFLOW:
-                self._overflow_queued = False
+            del events[0]
+            if event[1] & IN_Q_OVERFLOW:
+                self._overflow_queued = self._paths_overflowed = False
+            elif len(event) > 4:
+                self._path_bytes -= len(event[3] or b"")
         if records:
             self._wake_all()
         elif self.policy.short_read_is_error:
@@ -150,7 +172,7 @@ class Device:
         Raises DeviceClosed (EBADF).
         """
         self._check_open()
-        return sum(record_size(name) for _, _, _, name in self._events)
+        return sum(record_size(event[3]) for event in self._events)
 
     def poll(self) -> bool:
         """Return whether a read would find something.  Seed: inotify_poll().
@@ -191,13 +213,20 @@ class Device:
     # What the core calls.
 
     def handle_event(
-        self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
+        self,
+        watch: Watch,
+        wd: int,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        below: Inode | None = None,
     ) -> None:
         """Queue an event.  Seed: inotify_dev_queue_event()."""
         if not watch.attached:
             put_watch(watch)
         events = self._events
-        event = (wd, mask, cookie, name)
+        event: _Queued
+        event = (wd, mask, cookie, name) if below is None else (wd, mask, cookie, name, below)
         excess = len(events) - self.max_events
         if events and (excess < 0 or self.policy.merge_into_full_queue):
             last = events[self._newest_or_oldest]
@@ -206,10 +235,20 @@ class Device:
                 and last[0] == wd
                 and last[3] == name
                 and not self.policy.merge_compares_cookies
+                and last[4:] == event[4:]
             ):
                 self.merged += 1
                 self._statistics.merged += 1
                 return
+        if self._paths_overflowed:
+            excess = max(excess, 1)
+        elif below is not None and excess < 0 and name is not None:
+            path_bytes = self._path_bytes + len(name)
+            if path_bytes > self._most_path_bytes or len(name) > _LONGEST_PATH:
+                excess = 0
+                self._paths_overflowed = True
+            else:
+                self._path_bytes = path_bytes
         if excess >= 0:
             self._dropped += 1
             self._statistics.lost += 1
@@ -226,8 +265,28 @@ class Device:
 
     def destroy_watch(self, watch: Watch) -> None:
         """Give the watch back to its user's count.  Seed: free_inotify_user_watch()."""
-        self._users.charge(self.uid, watches=-1)
-        self._statistics.unfollow(watch.inode)
+        self._users.charge(self.uid, watches=-1, trees=-int(watch.tree))
+        self._statistics.unfollow(watch.inode, watch.tree)
+
+    def _hearing(self, root: Inode) -> Hearing | None:
+        """Return what a tree watch of ours on root may hear; None where that is everything."""
+        return None if self.who is None else self._trees.hearing(root, self.who)
+
+    def _check_limits(self, tree: bool) -> None:
+        """Refuse a watch too many.
+
+        Raises TooManyWatches, TooManyTrees (ENOSPC).
+        """
+        limits, counts = self._limits, self._users.counts(self.uid)
+        refusal: TooManyWatches | None = None
+        if counts.watches >= (limit := limits.max_user_watches):
+            refusal = TooManyWatches(f"user {self.uid} has max_user_watches = {limit} already")
+        elif tree and counts.trees >= (limit := limits.max_user_trees):
+            refusal = TooManyTrees(f"user {self.uid} has max_user_trees = {limit} already")
+        if refusal is not None:
+            if self.policy.refusal_takes_wd:
+                self._handle.take_wd()
+            raise refusal
 
     def _let_rest(self, watch: Watch, mask: int) -> None:
         """Let a watch rest where all its events are dropped until somebody reads.
@@ -241,21 +300,25 @@ class Device:
             and not self.policy.merge_into_full_queue
             and len(self._resting) < MOST_RESTING
         ):
-            self._resting[watch.inode] = (watch, *self._rest.lay(watch, self._wake_watch))
+            self._resting[watch.inode, watch.tree] = (
+                watch,
+                *self._rest.lay(watch, self._wake_watch),
+            )
 
     def _wake_watch(self, watch: Watch) -> None:
-        self._wake(watch.inode)
+        self._wake(watch.inode, watch.tree)
 
-    def _wake(self, inode: Inode) -> None:
-        """Let the watch on inode be called again, if it rests."""
-        if inode in self._resting:
-            watch, stand_in, since = self._resting.pop(inode)
+    def _wake(self, inode: Inode, tree: bool) -> None:
+        """Let the watch on inode, or the tree watch, be called again, if it rests."""
+        resting = self._resting.pop((inode, tree), None)
+        if resting is not None:
+            watch, stand_in, since = resting
             self._dropped += stand_in.dropped - since
             self._rest.wake(watch, stand_in)
 
     def _wake_all(self) -> None:
         while self._resting:
-            self._wake(next(iter(self._resting)))
+            self._wake(*next(iter(self._resting)))
 
     def _check_open(self) -> None:
         if self.closed:
@@ -271,16 +334,22 @@ class DeviceTable:
         self.policy = policy
         self.users = Users()
         self.statistics = Statistics(core)
-        self.rest = Rest(self.statistics)
+        self.rest = Rest(self.statistics, core.trees)
         # What init() makes.  server.faults has another one made.
         self.make: Callable[[DeviceTable, Policy, int, int], Device] = Device
 
     def init(
-        self, uid: int, *, policy: Policy | None = None, max_queued_events: int | None = None
+        self,
+        uid: int,
+        *,
+        who: Credentials | None = None,
+        policy: Policy | None = None,
+        max_queued_events: int | None = None,
     ) -> Device:
         """Return a new device, counted against uid.  Seed: sys_inotify_init().
 
-        policy and max_queued_events default to the mount's.
+        Its tree watches hear what who may (None: everything).  policy and
+        max_queued_events default to the mount's.
 
         Raises TooManyInstances (EMFILE).
         """
@@ -289,4 +358,6 @@ class DeviceTable:
             raise TooManyInstances(f"user {uid} has max_user_instances = {limit} already")
         if max_queued_events is None:
             max_queued_events = self.limits.max_queued_events
-        return self.make(self, policy or self.policy, uid, max_queued_events)
+        device = self.make(self, policy or self.policy, uid, max_queued_events)
+        device.who = who
+        return device

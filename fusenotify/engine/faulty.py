@@ -125,12 +125,12 @@ class FaultyDevice(Device):
 
     # What a process does with an inotify descriptor.
 
-    def add_watch(self, inode: Inode, mask: int) -> int:
+    def add_watch(self, inode: Inode, mask: int, *, tree: bool = False) -> int:
         self._check_open()
         for levers in (self.levers, self._shared):
             if levers.refuses():
                 raise OSError(levers.refuse_code, "this add_watch is refused by a fault (--faults)")
-        return super().add_watch(inode, mask)
+        return super().add_watch(inode, mask, tree=tree)
 
     def read(self, size: int) -> bytes:
         hidden = [self._events.pop() for _ in range(self._held())]
@@ -144,7 +144,7 @@ class FaultyDevice(Device):
     def fionread(self) -> int:
         held = self._held()
         newest = (self._events[-number] for number in range(1, held + 1))
-        return super().fionread() - sum(record_size(name) for _, _, _, name in newest)
+        return super().fionread() - sum(record_size(event[3]) for event in newest)
 
     def poll(self) -> bool:
         return super().poll() and len(self._events) > self._held()
@@ -156,20 +156,34 @@ class FaultyDevice(Device):
     # What the core calls.
 
     def handle_event(
-        self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
+        self,
+        watch: Watch,
+        wd: int,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        below: Inode | None = None,
     ) -> None:
         if self.levers.loses(mask) or self._shared.loses(mask):
             if not watch.attached:
                 put_watch(watch)
         else:
-            self._queue(watch, wd, mask, cookie, name)
+            self._queue(watch, wd, mask, cookie, name, below)
 
     def _let_rest(self, watch: Watch, mask: int) -> None:
         """Let none rest: every event shall come to handle_event(), to be counted there."""
 
-    def _queue(self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None) -> None:
+    def _queue(
+        self,
+        watch: Watch,
+        wd: int,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        below: Inode | None = None,
+    ) -> None:
         before = len(self._events)
-        super().handle_event(watch, wd, mask, cookie, name)
+        super().handle_event(watch, wd, mask, cookie, name, below)
         if len(self._events) > before:
             self._hold_newest()
 

@@ -58,6 +58,8 @@ class Hooks:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self._tree_roots = core.trees.roots
+        self._trees_above = core.trees.known
 
     def by(self, actor: Actor | None) -> Self:
         """Say who did what is told next: ``hooks.by(ctx).created(...)``."""
@@ -112,13 +114,14 @@ class Hooks:
         cookie = core.next_cookie()
         isdir = _isdir(inode)
         dentry = core.instantiate(old_parent, old_name, inode)
+        trees = self._trees_of(inode)
         core.queue_event(old_parent, IN_MOVED_FROM | isdir, cookie, old_name)
         core.queue_event(new_parent, IN_MOVED_TO | isdir, cookie, new_name)
         target = None if replaced is None else core.instantiate(new_parent, new_name, replaced)
         core.move(dentry, new_parent, new_name)
         if replaced is not None:
             core.queue_event(replaced, IN_ATTRIB | _isdir(replaced))
-        core.queue_event(inode, IN_MOVE_SELF)
+        core.queue_event(inode, IN_MOVE_SELF, trees=trees)
         if target is not None:
             self._name_gone(target, replaced_links)
 
@@ -133,18 +136,19 @@ class Hooks:
     ) -> None:
         """vfs_rename(RENAME_EXCHANGE): two objects swapped their names."""
         core = self.core
-        core.exchange(
-            core.instantiate(parent, name, inode), core.instantiate(other_parent, other_name, other)
-        )
-        for source, source_name, target, target_name, moved in (
-            (parent, name, other_parent, other_name, inode),
-            (other_parent, other_name, parent, name, other),
+        dentry = core.instantiate(parent, name, inode)
+        other_dentry = core.instantiate(other_parent, other_name, other)
+        trees, other_trees = self._trees_of(inode), self._trees_of(other)
+        core.exchange(dentry, other_dentry)
+        for source, source_name, target, target_name, moved, trees_before in (
+            (parent, name, other_parent, other_name, inode, trees),
+            (other_parent, other_name, parent, name, other, other_trees),
         ):
             cookie = core.next_cookie()
             isdir = _isdir(moved)
             core.queue_event(source, IN_MOVED_FROM | isdir, cookie, source_name)
             core.queue_event(target, IN_MOVED_TO | isdir, cookie, target_name)
-            core.queue_event(moved, IN_MOVE_SELF)
+            core.queue_event(moved, IN_MOVE_SELF, trees=trees_before)
 
     # Open files and directories.
 
@@ -157,7 +161,7 @@ class Hooks:
     def is_heard(self, file: File) -> bool:
         """Return whether a watch would be told now of what is done through file."""
         dentry = file.dentry
-        return bool(file.inode.watches or (dentry is not None and dentry.parent.watches))
+        return bool(file.inode.watches) or (dentry is not None and self.core.hears(dentry.parent))
 
     def accessed(self, file: File) -> None:
         """vfs_read() of at least a byte, iterate_dir() whatever it gave."""
@@ -199,11 +203,15 @@ class Hooks:
             mask |= IN_MODIFY
         if atime and not mtime:
             mask |= IN_ACCESS
+        if owner_or_mode and inode.is_dir:
+            self.core.trees.permissions_changed()
         if mask:
             self._event(inode, dentry, mask)
 
     def xattr_changed(self, inode: Inode) -> None:
         """vfs_setxattr(), vfs_removexattr(), vfs_set_acl()."""
+        if inode.is_dir:
+            self.core.trees.permissions_changed()
         self._event(inode, inode.dentry, IN_ATTRIB)
 
     # The end.
@@ -221,13 +229,26 @@ class Hooks:
         self, inode: Inode, dentry: Dentry | None, mask: int, unlinked: bool = False
     ) -> None:
         """Tell the directory's watches, then the object's.  Linux: fsnotify_parent()."""
-        in_watched_directory = dentry is not None and dentry.parent.watches
+        in_watched_directory = dentry is not None and (
+            dentry.parent.watches
+            # What is not remembered is found out when it is told.
+            or (self._tree_roots and self._trees_above.get(dentry.parent, True))
+        )
         if not in_watched_directory and not inode.watches:
             return
         mask |= _isdir(inode)
         if dentry is not None and in_watched_directory:
             self.core.queue_parent_event(dentry, mask, unlinked=unlinked)
         self.core.queue_event(inode, mask, unlinked=unlinked)
+
+    def _trees_of(self, moved: Inode) -> tuple[Inode, ...]:
+        """Return the directories whose tree watches hear of what is about to move.
+
+        That it moved is said of itself only to trees in which it was before.
+        """
+        if not self._tree_roots or not moved.is_dir:
+            return ()
+        return tuple([root for root, _ in self.core.trees.above(moved)])
 
     def _name_gone(self, dentry: Dentry, links: int) -> None:
         """A name was unhashed, and its inode has links left.  Linux: d_delete(), dput()."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The three limits and what is counted against each user.
+"""The limits and what is counted against each user.
 
 engine.device consults this module when a device or a watch is made.  The
-kernel keeps the limits in /proc/sys/fs/inotify and the counts in
-``struct user_struct``.
+kernel keeps its three limits in /proc/sys/fs/inotify and the counts in
+``struct user_struct``; tree watches are ours.
 
 Invariant
-    A user whose counts are both zero is not remembered.
+    A user whose counts are all zero is not remembered.
+    A tree watch is counted among the watches, too.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ class Limits:
     max_queued_events: int = 16384
     max_user_instances: int = 128
     max_user_watches: int = 8192
+    max_user_trees: int = 128
 
 
 @dataclass(slots=True)
 class UserCounts:
-    """What is counted against one user: watches and devices (instances)."""
+    """What is counted against one user: watches, tree watches, devices (instances)."""
 
     watches: int = 0
+    trees: int = 0
     devices: int = 0
 
 
@@ -52,11 +55,12 @@ class Users:
         """Return the counts of every user who has any, by uid."""
         return dict(self._counts)
 
-    def charge(self, uid: int, *, watches: int = 0, devices: int = 0) -> None:
+    def charge(self, uid: int, *, watches: int = 0, trees: int = 0, devices: int = 0) -> None:
         """Add to a user's counts; negative numbers give back."""
         counts = self._counts.setdefault(uid, UserCounts())
         counts.watches += watches
+        counts.trees += trees
         counts.devices += devices
-        assert counts.watches >= 0 <= counts.devices
+        assert counts.watches >= counts.trees >= 0 <= counts.devices
         if not counts.watches and not counts.devices:
             del self._counts[uid]

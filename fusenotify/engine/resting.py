@@ -3,7 +3,7 @@
 
 A thousand clients that do not read would cost the filesystem a thousand calls
 for each event that all of them drop.  So a watch whose event was dropped leaves
-its inode's list for a stand-in, one for each mask, and comes back when there is
+its inode's list for a stand-in, one for all that hear the same, and comes back when there is
 room in its device's queue.  engine.device decides when; the core sees a
 watch like any other.
 
@@ -19,32 +19,39 @@ from collections.abc import Callable
 from fusenotify.engine.core import Inode
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.engine.statistics import Statistics
-from fusenotify.engine.watches import Handle, Watch
+from fusenotify.engine.watches import Handle, Roots, Watch
 
 
 class StandIn(Watch):
-    """Takes the place of the resting watches of an inode that have one mask.
+    """Takes the place of the resting watches of an inode that hear the same.
 
+    These have one mask, and are tree watches of one user or no tree watches.
     resting maps them to what wakes each; dropped counts the events.
     """
 
-    __slots__ = ("dropped", "resting")
+    __slots__ = ("dropped", "hearing", "resting", "tree")
 
-    def __init__(self, handle: Handle, inode: Inode, mask: int) -> None:
+    def __init__(self, handle: Handle, watch: Watch) -> None:
         super().__init__()
         self.handle = handle
-        self.inode = inode
-        self.mask = mask
+        self.inode = watch.inode
+        self.mask = watch.mask
+        self.tree = watch.tree
+        self.hearing = watch.hearing
         self.attached = True
         self.dropped = 0
         self.resting: dict[Watch, Callable[[Watch], None]] = {}
+
+    def hears_as(self, watch: Watch) -> bool:
+        """Return whether it hears what a watch on the same inode hears."""
+        return self.mask == watch.mask and self.tree == watch.tree and self.hearing is watch.hearing
 
 
 class Rest(Handle):
     """The stand-ins of a mount; it is their handle and their consumer."""
 
-    def __init__(self, statistics: Statistics) -> None:
-        super().__init__(self, LINUX_6)
+    def __init__(self, statistics: Statistics, tree_roots: Roots) -> None:
+        super().__init__(self, LINUX_6, tree_roots)
         self._statistics = statistics
 
     def lay(self, watch: Watch, wake: Callable[[Watch], None]) -> tuple[StandIn, int]:
@@ -56,14 +63,14 @@ class Rest(Handle):
         inode = watch.inode
         watches = inode.watches
         stand_in = next(
-            (other for other in watches if isinstance(other, StandIn) and other.mask == watch.mask),
+            (other for other in watches if isinstance(other, StandIn) and other.hears_as(watch)),
             None,
         )
         # An event goes round in the list's order: what stands behind has still to hear of it.
         place = watches.index(watch)
         hears_later = stand_in is not None and watches.index(stand_in) > place
         if stand_in is None:
-            stand_in = StandIn(self, inode, watch.mask)
+            stand_in = StandIn(self, watch)
             # Before those that have not heard of it yet, behind the statistics, which are first.
             before = min(place, 1)
             watches = (*watches[:before], stand_in, *watches[before:])
@@ -89,7 +96,13 @@ class Rest(Handle):
     # What the core calls.
 
     def handle_event(
-        self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
+        self,
+        watch: Watch,
+        wd: int,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        below: Inode | None = None,
     ) -> None:
         """Count an event that no resting watch can queue."""
         assert isinstance(watch, StandIn)

@@ -5,11 +5,12 @@ Devices say what they watch (follow, unfollow), and the statistics watch the
 same: what nobody watches costs nothing.  The server shows what was counted.
 
 What is counted is what happened to watched objects, each event of each once,
-however many devices watch it and whatever their masks ask for.
+however many devices watch it and whatever their masks ask for.  Below a tree
+watch all directories are watched.
 
 Invariants
     An inode has one watch of the statistics while a device watches it, and
-        none else.
+        none else.  It is a tree watch while one of theirs is.
     That watch is the newest, so it is told first: before a one-shot watch of
         a device, which may end the following by the same event.
     Memory is bounded: by the watches there are, and PAST_DIRECTORIES.
@@ -31,14 +32,31 @@ _LONG_PATH = 4096
 
 
 class Followed(Watch):
-    """A watch of the statistics: how many devices' watches it follows, what it heard."""
+    """A watch of the statistics: how many devices' watches it follows, what it heard.
 
-    __slots__ = ("devices", "events")
+    trees are those of the devices' watches that are tree watches; while there
+    are some it is one, too.
+    """
 
-    def __init__(self, devices: int = 0, events: int = 0) -> None:
+    __slots__ = ("devices", "events", "tree", "trees")
+
+    def __init__(self, devices: int = 0, trees: int = 0, events: int = 0) -> None:
         super().__init__()
         self.devices = devices
+        self.trees = trees
+        self.tree = trees > 0
         self.events = events
+
+
+class _Lately:
+    """What a directory below trees said since these changed, and which watch counts it."""
+
+    __slots__ = ("counted_by", "events", "path")
+
+    def __init__(self) -> None:
+        self.counted_by: Followed | None = None
+        self.path = b""
+        self.events = 0
 
 
 class Statistics:
@@ -51,33 +69,36 @@ class Statistics:
     def __init__(self, core: Core) -> None:
         self.overflows = self.merged = self.lost = 0
         self._core = core
+        self._trees = core.trees
         self._handle = core.init(self, LINUX_6)
         self._masks: defaultdict[int, int] = defaultdict(int)
         self._users: defaultdict[int, int] = defaultdict(int)
         self._past: Counter[bytes] = Counter()
+        # Events in directories below followed trees: lately, and by the tree and the path from it.
+        self._lately: dict[Inode, _Lately] = {}
+        self._changes = 0
+        self._below: Counter[tuple[Inode, bytes]] = Counter()
 
     # What a device says.
 
-    def follow(self, inode: Inode) -> None:
-        """A device has a new watch on inode."""
-        followed = Followed()
-        previous = self._following(inode)
-        if previous is not None:
-            followed = Followed(previous.devices, previous.events)
-            self._handle.detach(previous)
-            put_watch(previous)
-        followed.devices += 1
-        self._handle.add_watch(followed, inode, IN_ALL_EVENTS)
+    def follow(self, inode: Inode, tree: bool = False) -> None:
+        """A device has a new watch on inode, or a new tree watch."""
+        self._replace(self._following(inode), inode, 1, int(tree))
 
-    def unfollow(self, inode: Inode) -> None:
-        """A device's watch on inode is gone."""
+    def unfollow(self, inode: Inode, tree: bool = False) -> None:
+        """A device's watch on inode is gone, or its tree watch."""
         followed = self._following(inode)
         if followed is None:
             return  # the inode is gone, too: ours was removed before
-        followed.devices -= 1
-        if not followed.devices:
+        if followed.devices == 1:
             self._handle.detach(followed)
             self._end(followed)
+        elif tree and followed.trees == 1:
+            self._keep_below(inode)
+            self._replace(followed, inode, -1, -1)
+        else:
+            followed.devices -= 1
+            followed.trees -= tree
 
     # What the server shows.
 
@@ -100,11 +121,14 @@ class Statistics:
         path from the root of the tree.  A watched file counts for the
         directory it is in.
         """
+        self._count_below()
         counts = Counter(self._past)
         for followed in self._handle.watches():
             assert isinstance(followed, Followed)
             if followed.events:
                 counts[_directory(followed.inode)] += followed.events
+        for (root, path), events in self._below.items():
+            counts[_below(root, path)] += events
         return counts.most_common(most)
 
     def users(self, most: int) -> list[tuple[int, int]]:
@@ -114,14 +138,28 @@ class Statistics:
     # What the core calls.
 
     def handle_event(
-        self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
+        self,
+        watch: Watch,
+        wd: int,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        below: Inode | None = None,
     ) -> None:
         """Count an event."""
         assert isinstance(watch, Followed)
         if not watch.attached:  # IN_IGNORED
             self._end(watch)
             return
-        watch.events += 1
+        if below is None:
+            watch.events += 1
+        else:
+            lately = self._lately.get(below)
+            if lately is None or self._changes != self._trees.changes:
+                lately = self._look_below(below)
+            if lately.counted_by is not watch:
+                return
+            lately.events += 1
         self._masks[mask] += 1
         actor = self._core.actor
         if actor is not None:
@@ -137,13 +175,66 @@ class Statistics:
                 return watch
         return None
 
+    def _replace(self, followed: Followed | None, inode: Inode, devices: int, trees: int) -> None:
+        """Have a newest watch on inode in place of one, for so many more watches of devices."""
+        newest = Followed(devices, trees)
+        if followed is not None:
+            newest = Followed(followed.devices + devices, followed.trees + trees, followed.events)
+            self._handle.detach(followed)
+            put_watch(followed)
+        self._handle.add_watch(newest, inode, IN_ALL_EVENTS)
+
+    def _look_below(self, below: Inode) -> _Lately:
+        """Begin to count what a directory below trees says, as these are now.
+
+        It is for the watch on the directory itself where there is one, else
+        for that on the nearest tree.
+        """
+        trees = self._trees
+        if self._changes != trees.changes or len(self._lately) >= PAST_DIRECTORIES:
+            self._count_below()
+            self._changes = trees.changes
+        lately = self._lately[below] = _Lately()
+        if self._following(below) is None:
+            for root, path in trees.above(below):
+                lately.counted_by = self._following(root)
+                if lately.counted_by is not None:
+                    lately.path = path[-_LONG_PATH - 1 : -1]
+                    break
+        return lately
+
+    def _count_below(self) -> None:
+        """Take down what directories below trees said lately."""
+        for lately in self._lately.values():
+            if lately.events and lately.counted_by is not None:
+                self._below[lately.counted_by.inode, lately.path] += lately.events
+        self._lately.clear()
+        if len(self._below) > 2 * PAST_DIRECTORIES:
+            self._below = Counter(dict(self._below.most_common(PAST_DIRECTORIES)))
+
     def _end(self, followed: Followed) -> None:
         """Keep what a detached watch heard, and let go of it."""
+        if followed.tree:
+            self._keep_below(followed.inode)
         if followed.events:
-            self._past[_directory(followed.inode)] += followed.events
-            if len(self._past) > 2 * PAST_DIRECTORIES:
-                self._past = Counter(dict(self._past.most_common(PAST_DIRECTORIES)))
+            self._keep(_directory(followed.inode), followed.events)
         put_watch(followed)
+
+    def _keep_below(self, root: Inode) -> None:
+        """Keep what was heard in directories below one, whose last tree watch is gone."""
+        self._count_below()
+        for heard in [heard for heard in self._below if heard[0] is root]:
+            self._keep(_below(*heard), self._below.pop(heard))
+
+    def _keep(self, directory: bytes, events: int) -> None:
+        self._past[directory] += events
+        if len(self._past) > 2 * PAST_DIRECTORIES:
+            self._past = Counter(dict(self._past.most_common(PAST_DIRECTORIES)))
+
+
+def _below(root: Inode, path: bytes) -> bytes:
+    """Return the path of a directory below another."""
+    return _directory(root).rstrip(b"/") + b"/" + path
 
 
 def _directory(inode: Inode) -> bytes:

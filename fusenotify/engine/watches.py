@@ -19,19 +19,37 @@ Invariant
     A watch is in its handle's table and its inode's list, or in neither; while
         it rests (engine.resting), a stand-in has its place in the list.  The
         list is a tuple: who goes through one sees it to its end.
+    A handle has at most one ordinary watch on an inode, and one tree watch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fusenotify.engine.policy import Policy
 from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
-from fusenotify.masks import IN_IGNORED, IN_MASK_ADD, IN_MASK_CREATE
+from fusenotify.masks import IN_IGNORED, IN_MASK_ADD, IN_MASK_CREATE, IN_ONESHOT
 
 if TYPE_CHECKING:
-    from fusenotify.engine.core import Inode
+    from fusenotify.engine.inodes import Inode
+
+
+class Hearing(Protocol):
+    """What a tree watch may hear.  engine.trees has it."""
+
+    def allows(self, directory: Inode) -> bool:
+        """Return whether it may be told now what a directory below its own says."""
+
+
+class Roots(Protocol):
+    """The directories that have tree watches.  engine.trees has them."""
+
+    def added(self, root: Inode) -> None:
+        """A directory has one tree watch more."""
+
+    def removed(self, root: Inode) -> None:
+        """A directory has one tree watch less."""
 
 
 class Watch:
@@ -39,12 +57,16 @@ class Watch:
 
     Consumers subclass it with what they want to find in handle_event().
     mask holds the event bits, IN_ONESHOT and, where honoured, IN_EXCL_UNLINK.
+    tree says that it hears of all below, too (engine.trees), as far as hearing
+    allows.
     """
 
     __slots__ = ("attached", "handle", "inode", "mask", "references", "wd")
 
     handle: Handle
     inode: Inode
+    tree: bool = False
+    hearing: Hearing | None = None
 
     def __init__(self) -> None:
         self.wd = 0
@@ -65,6 +87,25 @@ class Operations(Protocol):
         """Free what was allocated with the watch: its last reference is gone."""
 
 
+class TreeOperations(Operations, Protocol):
+    """What a consumer that has tree watches does with its watches."""
+
+    def handle_event(
+        self,
+        watch: Watch,
+        wd: int,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        below: Inode | None = None,
+    ) -> None:
+        """Take one event, of a tree watch perhaps from a directory below its own.
+
+        name then is the path from its own, and ends in a slash where the event
+        is about the directory itself.
+        """
+
+
 def get_watch(watch: Watch) -> None:
     """Take a reference to a watch.  Seed: get_inotify_watch()."""
     watch.references += 1
@@ -81,15 +122,34 @@ def put_watch(watch: Watch) -> None:
         watch.handle.operations.destroy_watch(watch)
 
 
+def tell(
+    watch: Watch, mask: int, cookie: int, name: bytes | None, below: Inode | None = None
+) -> None:
+    """Hand an event to the owner of a watch that asked for it; a one-shot watch ends."""
+    handle = watch.handle
+    ends = watch.mask & IN_ONESHOT
+    if ends and not handle.policy.oneshot_ends_with_ignored:
+        handle.detach(watch)
+    if below is None:
+        handle.operations.handle_event(watch, watch.wd, mask, cookie, name)
+    else:
+        handle.tell_below(watch, watch.wd, mask, cookie, name, below)
+    if ends and handle.policy.oneshot_ends_with_ignored:
+        handle.remove_watch(watch)
+
+
 class Handle:
     """A consumer's set of watches.  Seed: struct inotify_handle.
 
-    Watch descriptors count from 1 and are never used twice.
+    Watch descriptors count from 1 and are never used twice.  tree_roots are
+    those of the filesystem; tell_below is what an owner of some is told by.
     """
 
-    def __init__(self, operations: Operations, policy: Policy) -> None:
+    def __init__(self, operations: Operations, policy: Policy, tree_roots: Roots) -> None:
         self.operations = operations
+        self.tell_below = cast(TreeOperations, operations).handle_event
         self.policy = policy
+        self.tree_roots = tree_roots
         self.last_wd = 0
         self._watches: dict[int, Watch] = {}
 
@@ -105,17 +165,17 @@ class Handle:
         self.last_wd += 1
         return self.last_wd
 
-    def find_update_watch(self, inode: Inode, mask: int) -> int | None:
-        """Give this handle's watch on inode a new mask and return its wd.
+    def find_update_watch(self, inode: Inode, mask: int, tree: bool = False) -> int | None:
+        """Give this handle's watch, or tree watch, on inode a new mask and return its wd.
 
-        IN_MASK_ADD adds to the mask instead.  Returns None where the inode is
-        not watched.  Seed: inotify_find_update_watch().
+        IN_MASK_ADD adds to the mask instead.  Returns None where there is no
+        such watch.  Seed: inotify_find_update_watch().
 
         Raises InvalidMask (EINVAL), WatchExists (EEXIST).
         """
         wanted = self._wanted(mask)
         for watch in inode.watches:
-            if watch.handle is self:
+            if watch.handle is self and watch.tree == tree:
                 break
         else:
             return None
@@ -141,6 +201,8 @@ class Handle:
         get_watch(watch)
         self._watches[watch.wd] = watch
         inode.watches = (watch, *inode.watches)
+        if watch.tree:
+            self.tree_roots.added(inode)
         return watch.wd
 
     def get_watch(self, wd: int) -> Watch:
@@ -171,6 +233,8 @@ class Handle:
         watch.attached = False
         inode = watch.inode
         inode.watches = tuple([other for other in inode.watches if other is not watch])
+        if watch.tree:
+            self.tree_roots.removed(inode)
 
     def destroy(self) -> None:
         """Remove all watches without a word.  Seed: inotify_destroy()."""

@@ -29,6 +29,7 @@ from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import Negotiation
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
+from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import PollingTrio
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.fs.waiting import MOST, WAITING_MOST
@@ -101,6 +102,7 @@ class Mount:
         give_up_resource_capability()
         enter_descriptors()
         self._inodes = Inodes(source, self._core)
+        self._core.trees.permissions = DirectoryPermissions(self._view)
         self._operations = self._kind(
             self._inodes,
             self._hooks,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's verdict on a user and an object of the mount: mode bits, groups, ACL, root.
 
-fs.paths asks for each component of a path that a client wants to watch.  As
-the kernel does, it goes by what the mount shows, and by ACLs only where the
+fs.paths asks for each component of a path that a client wants to watch, and
+engine.trees, through DirectoryPermissions, for directories below a tree watch.
+As the kernel does, it goes by what the mount shows, and by ACLs only where the
 mount enforces them (-o acl): else a file's group bits are its ACL's mask.
 Linux: fs/namei.c generic_permission(), fs/posix_acl.c posix_acl_permission().
 """
@@ -16,6 +17,8 @@ import struct
 from collections.abc import Iterator
 
 from fusenotify.credentials import Credentials
+from fusenotify.engine import core
+from fusenotify.fs.descriptors import Held
 from fusenotify.fs.syscalls import path_of
 from fusenotify.view import View
 
@@ -53,6 +56,32 @@ def allowed(
     if _is_member(who, group):
         return _grants(mode >> 3, wanted)
     return _grants(mode, wanted)
+
+
+class DirectoryPermissions:
+    """Who may use directories now, for engine.trees.  view says how they are shown.
+
+    What cannot be asked about, because it is gone from SOURCE, is for nobody.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def may_read(self, directory: core.Inode, who: Credentials) -> bool:
+        """Return whether who may list a directory."""
+        return self._may(directory, who, READ)
+
+    def may_search(self, directory: core.Inode, who: Credentials) -> bool:
+        """Return whether who may use the names in a directory."""
+        return self._may(directory, who, SEARCH)
+
+    def _may(self, directory: core.Inode, who: Credentials, wanted: int) -> bool:
+        assert isinstance(directory, Held)
+        try:
+            fd = directory.fd
+            return allowed(fd, os.fstat(fd), who, wanted, self._view)
+        except OSError:
+            return False
 
 
 def _acl_allows(

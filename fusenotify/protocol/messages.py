@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fusenotify.events import MOST_BYTES
 from fusenotify.protocol.faults import AnyFault, LastingFault
 
 VERSION = 1
@@ -24,7 +25,7 @@ VERSION = 1
 PATH_MAX = 4096
 
 # The most bytes of records in one answer; a read that asks for more gets them in several.
-MAX_READ = 1024 * 1024
+MAX_READ = MOST_BYTES
 
 # The most bytes in a frame, behind the length.
 MAX_REQUEST_FRAME = 64 * 1024
@@ -59,15 +60,18 @@ class Init(Request, tag="init"):
     semantics: str | None = None
 
 
-class AddWatch(Request, tag="add_watch"):
+class AddWatch(Request, tag="add_watch", omit_defaults=True):
     """inotify_add_watch(2).  Answered by WatchAdded.
 
-    path is relative to the mount's root, with or without a leading slash.
+    path is relative to the mount's root, with or without a leading slash.  tree
+    asks for a tree watch, on a directory and all that is or will be below it;
+    where that is not wanted it is left out, which earlier servers understand.
     """
 
     device: int
     path: bytes
     mask: int
+    tree: bool = False
 
 
 class RmWatch(Request, tag="rm_watch"):
@@ -213,8 +217,8 @@ class Error(Answer, tag="error"):
 class DeviceStatus(msgspec.Struct, kw_only=True):
     """A device: what is queued now, and what happened since it was made.
 
-    overflows counts the IN_Q_OVERFLOW records, merged and lost the events
-    that were dropped.
+    trees counts those of the watches that are tree watches, overflows the
+    IN_Q_OVERFLOW records, merged and lost the events that were dropped.
     """
 
     device: int
@@ -223,6 +227,7 @@ class DeviceStatus(msgspec.Struct, kw_only=True):
     queued: int
     max_queued_events: int
     watches: int
+    trees: int = 0
     overflows: int
     merged: int
     lost: int
@@ -245,6 +250,7 @@ class UserStatus(msgspec.Struct, kw_only=True):
 
     uid: int
     watches: int
+    trees: int = 0
     devices: int
     connections: int
 
@@ -259,6 +265,7 @@ class LimitsStatus(msgspec.Struct, kw_only=True):
     max_queued_events: int
     max_user_instances: int
     max_user_watches: int
+    max_user_trees: int = 0
     max_user_connections: int
     max_waiting_requests: int
     max_request_bytes: int

@@ -150,7 +150,9 @@ class ConnectionDevices:
             policy = semantics(request.semantics) if request.semantics is not None else None
         except ValueError as unknown:
             raise OSError(errno.EINVAL, str(unknown)) from None
-        device = self._table.init(self._who.uid, policy=policy, max_queued_events=wanted)
+        device = self._table.init(
+            self._who.uid, who=self._who, policy=policy, max_queued_events=wanted
+        )
         number = next(self._numbers)
         self._devices[number] = ServedDevice(number, device)
         return number
@@ -165,6 +167,6 @@ class ConnectionDevices:
             request.path,
             self._who,
             follow=not mask & IN_DONT_FOLLOW,
-            directory=bool(mask & IN_ONLYDIR),
+            directory=bool(mask & IN_ONLYDIR) or request.tree,
         ) as inode:
-            return device.add_watch(inode, mask)
+            return device.add_watch(inode, mask, tree=request.tree)

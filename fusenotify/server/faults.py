@@ -45,7 +45,8 @@ from fusenotify.server.peer import is_privileged
 MOST_SECONDS = 3600.0
 
 _REFUSALS = {"ENOSPC": errno.ENOSPC, "ENOMEM": errno.ENOMEM}
-_NAME_MAX = 255
+# What a name may have, and a path, as a tree watch gives it.
+_NAME_MAX, _PATH_MAX = 255, 4095
 _ALL_BITS = 0xFFFFFFFF
 
 
@@ -165,8 +166,8 @@ def _check(fault: AnyFault) -> None:
                 raise _invalid("mask and cookie have 32 bits, and a mask has one that is set")
             if mask & IN_Q_OVERFLOW:
                 raise _invalid("IN_Q_OVERFLOW is not injected: there is the fault 'overflow'")
-            if name is not None and not (0 < len(name) <= _NAME_MAX and b"\0" not in name):
-                raise _invalid(f"a name has 1 to {_NAME_MAX} bytes and no NUL")
+            if name is not None:
+                _check_name(name)
         case Lose(number, mask):
             _check_count(number)
             if not 0 < mask <= _ALL_BITS:
@@ -178,6 +179,12 @@ def _check(fault: AnyFault) -> None:
         case Delay(seconds):
             if not 0 <= seconds <= MOST_SECONDS:  # NaN is not either
                 raise _invalid(f"a delay has 0 to {MOST_SECONDS:g} seconds, not {seconds}")
+
+
+def _check_name(name: bytes) -> None:
+    most = _PATH_MAX if b"/" in name else _NAME_MAX
+    if not (0 < len(name) <= most and b"\0" not in name):
+        raise _invalid(f"a name has 1 to {_NAME_MAX} bytes, a path {_PATH_MAX}, and no NUL")
 
 
 def _check_count(number: int) -> None:

@@ -79,6 +79,7 @@ def status_for(
             max_queued_events=limits.max_queued_events,
             max_user_instances=limits.max_user_instances,
             max_user_watches=limits.max_user_watches,
+            max_user_trees=limits.max_user_trees,
             max_user_connections=quotas.max_user_connections,
             max_waiting_requests=quotas.max_waiting_requests,
             max_request_bytes=MAX_REQUEST_FRAME,
@@ -97,6 +98,7 @@ def status_for(
             UserStatus(
                 uid=uid,
                 watches=table.users.counts(uid).watches,
+                trees=table.users.counts(uid).trees,
                 devices=table.users.counts(uid).devices,
                 connections=connections[uid],
             )
@@ -133,6 +135,7 @@ def _device_status(served: ServedDevice) -> DeviceStatus:
         queued=device.queued(),
         max_queued_events=device.max_events,
         watches=sum(1 for _ in device.watches()),
+        trees=sum(watch.tree for watch in device.watches()),
         overflows=device.overflows,
         merged=device.merged,
         lost=device.lost,

@@ -46,5 +46,5 @@ class MountDevice(Watcher):
             )
         return path[len(self._root) :].lstrip(b"/") or b"."
 
-    def _add_watch(self, path: bytes, mask: int) -> int:
-        return self.raw.add_watch(path, mask)
+    def _add_watch(self, path: bytes, mask: int, tree: bool) -> int:
+        return self.raw.add_watch(path, mask, tree=tree)

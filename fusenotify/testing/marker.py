@@ -22,6 +22,7 @@ class MountSettings(DeviceSettings, total=False):
     """What a mount has: keywords of fusenotify.mounted()."""
 
     max_user_watches: int
+    max_user_trees: int
     max_user_instances: int
     access: str
     faults: bool
@@ -96,6 +97,7 @@ def _options(value: object) -> str:
 _CHECKS: dict[str, Callable[[object], str]] = {
     "max_queued_events": _count,
     "max_user_watches": _count,
+    "max_user_trees": _count,
     "max_user_instances": _count,
     "semantics": _semantics,
     "access": _access,

@@ -97,12 +97,12 @@ class EngineDevice(Watcher):
     def _relative(self, path: bytes) -> bytes:
         return path.lstrip(b"/") or b"."
 
-    def _add_watch(self, path: bytes, mask: int) -> int:
+    def _add_watch(self, path: bytes, mask: int, tree: bool) -> int:
         self.raw.check_mask(mask)
         inode = self._tree.inode(path)
         if mask & IN_ONLYDIR and not inode.is_dir:
             raise _error(errno.ENOTDIR, path)
-        return self.raw.add_watch(inode, mask)
+        return self.raw.add_watch(inode, mask, tree=tree)
 
 
 class EngineTree:

@@ -60,8 +60,10 @@ class Watcher(ABC):
     ) -> None:
         self.close()
 
-    def watch(self, path: AnyPath = ".", mask: int | str = IN_ALL_EVENTS) -> int:
-        """Watch a path and return the watch descriptor.
+    def watch(
+        self, path: AnyPath = ".", mask: int | str = IN_ALL_EVENTS, *, tree: bool = False
+    ) -> int:
+        """Watch a path, or a directory and all below it, and return the watch descriptor.
 
         path is relative to the tree's root, or absolute and in it.  In records
         it is the watch's name; the root's is ``.``.  mask may be written as
@@ -72,7 +74,7 @@ class Watcher(ABC):
         """
         bits = parse_mask(mask) if isinstance(mask, str) else mask
         inner = self._relative(os.fsencode(path))
-        wd = self._add_watch(inner, bits)
+        wd = self._add_watch(inner, bits, tree)
         self._labels[wd] = str(PurePosixPath(os.fsdecode(inner)))
         return wd
 
@@ -110,8 +112,8 @@ class Watcher(ABC):
         """Return a path relative to the tree's root; raise ValueError outside of it."""
 
     @abstractmethod
-    def _add_watch(self, path: bytes, mask: int) -> int:
-        """Watch a path that is relative to the tree's root."""
+    def _add_watch(self, path: bytes, mask: int, tree: bool) -> int:
+        """Watch a path that is relative to the tree's root, and where tree all below it."""
 
 
 def assert_events(

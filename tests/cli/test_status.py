@@ -15,7 +15,7 @@ import pytest
 
 from fusenotify import Mounted
 from fusenotify import mounted as fusenotify_mounted
-from fusenotify.masks import IN_CREATE
+from fusenotify.masks import IN_CREATE, IN_DELETE
 from tests.cli.command import ended, environment, fusenotify
 from tests.conftest import Mounting, User
 
@@ -48,9 +48,10 @@ def reports(*arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.mount
 def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
-    with mounting(max_user_watches=5) as mount, mount.client() as client:
+    with mounting(max_user_watches=5, max_user_trees=3) as mount, mount.client() as client:
         device = client.init(max_queued_events=2)
         device.add_watch("/", IN_CREATE)
+        device.add_watch("/", IN_DELETE, tree=True)
         for name in ("a", "b", "c", "d"):
             os.mkdir(f"{mount.mountpoint}/{name}")
         client.sync()
@@ -61,12 +62,13 @@ def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
             assert report["pid"] == mount.pid
             assert report["semantics"] == "linux-6"
             assert report["limits"]["max_user_watches"] == 5
+            assert report["limits"]["max_user_trees"] == 3
             assert report["users"] == [
-                {"uid": os.getuid(), "watches": 1, "devices": 1, "connections": 2}
+                {"uid": os.getuid(), "watches": 2, "trees": 1, "devices": 1, "connections": 2}
             ]
             (watcher,) = [c for c in report["clients"] if c["pid"] == os.getpid()]
             (shown,) = watcher["devices"]
-            assert shown["watches"] == 1
+            assert (shown["watches"], shown["trees"]) == (2, 1)
             assert (shown["queued"], shown["max_queued_events"]) == (3, 2)
             assert (shown["overflows"], shown["lost"], shown["merged"]) == (1, 2, 0)
 

@@ -251,6 +251,36 @@ def test_a_stopped_daemon_is_not_waited_for_for_ever(
         run(test)
 
 
+def test_tree_watches(
+    running: Running,
+    mountpoint: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Test], None],
+) -> None:
+    monkeypatch.setenv(SOCKET_VARIABLE, running.socket)
+    running.make("docs", directory=True)
+    running.make("docs/a", directory=True)
+
+    async def test() -> None:
+        async with Client(running.socket) as client:
+            device = await client.init()
+            wd = await device.add_watch("/", IN_CREATE, tree=True)
+            running.make("docs/a/b")
+            await client.sync()
+            assert [*unpack(await device.read())] == [Event(wd, IN_CREATE, 0, b"docs/a/b")]
+        async with Inotify() as inotify:
+            wd = await inotify.add_watch(mountpoint + b"/docs", IN_CREATE, tree=True)
+            running.make("docs/a/c")
+            await inotify.sync()
+            assert await inotify.read() == [
+                InotifyEvent(wd, IN_CREATE, 0, b"a/c", mountpoint + b"/docs/a/c")
+            ]
+        running.do(running.tree.remove, "docs/a/b")
+        running.do(running.tree.remove, "docs/a/c")
+
+    run(test)
+
+
 def test_inotify_takes_ordinary_paths(
     running: Running,
     mountpoint: bytes,

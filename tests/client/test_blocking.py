@@ -18,7 +18,7 @@ import pytest
 
 from fusenotify.client import Client, ConnectionLost, Device
 from fusenotify.events import Event, unpack
-from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_IGNORED, IN_Q_OVERFLOW
+from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_IGNORED, IN_ISDIR, IN_Q_OVERFLOW
 from fusenotify.protocol.codec import encode
 from fusenotify.protocol.errors import RemoteProtocolError
 from fusenotify.protocol.messages import Done, Welcome
@@ -69,6 +69,25 @@ def test_the_syscalls(running: Running, client: Client) -> None:
     device.close()
     device.close()
     assert client.status().clients[0].devices == []
+
+
+def test_a_tree_watch_tells_of_all_below(running: Running, client: Client) -> None:
+    running.make("docs", directory=True)
+    running.make("file")
+    device = client.init()
+    wd = device.add_watch("docs", IN_CREATE, tree=True)
+    running.make("docs/a", directory=True)
+    running.make("docs/a/b")
+    client.sync()
+    assert events(device.read(4096)) == [
+        Event(wd, IN_CREATE | IN_ISDIR, 0, b"a"),
+        Event(wd, IN_CREATE, 0, b"a/b"),
+    ]
+    with pytest.raises(NotADirectoryError):
+        device.add_watch("file", IN_CREATE, tree=True)
+    status = client.status()
+    assert (status.clients[0].devices[0].watches, status.clients[0].devices[0].trees) == (1, 1)
+    assert (status.users[0].trees, status.limits.max_user_trees) == (1, 128)
 
 
 @pytest.mark.parametrize("path", ["docs", "/docs/", b"docs", Path("docs")])

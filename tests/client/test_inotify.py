@@ -16,9 +16,11 @@ from fusenotify.client.locate import SOCKET_VARIABLE, SOCKET_XATTR, Place, locat
 from fusenotify.events import Event, pack
 from fusenotify.masks import (
     IN_ALL_EVENTS,
+    IN_ATTRIB,
     IN_CREATE,
     IN_DONT_FOLLOW,
     IN_IGNORED,
+    IN_ISDIR,
     IN_Q_OVERFLOW,
 )
 from fusenotify.mountinfo import FSTYPE, Mount
@@ -65,6 +67,23 @@ def test_events_have_the_path_that_was_watched(
     assert inotify.read(timeout=1.0) == [
         InotifyEvent(relative, IN_CREATE, 0, b"a", b"docs/a"),
         InotifyEvent(absolute, IN_CREATE, 0, b"b", root + b"/b"),
+    ]
+
+
+def test_events_of_a_tree_have_the_path_of_what_they_are_about(
+    served: Running, inotify: Inotify, mounted: Path
+) -> None:
+    inner = served.do(served.tree.make, "docs/a", directory=True)
+    wd = inotify.add_watch(f"{mounted}/docs/", IN_CREATE | IN_ATTRIB, tree=True)
+    served.make("docs/a/f")
+    served.do(served.tree.hooks.xattr_changed, inner)
+    inotify.sync()
+    docs = os.fsencode(mounted) + b"/docs/"
+    changed = IN_ATTRIB | IN_ISDIR
+    assert inotify.read(timeout=1.0) == [
+        InotifyEvent(wd, IN_CREATE, 0, b"a/f", docs + b"a/f"),
+        InotifyEvent(wd, changed, 0, b"a", docs + b"a"),
+        InotifyEvent(wd, changed, 0, b"a/", docs + b"a"),
     ]
 
 

@@ -91,6 +91,23 @@ def test_after_a_kill_the_watches_are_made_again_under_their_descriptors(place: 
         assert [event.wd for event in inotify.read(5)] == [second]
 
 
+def test_a_tree_watch_is_made_again_as_one(place: Place) -> None:
+    (place.source / "a" / "below").mkdir()
+    with Inotify(reconnect=True) as inotify:
+        tree = inotify.add_watch(place.mnt, IN_CREATE, tree=True)
+        directory = inotify.add_watch(place.mnt, IN_DELETE)
+        place.kill(daemon(inotify))
+        place.mount()
+        assert inotify.read(10) == [OVERFLOW]
+        (place.mnt / "a" / "below" / "new").mkdir()
+        (place.mnt / "b").rmdir()
+        inotify.sync()
+        assert inotify.read(5) == [
+            InotifyEvent(tree, MADE, 0, b"a/below/new", path(place.mnt, "a/below/new")),
+            InotifyEvent(directory, IN_DELETE | IN_ISDIR, 0, b"b", path(place.mnt, "b")),
+        ]
+
+
 def test_a_watch_whose_object_is_gone_ends(place: Place) -> None:
     with Inotify(reconnect=True) as inotify:
         gone = inotify.add_watch(place.mnt / "a", IN_CREATE)

@@ -58,6 +58,27 @@ def test_a_foreign_client_prints_the_events(running: Running, watch: list[str]) 
     assert watcher.returncode == 0
 
 
+def test_a_foreign_client_watches_a_tree(running: Running, watch: list[str]) -> None:
+    running.make("docs", directory=True)
+    with subprocess.Popen(
+        [*watch, running.socket, "docs", "tree"], stdout=subprocess.PIPE, text=True
+    ) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "watching as 1\n"
+        running.make("docs/a", directory=True)
+        running.make("docs/a/b", directory=True)
+        running.make("docs/a/b/" + "n" * 200)
+        lines = [watcher.stdout.readline() for _ in range(3)]
+        assert lines == [
+            "1 0x40000100 0 a\n",
+            "1 0x40000100 0 a/b\n",
+            f"1 0x100 0 a/b/{'n' * 200}\n",
+        ]
+        running.do(running.tree.unmount)
+        assert [line.split()[1] for line in watcher.stdout] == ["0x40002000", "0x8000"]
+    assert watcher.returncode == 0
+
+
 def test_a_foreign_client_hears_a_refusal(running: Running, watch: list[str]) -> None:
     done = subprocess.run(
         [*watch, running.socket, "none"], capture_output=True, text=True, timeout=10, check=False

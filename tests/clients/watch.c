@@ -3,7 +3,7 @@
  * A client in C: prints the events of a directory as docs/protocol.md says, with no library.
  * The few messages are written by hand; of the answers it reads the fields that it needs.
  *
- *     watch SOCKET PATH
+ *     watch SOCKET PATH [tree]
  */
 #include <arpa/inet.h>
 #include <stdint.h>
@@ -96,13 +96,14 @@ int main(int argc, char **argv)
 	int64_t n, device;
 	uint32_t mask = 0;
 
-	if (argc != 3 || strlen(argv[1]) >= sizeof address.sun_path || strlen(argv[2]) > 4096) die("watch SOCKET PATH");
+	if (argc < 3 || argc > 4 || strlen(argv[1]) >= sizeof address.sun_path || strlen(argv[2]) > 4096) die("watch SOCKET PATH [tree]");
 	strcpy(address.sun_path, argv[1]);
 	sock = socket(AF_UNIX, SOCK_STREAM, 0);
 	if (connect(sock, (struct sockaddr *)&address, sizeof address)) die("cannot connect");
 	begin(1, "hello", 1); field("version", 1); ask("version", &n);
 	begin(0, "init", 2); ask("device", &device);
-	begin(3, "add_watch", 3); field("device", device); text("path"); bytes(argv[2]); field("mask", IN_ALL_EVENTS);
+	begin(argc, "add_watch", 3); field("device", device); text("path"); bytes(argv[2]); field("mask", IN_ALL_EVENTS);
+	if (argc == 4) { text("tree"); byte(0xc3); } /* true */
 	ask("wd", &n);
 	printf("watching as %d\n", (int)n);
 	while (!(mask & IN_IGNORED)) {

@@ -10,7 +10,7 @@ const { encode, decode } = require("@msgpack/msgpack");
 
 const IN_ALL_EVENTS = 0xfff;
 const IN_IGNORED = 0x8000;
-const [socketPath, watchedPath] = process.argv.slice(2);
+const [socketPath, watchedPath, tree] = process.argv.slice(2);
 
 const connection = net.connect(socketPath);
 const waiting = new Map();
@@ -45,7 +45,8 @@ async function main() {
   await ask({ type: "hello", version: 1 });
   const { device } = await ask({ type: "init" });
   const path = Buffer.from(watchedPath);
-  const { wd } = await ask({ type: "add_watch", device, path, mask: IN_ALL_EVENTS });
+  const watch = { type: "add_watch", device, path, mask: IN_ALL_EVENTS };
+  const { wd } = await ask(tree ? { ...watch, tree: true } : watch);
   console.log(`watching as ${wd}`);
   for (let mask = 0; !(mask & IN_IGNORED); ) {
     const { data } = await ask({ type: "read", device, size: 65536 });

@@ -147,6 +147,7 @@ async def test_a_device_that_is_not_there_is_ebadf(faulty: Served, tester: Peer)
         (Inject(1, IN_CREATE, 0, b""), "name"),
         (Inject(1, IN_CREATE, 0, b"a" * 256), "name"),
         (Inject(1, IN_CREATE, 0, b"a\0b"), "name"),
+        (Inject(1, IN_CREATE, 0, b"a/" * 2048), "path"),
         (Lose(-1), "count"),
         (Lose(2**31), "count"),
         (Lose(1, 0), "mask"),

@@ -143,6 +143,7 @@ async def test_status_comes_over_the_socket(served: Served) -> None:
         max_queued_events=16384,
         max_user_instances=128,
         max_user_watches=8192,
+        max_user_trees=128,
         max_user_connections=256,
         max_waiting_requests=256,
         max_request_bytes=65536,

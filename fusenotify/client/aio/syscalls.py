@@ -132,13 +132,16 @@ class Device:
     ) -> None:
         await self.close()
 
-    async def add_watch(self, path: AnyPath, mask: int) -> int:
+    async def add_watch(self, path: AnyPath, mask: int, *, tree: bool = False) -> int:
         """Watch a path, relative to the mount's root, and return the watch descriptor.
+
+        With tree it is a tree watch: it hears of a directory and all that is or
+        will be below it, and names are paths from it (docs/trees.md).
 
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
         """
-        return await self._logic.add_watch(path, mask)
+        return await self._logic.add_watch(path, mask, tree)
 
     async def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.

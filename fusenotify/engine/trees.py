@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tree watches: which of them hear of a directory below, by which path, and who may.
+
+A tree watch is a watch on its directory as any other (engine.watches), and is
+told there what happens in it.  While there are some, engine.core asks this
+module for what happens in other directories: the way up from one, by dentries,
+leads to the watched directories above it.
+
+A tree watch says what ordinary watches on all directories below would say, each
+from the moment its directory is in the tree until it leaves it or is dead.
+
+Invariants
+    roots has each directory that a tree watch is attached to, and no other.
+    What is kept of directories below can be forgotten at any time, and is
+        when it may be wrong: none is listed or pinned.
+    All ways up and down are loops, with memory that users cannot make grow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakValueDictionary
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.watches import Hearing, Watch, tell
+from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
+
+if TYPE_CHECKING:
+    from fusenotify.engine.inodes import Dentry, Inode
+
+# How long a verdict holds, in seconds: what changes behind the filesystem tells nobody.
+VERDICT_SECONDS = 1.0
+# How many directories are remembered, and bytes of their paths.
+_MOST_DIRECTORIES = 50_000
+_MOST_BYTES = 8 * 1024 * 1024
+# A path longer than this is remembered for one directory, not for all above it.
+_LONG_PATH = 4096
+
+# The watched directories above one, the nearest first, and the path down from
+# each, which ends in a slash.
+Above = tuple[tuple["Inode", bytes], ...]
+
+
+class Permissions(Protocol):
+    """Who may do what now, as the filesystem says."""
+
+    def may_read(self, directory: Inode, who: Credentials) -> bool:
+        """Return whether who may list a directory."""
+
+    def may_search(self, directory: Inode, who: Credentials) -> bool:
+        """Return whether who may use the names in a directory."""
+
+
+class NoPermissions:
+    """Those of an engine without a filesystem: everybody may do everything."""
+
+    def may_read(self, directory: Inode, who: Credentials) -> bool:
+        return True
+
+    def may_search(self, directory: Inode, who: Credentials) -> bool:
+        return True
+
+
+class UsersHearing:
+    """What a user may hear of a tree: the verdicts on its directories, remembered.
+
+    Watches of one user on one directory share it.
+    """
+
+    def __init__(self, trees: Trees, root: Inode, who: Credentials) -> None:
+        self._trees = trees
+        self._root = root
+        self._who = who
+        self._changes = trees.changes
+        self._until = 0.0
+        self._readable: dict[Inode, bool] = {}
+        self._searchable: dict[Inode, bool] = {}
+
+    def allows(self, directory: Inode) -> bool:
+        """Return whether the user could watch a directory below the root now.
+
+        That takes leave to read it, and to search all from the root to above it.
+        """
+        trees = self._trees
+        if self._changes != trees.changes or trees.clock() >= self._until:
+            self._forget()
+        verdict = self._readable.get(directory)
+        if verdict is None:
+            verdict = self._judge(directory)
+            self._readable[directory] = verdict
+        return verdict
+
+    def _judge(self, directory: Inode) -> bool:
+        if len(self._readable) >= _MOST_DIRECTORIES:
+            self._forget()
+        dentry = directory.dentry
+        return (
+            dentry is not None
+            and self._reaches(dentry.parent)
+            and self._trees.permissions.may_read(directory, self._who)
+        )
+
+    def _reaches(self, directory: Inode) -> bool:
+        """Return whether the user may search a directory, and all from the root to it."""
+        way: list[Inode] = []
+        above: Inode | None = directory
+        verdict: bool | None = None
+        while above is not None:
+            verdict = self._searchable.get(above)
+            if verdict is not None:
+                break
+            way.append(above)
+            if above is self._root:
+                verdict = True
+                break
+            above = None if above.dentry is None else above.dentry.parent
+        may = bool(verdict)
+        for below in reversed(way):
+            may = may and self._trees.permissions.may_search(below, self._who)
+            self._searchable[below] = may
+        return may
+
+    def _forget(self) -> None:
+        self._readable.clear()
+        self._searchable.clear()
+        self._changes = self._trees.changes
+        self._until = self._trees.clock() + VERDICT_SECONDS
+
+
+class TreeWatch(Watch):
+    """A watch on a directory and all below.  Without hearing it hears everything."""
+
+    __slots__ = ("hearing",)
+
+    tree = True
+
+    def __init__(self, hearing: Hearing | None = None) -> None:
+        super().__init__()
+        self.hearing = hearing
+
+
+class Trees:
+    """The tree watches of a filesystem.
+
+    roots says how many there are on a directory.  permissions are the
+    filesystem's.  changes counts what may have made a verdict or a path wrong.
+    known is what above() found, as far as it is remembered.
+    clock is in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.roots: dict[Inode, int] = {}
+        self.permissions: Permissions = NoPermissions()
+        self.clock = clock
+        self.changes = 0
+        self.known: dict[Inode, Above] = {}
+        self._bytes = 0
+        self._hearings: WeakValueDictionary[tuple[Inode, Credentials], UsersHearing] = (
+            WeakValueDictionary()
+        )
+
+    # What engine.watches says.
+
+    def added(self, root: Inode) -> None:
+        """A directory has one tree watch more."""
+        self.roots[root] = self.roots.get(root, 0) + 1
+        self._changed()
+
+    def removed(self, root: Inode) -> None:
+        """A directory has one tree watch less."""
+        self.roots[root] -= 1
+        if not self.roots[root]:
+            del self.roots[root]
+        self._changed()
+
+    # What engine.core and engine.hooks say.
+
+    def moved(self) -> None:
+        """A directory has another name, and so has all below it."""
+        if self.roots:
+            self._changed()
+
+    def permissions_changed(self) -> None:
+        """The mode, the owner or the ACL of a directory may be another one."""
+        self.changes += 1
+
+    # What engine.core asks.
+
+    def hearing(self, root: Inode, who: Credentials) -> UsersHearing:
+        """Return what who may hear of the tree below root."""
+        found = self._hearings.get((root, who))
+        if found is None:
+            found = self._hearings[root, who] = UsersHearing(self, root, who)
+        return found
+
+    def above(self, directory: Inode) -> Above:
+        """Return the watched directories above one, the nearest first.
+
+        With each goes the path from it to the directory, which ends in a slash.
+        """
+        known = self.known.get(directory)
+        return self._find(directory) if known is None else known
+
+    def queue_event(
+        self,
+        directory: Inode,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        unlinked: bool,
+        only: Container[Inode] | None = None,
+    ) -> None:
+        """Tell the tree watches above a directory what its own watches were told.
+
+        only are the watched directories of which watches are told, where not all are.
+        """
+        above = self.known.get(directory)
+        if above is None:
+            above = self._find(directory)
+        asked = mask & IN_ALL_EVENTS
+        for root, path_down in above:
+            if only is not None and root not in only:
+                continue
+            path = path_down if name is None else path_down + name
+            for watch in root.watches:
+                wanted = watch.mask
+                if not watch.tree or not wanted & asked or not watch.attached:
+                    continue
+                if unlinked and wanted & IN_EXCL_UNLINK:
+                    continue
+                hearing = watch.hearing
+                if hearing is not None and not hearing.allows(directory):
+                    continue
+                if not wanted & IN_ONESHOT:
+                    watch.handle.tell_below(watch, watch.wd, mask, cookie, path, directory)
+                else:
+                    tell(watch, mask, cookie, path, directory)
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self._forget_ways()
+
+    def _find(self, directory: Inode) -> Above:
+        """Go up to the root, or to what is known, and come down again."""
+        way: dict[Inode, Dentry] = {}
+        upper = directory
+        while (found := self.known.get(upper)) is None:
+            dentry = upper.dentry
+            # Names changed behind the filesystem may lead in a circle.
+            if dentry is None or upper in way:
+                found = ()
+                break
+            way[upper] = dentry
+            upper = dentry.parent
+        while way and not any(len(path) > _LONG_PATH for _, path in found):
+            below, dentry = way.popitem()
+            found = self._down(found, [dentry])
+            self._remember(below, found)
+        if way:  # each path between would be as long
+            found = self._down(found, reversed(way.values()))
+            self._remember(directory, found)
+        return found
+
+    def _down(self, above: Above, way: Iterable[Dentry]) -> Above:
+        """Return what is above the end of a way of names, given what is above its beginning."""
+        names: list[bytes] = []
+        begins: list[tuple[Inode, int]] = [(root, 0) for root, _ in reversed(above)]
+        for dentry in way:
+            if dentry.parent in self.roots:
+                begins.append((dentry.parent, len(names)))
+            names.append(dentry.name)
+        before = [path for _, path in reversed(above)]
+        names.append(b"")
+        found = []
+        for number, (root, begin) in enumerate(begins):
+            path = b"/".join(names[begin:])
+            found.append((root, before[number] + path if number < len(before) else path))
+        return tuple(reversed(found))
+
+    def _remember(self, directory: Inode, above: Above) -> None:
+        size = sum([len(path) for _, path in above])
+        if len(self.known) >= _MOST_DIRECTORIES or self._bytes + size > _MOST_BYTES:
+            self._forget_ways()
+        self.known[directory] = above
+        self._bytes += size
+
+    def _forget_ways(self) -> None:
+        self.known.clear()
+        self._bytes = 0
