@@ -61,6 +61,12 @@ class World:
         made.mkdir()
         return made
 
+    @property
+    def connection(self) -> Client:
+        """Our connection, where it is a mount of ours."""
+        assert self._client is not None
+        return self._client
+
     def device(self, queue: int | None = None) -> AnyDevice:
         """Return a new device, which queues this many events (None: the default)."""
         if self._client is None:

@@ -40,6 +40,8 @@ class AnyDevice(Protocol):
 Scenario = Callable[[Path, AnyDevice], Any]
 
 SCENARIOS: dict[str, Scenario] = {}
+# Those that operation() registered, by their names.
+OPERATIONS: dict[str, Operation] = {}
 
 
 def scenario(function: Scenario) -> Scenario:
@@ -81,6 +83,7 @@ def operation(
     def registered_thrice(act: Callable[[Path], object]) -> Callable[[Path], object]:
         done = Operation(prepare, objects, act)
         name = act.__name__.strip("_")
+        OPERATIONS[name.replace("_", " ")] = done
         register(f"{name}, directory watched", done.watching(True, False))
         if objects:
             register(f"{name}, object watched", done.watching(False, True))

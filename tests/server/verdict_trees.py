@@ -61,7 +61,9 @@ class Tree:
                         links.append(path)
                 self.made.append(path)
         for path in self.made:
-            _own(chosen, source + b"/" + path, is_link=path in links, is_top=path == name)
+            give_owner_and_mode(
+                chosen, source + b"/" + path, is_link=path in links, is_top=path == name
+            )
 
     def path(self, chosen: random.Random, *, may_leave: bool) -> bytes:
         """Return a path, mostly of something that is there, from source."""
@@ -99,7 +101,9 @@ def long_chain(source: bytes) -> list[bytes]:
     ]
 
 
-def _own(chosen: random.Random, path: bytes, *, is_link: bool, is_top: bool) -> None:
+def give_owner_and_mode(
+    chosen: random.Random, path: bytes, *, is_link: bool = False, is_top: bool = False
+) -> None:
     """Give an object an owner, a mode, sometimes an ACL."""
     os.chown(path, chosen.choice((0, *IDS)), chosen.choice((0, *IDS)), follow_symlinks=False)
     if is_link:
