@@ -26,11 +26,11 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.negotiation import Negotiation
+from fusenotify.fs.negotiation import LESS, Negotiation
 from fusenotify.fs.operations import SOCKET_XATTR, Operations
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
-from fusenotify.fs.polling import PollingTrio
+from fusenotify.fs.polling import TRIED, PollingTrio
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.fs.waiting import MOST, WAITING_MOST
 from fusenotify.view import View
@@ -133,8 +133,17 @@ class Mount:
     async def serve(self) -> None:
         """Answer requests until somebody unmounts, or terminate()."""
         negotiation = Negotiation()
-        self._waits.negotiate(negotiation)
-        setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
+        version = getattr(pyfuse3, "__version__", "of an unknown version")
+        if version in TRIED:
+            self._waits.negotiate(negotiation)
+            setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
+        else:
+            log.warning(
+                "pyfuse3 %s is not one that was tried (%s): each request is waited for asleep, and "
+                + LESS,
+                version,
+                ", ".join(TRIED),
+            )
         try:
             await pyfuse3.main(max_tasks=_MAX_TASKS)
         except* OSError as group:

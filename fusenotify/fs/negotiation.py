@@ -13,15 +13,21 @@ what was asked for.  Linux: fs/fuse/inode.c fuse_send_init(), process_init_reply
 Invariants
     Nothing is asked for that the kernel did not offer: an older one goes on
         as libfuse has it.
+    Where the exchange is not as it was when this was written, it passes as it
+        is, and a warning says so.
     Between begin() and end() nobody waits for the descriptor.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import select
 import socket
 import struct
 from contextlib import suppress
+
+log = logging.getLogger(__name__)
 
 # FUSE_DONT_MASK: the umask is ours to apply.  Below a default ACL it does not count, which the
 # kernel's FUSE cannot know.
@@ -31,12 +37,15 @@ _DONT_MASK = 1 << 6
 _HANDLE_KILLPRIV_V2 = 1 << 28
 WANTED = _DONT_MASK | _HANDLE_KILLPRIV_V2
 
+LESS = "the kernel is asked for no more than libfuse asks"
 # The least that the kernel takes for a buffer, FUSE_MIN_READ_BUFFER.
 _BUFFER = 8192
-# Where the flags are: behind fuse_in_header, major, minor, max_readahead; behind fuse_out_header
-# and the same three.
-_OFFERED = struct.Struct("=52xI")
-_ANSWERED = struct.Struct("=28xI")
+# fuse_in_header's length, opcode and unique number, then major, minor, max_readahead, the flags;
+# fuse_out_header's length, error and unique number, then the same four.
+_OFFERED = struct.Struct("=IIQ24xI8xI")
+_ANSWERED = struct.Struct("=IiQI8xI")
+_INIT = 26
+_MAJOR = 7
 
 
 class Negotiation:
@@ -45,6 +54,7 @@ class Negotiation:
     def __init__(self) -> None:
         self._connection = -1
         self._offered = 0
+        self._unique = 0
         self._libfuse: socket.socket | None = None
 
     @property
@@ -67,21 +77,55 @@ class Negotiation:
             except OSError:
                 self.close()
                 raise
-            (self._offered,) = _OFFERED.unpack_from(request)
+            self._look_at(request)
             ours.send(request)
             os.dup2(libfuses.fileno(), fd, inheritable=False)
 
-    def end(self, fd: int) -> None:
-        """Answer the kernel, and make fd the connection again."""
+    def end(self, fd: int) -> bool:
+        """Answer the kernel, and make fd the connection again.
+
+        Returns whether that is done: not while libfuse has not read the request.  One that
+        it has not answered by now it answers by itself.
+        """
         assert self._libfuse is not None
-        answer = bytearray(self._libfuse.recv(_BUFFER))
+        if select.select([fd], [], [], 0)[0]:
+            return False
+        try:
+            answer = self._libfuse.recv(_BUFFER, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            answer = b""
         os.dup2(self._connection, fd, inheritable=False)
         self.close()
-        if len(answer) >= _ANSWERED.size:  # not an error
-            (flags,) = _ANSWERED.unpack_from(answer)
-            struct.pack_into("=I", answer, _ANSWERED.size - 4, flags | WANTED & self._offered)
-        with suppress(OSError):  # unmounted meanwhile, as libfuse will see
-            os.write(fd, answer)
+        if answer:
+            with suppress(OSError):  # unmounted meanwhile, as libfuse will see
+                os.write(fd, self._with_more(answer))
+        else:
+            log.warning("%s: libfuse did not answer as was expected", LESS)
+        return True
+
+    def _look_at(self, request: bytes) -> None:
+        """Learn what the kernel offers, where this is an INIT as it is known."""
+        if len(request) >= _OFFERED.size:
+            length, opcode, unique, major, offered = _OFFERED.unpack_from(request)
+            if (length, opcode, major) == (len(request), _INIT, _MAJOR):
+                self._offered, self._unique = offered, unique
+                return
+        log.warning("%s: its first request is none that was expected", LESS)
+
+    def _with_more(self, answer: bytes) -> bytes:
+        """Return libfuse's answer with what is asked for beyond, where it is one to INIT."""
+        if len(answer) < _ANSWERED.size:  # a refusal
+            return answer
+        length, error, unique, major, flags = _ANSWERED.unpack_from(answer)
+        if not self._offered:
+            return answer
+        if (length, error, unique, major) != (len(answer), 0, self._unique, _MAJOR):
+            log.warning("%s: libfuse's answer is none that was expected", LESS)
+            return answer
+        head = _ANSWERED.pack(length, error, unique, major, flags | WANTED & self._offered)
+        # What the format leaves out stays.
+        middle = answer[20:28]
+        return head[:20] + middle + head[28:] + answer[_ANSWERED.size :]
 
     def close(self) -> None:
         """Let go of what is held between begin() and end()."""

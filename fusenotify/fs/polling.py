@@ -5,7 +5,8 @@ pyfuse3 waits by trio: a pass through its scheduler, a sleep in epoll_wait()
 and a wake-up for each request, which take longer than most requests.  fs.mount
 gives pyfuse3 a trio whose wait asks /dev/fuse again for some microseconds
 first, and whose lock needs no pass to be taken.  pyfuse3 looks trio up in its
-module, as its asyncio support needs.  The first two waits are fs.negotiation's.
+module, as its asyncio support needs; other versions than those that were TRIED are left
+alone, and so is their first exchange.  The first two waits are fs.negotiation's.
 
 Invariants
     Where nothing comes within the time, the next waits sleep at once until
@@ -26,9 +27,12 @@ from typing import Any
 
 import trio
 
-from fusenotify.fs.negotiation import Negotiation
+from fusenotify.fs.negotiation import LESS, Negotiation
 
 log = logging.getLogger(__name__)
+
+# The versions of pyfuse3 with which this and fs.negotiation were tried: they rest on its inside.
+TRIED = ("3.5.0",)
 
 # Longer ones would be cheaper, for who is woken takes a processor from the program it watches. But
 # who watches a tree must hear of a new directory before it fills: with four milliseconds whole
@@ -81,7 +85,8 @@ class _NegotiatingLowlevel(_Lowlevel):
 
     async def wait_readable(self, fd: int) -> None:
         if self._negotiation.begun:
-            self._negotiation.end(fd)
+            if not self._negotiation.end(fd):
+                return  # what is to be read is still there
             self._waits.go_on()
             await self._waits.lowlevel.wait_readable(fd)
             return
@@ -89,7 +94,7 @@ class _NegotiatingLowlevel(_Lowlevel):
         try:
             self._negotiation.begin(fd)
         except OSError as error:
-            log.warning("the kernel is asked for no more than libfuse does: %s", error)
+            log.warning("%s: %s", LESS, error)
             self._waits.go_on()
 
 

@@ -39,6 +39,7 @@ def begun(ends: tuple[socket.socket, socket.socket], answered: bytes) -> Negotia
     kernel.send(request(EVERYTHING))
     negotiation = Negotiation()
     negotiation.begin(ours.fileno())
+    assert os.read(ours.fileno(), 8192) == request(EVERYTHING)
     os.write(ours.fileno(), answered)
     return negotiation
 
@@ -80,6 +81,73 @@ def test_what_is_offered_is_asked_for(
     assert kernel.recv(8192) == answer(ASYNC_READ | added)
     kernel.send(b"the next request")
     assert os.read(ours.fileno(), 8192) == b"the next request"
+
+
+OTHER_REQUEST = struct.pack("=IIQQIIII", 56, 3, 9, 1, 0, 0, 0, 0) + bytes(16)  # GETATTR
+LONG_HEADER = struct.pack("=IIQ", 112, 26, 2) + bytes(96)  # as long as it says, and no INIT known
+
+
+@pytest.mark.parametrize("first", [OTHER_REQUEST, request(EVERYTHING)[:-8], LONG_HEADER, b"x"])
+def test_what_is_no_init_as_it_is_known_passes_as_it_is(
+    ends: tuple[socket.socket, socket.socket], first: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel, ours = ends
+    kernel.send(first)
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    assert os.read(ours.fileno(), 8192) == first
+    os.write(ours.fileno(), answer(ASYNC_READ))
+    assert negotiation.end(ours.fileno())
+    assert kernel.recv(8192) == answer(ASYNC_READ)
+    assert caplog.messages == [
+        "the kernel is asked for no more than libfuse asks: its first request is none that was "
+        "expected"
+    ]
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        pytest.param(answer(ASYNC_READ)[:-8], id="another length than it says"),
+        pytest.param(struct.pack("=IiQ", 80, 0, 3) + answer(0)[16:], id="to another request"),
+        pytest.param(answer(0)[:16] + struct.pack("=I", 8) + answer(0)[20:], id="another protocol"),
+    ],
+)
+def test_what_is_no_answer_as_it_is_known_passes_as_it_is(
+    ends: tuple[socket.socket, socket.socket], answered: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel, ours = ends
+    assert begun(ends, answered).end(ours.fileno())
+    assert kernel.recv(8192) == answered
+    assert "libfuse's answer is none that was expected" in caplog.text
+
+
+def test_a_wait_before_the_request_was_read_does_not_end_the_exchange(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    kernel, ours = ends
+    kernel.send(request(EVERYTHING))
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    assert not negotiation.end(ours.fileno())
+    assert os.read(ours.fileno(), 8192) == request(EVERYTHING)
+    os.write(ours.fileno(), answer(0))
+    assert negotiation.end(ours.fileno())
+    assert kernel.recv(8192) == answer(WANTED)
+
+
+def test_an_answer_that_comes_late_goes_to_the_kernel_by_itself(
+    ends: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel, ours = ends
+    kernel.send(request(EVERYTHING))
+    negotiation = Negotiation()
+    negotiation.begin(ours.fileno())
+    os.read(ours.fileno(), 8192)
+    assert negotiation.end(ours.fileno())
+    assert "libfuse did not answer as was expected" in caplog.text
+    os.write(ours.fileno(), answer(0))
+    assert kernel.recv(8192) == answer(0)
 
 
 def test_a_refusal_goes_to_the_kernel_as_it_is(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -127,6 +195,52 @@ def test_an_unmount_before_the_answer_is_left_for_libfuse_to_see(
     kernel.close()
     negotiation.end(ours.fileno())
     assert os.read(ours.fileno(), 8192) == b""
+
+
+# What another pyfuse3 might do, each as a change of the one that is installed.
+CHANGED = {
+    "another version": "pyfuse3.__version__ = '9.8.7'",
+    "no version": "del pyfuse3.__version__",
+    "a wait more before it reads": """
+inner = pyfuse3.main
+async def waits_twice(**settings):
+    import os
+    fuse = [int(n) for n in os.listdir('/proc/self/fd') if links_to_fuse(n)]
+    await pyfuse3.trio.lowlevel.wait_readable(fuse[0])
+    await inner(**settings)
+def links_to_fuse(name):
+    import os
+    try:
+        return os.readlink('/proc/self/fd/' + name) == '/dev/fuse'
+    except FileNotFoundError:
+        return False
+pyfuse3.main = waits_twice
+""",
+}
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_pyfuse3_that_changed_makes_a_mount_nevertheless(tmp_path: Path, change: str) -> None:
+    source, mnt = tmp_path / "source", tmp_path / "mnt"
+    source.mkdir()
+    mnt.mkdir()
+    program = f"import pyfuse3, sys\n{CHANGED[change]}\nfrom fusenotify.cli import main\n"
+    command = [sys.executable, "-c", program + "sys.exit(main(sys.argv[1:]))", "mount", "-f"]
+    with subprocess.Popen([*command, source, mnt], stderr=subprocess.PIPE, text=True) as daemon:
+        assert eventually(mnt.is_mount)
+        try:
+            os.umask(os.umask(0o022))
+            for number in range(20):
+                (mnt / str(number)).write_text("content")
+            assert (mnt / "7").read_text() == "content"
+        finally:
+            subprocess.run(["fusermount3", "-u", mnt], check=True)
+        _, said = daemon.communicate(timeout=30)
+    assert daemon.returncode == 0
+    asked = "the kernel is asked for no more than libfuse asks"
+    assert said.count(asked) == (change != "a wait more before it reads")
+    assert len(said.splitlines()) == said.count(asked)
 
 
 @pytest.mark.mount
