@@ -72,6 +72,8 @@ class FileRequests(Requests):
             raise
         if lost:  # the answer has no word for it
             self.forget_attributes(known)
+        if known.others is not None:
+            self.names.use(known, ctx.pid, opens=True)
         file = self._opened(known, fd, flags, ctx)
         if before is not None:
             self.hooks.by(file).truncated_by_open(file, lost)

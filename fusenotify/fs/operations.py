@@ -73,9 +73,12 @@ class Operations(FileRequests):
         """LOOKUP: path_lookup()."""
         parent = self.inodes[parent_inode]
         try:
-            return self.entry(*self.inodes.lookup(parent, name))
+            found, status = self.inodes.lookup(parent, name)
         except FileNotFoundError:
             return self._absent
+        if found.others is not None or self.names.is_waiting:
+            self.names.looked_up(found, ctx.pid)
+        return self.entry(found, status)
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -106,6 +109,8 @@ class Operations(FileRequests):
         """SETATTR: notify_change()."""
         changed = self.inodes[inode]
         file = None if fh is None else self.files[fh]
+        if changed.others is not None:
+            self.names.use(changed, ctx.pid)
         path = changed.path
         owner = fields.update_uid or fields.update_gid
         times = fields.update_atime or fields.update_mtime
@@ -199,16 +204,20 @@ class Operations(FileRequests):
             before = os.fstat(linked.fd)
             if before.st_mode & self._view.hidden_set_id(before.st_uid, before.st_gid):
                 raise FUSEError(errno.EPERM)
+        first = linked.dentry
         with AsUser.calling(ctx, as_owner=not self._is_plain):
             os.link(linked.path, new_name, dst_dir_fd=parent.fd, follow_symlinks=True)
         self.hooks.by(ctx).linked(linked, parent, new_name)
-        return self.entry(linked, os.fstat(linked.fd))
+        status = os.fstat(linked.fd)
+        self.names.linked(linked, first, status.st_nlink, ctx.pid)
+        return self.entry(linked, status)
 
     @answered
     def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """UNLINK: vfs_unlink()."""
         parent = self.inodes[parent_inode]
         victim, status = self.inodes.judged(parent, name)
+        self.names.settled(ctx.pid)
         with self._removing(parent, ctx):
             os.unlink(name, dir_fd=parent.fd)
         self.hooks.by(ctx).unlinked(parent, name, victim, _links_left(status))
@@ -237,6 +246,7 @@ class Operations(FileRequests):
         """RENAME, RENAME2: vfs_rename()."""
         parent, new_parent = self.inodes[parent_inode_old], self.inodes[parent_inode_new]
         moved, _ = self.inodes.judged(parent, name_old)
+        self.names.settled(ctx.pid)
         target, links_left = self._judged_target(new_parent, name_new)
         try:
             with AsUser.calling(ctx, as_owner=not self._is_plain):
@@ -291,6 +301,8 @@ class Operations(FileRequests):
         if name == _CAPABILITY and ctx.uid and not self._is_plain:
             raise FUSEError(errno.EPERM)  # as fs.set_id has it with bits
         changed = self.inodes[inode]
+        if changed.others is not None:
+            self.names.use(changed, ctx.pid)
         before = os.fstat(changed.fd)
         with AsUser.calling(ctx):
             os.setxattr(changed.path, name, value)
@@ -312,6 +324,8 @@ class Operations(FileRequests):
         """REMOVEXATTR: vfs_removexattr()."""
         _refuse_reserved(name)
         changed = self.inodes[inode]
+        if changed.others is not None:
+            self.names.use(changed, ctx.pid)
         os.removexattr(changed.path, name)
         self.forget_attributes(changed)
         self.hooks.by(ctx).xattr_changed(changed)

@@ -28,6 +28,7 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.appending import Ends
 from fusenotify.fs.handles import FilesByInode, OpenFile
 from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.names import NamesUsed
 from fusenotify.fs.waiting import SleepingOpen, Turns
 from fusenotify.view import View
 
@@ -122,7 +123,8 @@ def _refusal(error: Exception, name: str, args: tuple[object, ...]) -> FUSEError
 class Requests(pyfuse3.Operations):
     """The state behind the requests of one mount.
 
-    view is how SOURCE is shown.  files are the open ones, by descriptor, ends
+    view is how SOURCE is shown.  names tell by which of several a program
+    came.  files are the open ones, by descriptor, ends
     those of the files among them that are open to append to.
     background counts the requests done of the kinds that the kernel sends
     without a program that waits, released the RELEASEs among them.
@@ -138,6 +140,7 @@ class Requests(pyfuse3.Operations):
         self.hooks = hooks
         self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
+        self.names = NamesUsed(view.entry_timeout)
         self.turns = Turns()
         self.files_by_inode = FilesByInode()
         inodes.descriptors.borrow = self.files_by_inode.any_of

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.differential import answers, devices, operations, side_effects
+from tests.differential import answers, devices, hard_links, operations, side_effects
 from tests.differential.conftest import World, both
 from tests.differential.scenario import SCENARIOS, Scenario
 
 # Importing these registers their scenarios.
-__all__ = ["answers", "devices", "operations", "side_effects"]
+__all__ = ["answers", "devices", "hard_links", "operations", "side_effects"]
 
 pytestmark = pytest.mark.mount
 

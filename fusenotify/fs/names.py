@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""By which of several names of a file a program came.
+
+OPEN, SETATTR and the requests on extended attributes say only which object is
+meant.  fs.operations says here what was looked up and linked, and with
+fs.file_requests asks before it tells engine.hooks.
+
+The kernel does not remember the names of a file with several links (Requests.
+entry()), so a call that gives a path is a LOOKUP, then its request, of one
+thread.  There is one exception: a file's only name, which the kernel remembers
+for a while when the file gets a second one.  Who opens without a LOOKUP then
+comes by that one.  To have the kernel drop it is no way out: it waits for the
+lock of its directory, and a daemon that is killed meanwhile leaves who holds
+the lock waiting for ever.
+
+Invariant
+    At most MOST threads and MOST files are remembered, those last heard of; for
+        others it is the name looked up last, by whomever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+
+from fusenotify.engine.core import Dentry, Inode
+
+MOST = 1000
+
+
+class NamesUsed:
+    """seconds is for how long the kernel may remember a name (View.entry_timeout)."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        # By thread: what it looked up last, where that has several names.
+        self._looked_up: OrderedDict[int, Dentry] = OrderedDict()
+        # By file: the name that the kernel may remember, and until when (monotonic).
+        self._remembered: OrderedDict[Inode, tuple[Dentry, float]] = OrderedDict()
+
+    @property
+    def is_waiting(self) -> bool:
+        """A thread has looked up one of several names, and not yet said what for."""
+        return bool(self._looked_up)
+
+    def looked_up(self, inode: Inode, thread: int) -> None:
+        """A thread (0: not known) was told what inode's name used last stands for."""
+        self.settled(thread)
+        dentry = inode.dentry
+        if inode.others is None or dentry is None:
+            return
+        if inode in self._remembered and self._remembered[inode][0] is dentry:
+            del self._remembered[inode]  # told that it is one of several
+        if thread:
+            self._looked_up[thread] = dentry
+            if len(self._looked_up) > MOST:
+                self._looked_up.popitem(last=False)
+
+    def settled(self, thread: int) -> None:
+        """A thread has looked a name up to rename or remove it."""
+        self._looked_up.pop(thread, None)
+
+    def linked(self, inode: Inode, used: Dentry | None, names: int, thread: int) -> None:
+        """A thread gave inode one name more, so many by now; used is the one used before."""
+        self.settled(thread)
+        if names == 2 and used is not None:  # until now it was the only one
+            self._remembered[inode] = used, time.monotonic() + self._seconds
+            if len(self._remembered) > MOST:
+                self._remembered.popitem(last=False)
+
+    def use(self, inode: Inode, thread: int, *, opens: bool = False) -> None:
+        """Make the name by which a thread comes to inode, one of several, that used last.
+
+        opens says that it comes by a name; without, it may come by a descriptor.
+        """
+        dentry = self._looked_up.pop(thread, None)
+        if dentry is None or dentry.inode is not inode:
+            if not opens:
+                return
+            dentry, until = self._remembered.get(inode, (None, 0.0))
+            if dentry is None or time.monotonic() > until:
+                return
+        if not dentry.unlinked:
+            inode.use_alias(dentry)
