@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """FUSE requests about open files and directories.
 
-Built on fs.requests; fs.operations adds those about names and attributes.
+Built on fs.requests; fs.attribute_requests adds those about attributes, fs.operations those about
+names.
 
 Invariant
     RELEASE is answered at once: behind twelve unanswered ones the kernel lets

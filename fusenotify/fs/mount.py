@@ -25,9 +25,10 @@ import trio
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.attribute_requests import SOCKET_XATTR
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import LESS, Negotiation
-from fusenotify.fs.operations import SOCKET_XATTR, Operations
+from fusenotify.fs.operations import Operations
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In whose name SOURCE is written to, as the kernel would have it.
 
-fs.operations and fs.file_requests do AsUser what takes room or makes an object;
+The requests (fs.operations and others) do AsUser what takes room or makes an object;
 fs.mount gives up at the start what would lift limits for everybody.
 
 Invariants

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What all FUSE requests share: the tables, the answers and the errors.
 
-fs.file_requests and fs.operations build on it; pyfuse3 calls what they define.
+fs.file_requests, fs.attribute_requests and fs.operations build on it; pyfuse3 calls what they
+define.
 
 Invariants
     A request ends in an answer or in FUSEError, or without either where it

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which set-id bits a file may get, and when they go: written to, truncated, given to others.
 
-fs.negotiation has asked the kernel to leave the latter to us; fs.operations and
+fs.negotiation has asked the kernel to leave the latter to us; fs.attribute_requests and
 fs.file_requests ask here before and behind such requests.
 
 Invariants

@@ -22,7 +22,7 @@ from fusenotify import mountinfo
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.socket_file import SocketFile
 
-# fs.operations answers it.
+# fs.attribute_requests answers it.
 SOCKET_XATTR = "user.fusenotify.socket"
 # How long a daemon may take to answer before it is taken for stopped.
 ANSWER_SECONDS = 3.0

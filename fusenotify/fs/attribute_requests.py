@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""FUSE requests about attributes: owner, mode, size, times, extended ones.
+
+Built on fs.file_requests; fs.operations adds those about names.  fs.set_id
+says what becomes of set-id bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FUSEError, RequestContext
+
+from fusenotify.credentials import Credentials
+from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.file_requests import FileRequests
+from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.ownership import AsUser
+from fusenotify.fs.permissions import allowed
+from fusenotify.fs.requests import answered, answered_when_possible
+from fusenotify.fs.set_id import keeps_set_id, settable_mode, strip_by_acl, strip_set_id
+from fusenotify.fs.syscalls import utimens
+from fusenotify.view import SET_ID, View
+
+SOCKET_XATTR = b"user.fusenotify.socket"
+_ACCESS_ACL = b"system.posix_acl_access"
+_CAPABILITY = b"security.capability"
+_ROOTS_ALONE = b"trusted."
+
+
+class AttributeRequests(FileRequests):
+    """What programs ask and change about an object, whatever its names are.
+
+    socket is the value of the reserved attribute by which clients find the
+    server; view and exact_access are those of FileRequests.
+    """
+
+    def __init__(
+        self, inodes: Inodes, hooks: Hooks, *, socket: bytes, view: View, exact_access: bool
+    ) -> None:
+        super().__init__(inodes, hooks, view=view, exact_access=exact_access)
+        self._socket = socket
+
+    @answered
+    def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+        """GETATTR: vfs_getattr()."""
+        found = self.inodes[inode]
+        return self.attributes(found, os.fstat(found.fd))
+
+    @answered_when_possible
+    def setattr(
+        self,
+        inode: int,
+        attr: EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: RequestContext,
+        *,
+        opened: int | None = None,
+    ) -> EntryAttributes:
+        """SETATTR: notify_change()."""
+        changed = self.inodes[inode]
+        file = None if fh is None else self.files[fh]
+        if changed.others is not None:
+            self.names.use(changed, ctx.pid)
+        path = changed.path
+        owner = fields.update_uid or fields.update_gid
+        times = fields.update_atime or fields.update_mtime
+        nothing = not (owner or times or fields.update_mode or fields.update_size)
+        strips = False
+        if nothing or owner or fields.update_size or fields.update_mode:
+            before = os.fstat(changed.fd)
+            if before.st_mode & SET_ID:
+                if nothing:
+                    strips = self._may_strip(changed, before, ctx)
+                elif owner or fields.update_size:
+                    strips = owner or not keeps_set_id(ctx)
+        if fields.update_mode:
+            mode = settable_mode(stat.S_IMODE(attr.st_mode), before, self._view)
+        if fields.update_size:  # first: it may have to wait
+            self.resize(changed, file, attr.st_size, ctx, opened)
+        if owner:
+            uid = attr.st_uid if fields.update_uid else -1
+            gid = attr.st_gid if fields.update_gid else -1
+            os.chown(path, *self._given(before, uid, gid, ctx))
+        if fields.update_mode:  # behind the owner: chown() clears set-id bits
+            os.chmod(path, mode)
+        lost = strips and strip_set_id(changed.fd, before, ctx)
+        if times:  # last: the others set times
+            atime = attr.st_atime_ns if fields.update_atime else None
+            mtime = attr.st_mtime_ns if fields.update_mtime else None
+            utimens(path, atime, mtime)
+        self.hooks.by(ctx).attributes_changed(
+            changed,
+            changed.dentry if file is None else file.dentry,
+            atime=fields.update_atime,
+            mtime=fields.update_mtime,
+            size=fields.update_size,
+            owner_or_mode=owner or fields.update_mode or lost,
+        )
+        return self.attributes(changed, os.fstat(changed.fd))
+
+    @answered
+    def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
+        """ACCESS: inode_permission().  Not asked with default_permissions."""
+        found = self.inodes[inode]
+        groups = frozenset(pyfuse3.get_sup_groups(ctx.pid))
+        who = Credentials(ctx.pid, ctx.uid, ctx.gid, groups)
+        return allowed(found.fd, os.fstat(found.fd), who, mode, self._view)
+
+    # Extended attributes.
+
+    @answered
+    def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        """GETXATTR: vfs_getxattr(); the reserved one tells where the server listens."""
+        if name == SOCKET_XATTR:
+            return self._socket
+        return os.getxattr(self.inodes[inode].path, name)
+
+    @answered
+    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        """SETXATTR: vfs_setxattr()."""
+        _refuse_reserved(name)
+        if name == _CAPABILITY and ctx.uid and not self._is_plain:
+            raise FUSEError(errno.EPERM)  # as fs.set_id has it with bits
+        changed = self.inodes[inode]
+        if changed.others is not None:
+            self.names.use(changed, ctx.pid)
+        before = os.fstat(changed.fd)
+        with AsUser.calling(ctx):
+            os.setxattr(changed.path, name, value)
+        if name == _ACCESS_ACL:
+            strip_by_acl(changed.path, before, self._view.shown(before).st_gid, ctx)
+        self.forget_attributes(changed)  # an ACL sets the mode
+        self.hooks.by(ctx).xattr_changed(changed)
+
+    @answered
+    def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
+        """LISTXATTR: vfs_listxattr()."""
+        names = [os.fsencode(name) for name in os.listxattr(self.inodes[inode].path)]
+        if ctx.uid:
+            return [name for name in names if not name.startswith(_ROOTS_ALONE)]
+        return names
+
+    @answered
+    def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
+        """REMOVEXATTR: vfs_removexattr()."""
+        _refuse_reserved(name)
+        changed = self.inodes[inode]
+        if changed.others is not None:
+            self.names.use(changed, ctx.pid)
+        os.removexattr(changed.path, name)
+        self.forget_attributes(changed)
+        self.hooks.by(ctx).xattr_changed(changed)
+
+    # Helpers.
+
+    def _may_strip(self, inode: Inode, status: os.stat_result, ctx: RequestContext) -> bool:
+        """Return whether set-id bits may go where nothing is asked for.
+
+        That is how the kernel says that somebody is about to write who may not
+        keep them, or a file's capabilities; and what chown(2) is that changes
+        neither owner nor group, which is for the owner alone.
+
+        Raises FUSEError, EPERM.
+        """
+        shown = self._view.shown(status)
+        if not shown.st_mode & SET_ID or stat.S_ISDIR(shown.st_mode):
+            return False
+        if ctx.uid not in (0, shown.st_uid) and not self.files_by_inode.has_writer(inode):
+            raise FUSEError(errno.EPERM)
+        return True
+
+    def _given(
+        self, before: os.stat_result, uid: int, gid: int, ctx: RequestContext
+    ) -> tuple[int, int]:
+        """Return what chown() is to give in SOURCE of what it was asked to give.
+
+        Who is shown as the owner may give what is shown already, of which
+        SOURCE may have something else.
+        """
+        shown = self._view.shown(before)
+        if ctx.uid and uid == shown.st_uid:
+            uid = -1
+        if ctx.uid and gid == shown.st_gid:
+            gid = -1
+        return uid, gid
+
+
+def _refuse_reserved(name: bytes) -> None:
+    if name == SOCKET_XATTR:
+        raise FUSEError(errno.EPERM)
