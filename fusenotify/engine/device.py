@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
@@ -76,6 +77,8 @@ class Device:
         self._handle = table.core.init(self, policy)
         self._events: deque[_Queued] = deque()
         self._newest_or_oldest = -1 if policy.merge_with_newest else 0
+        # So many of the oldest events were asked for by fionread() already, and take so much.
+        self._sized = self._sized_bytes = 0
         self._overflow_queued = False
         self._path_bytes = 0
         self._most_path_bytes = max(_LONGEST_PATH, max_events * _LONGEST_NAME)
@@ -155,6 +158,9 @@ class Device:
                 break
             records.append(record)
             del events[0]
+            if self._sized:
+                self._sized -= 1
+                self._sized_bytes -= len(record)
             if event[1] & IN_Q_OVERFLOW:
                 self._overflow_queued = self._paths_overflowed = False
             elif len(event) > 4:
@@ -172,7 +178,11 @@ class Device:
         Raises DeviceClosed (EBADF).
         """
         self._check_open()
-        return sum(record_size(event[3]) for event in self._events)
+        queued = len(self._events)
+        for event in islice(reversed(self._events), queued - self._sized):
+            self._sized_bytes += record_size(event[3])
+        self._sized = queued
+        return self._sized_bytes
 
     def poll(self) -> bool:
         """Return whether a read would find something.  Seed: inotify_poll().

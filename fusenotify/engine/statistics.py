@@ -13,7 +13,8 @@ Invariants
         none else.  It is a tree watch while one of theirs is.
     That watch is the newest, so it is told first: before a one-shot watch of
         a device, which may end the following by the same event.
-    Memory is bounded: by the watches there are, and PAST_DIRECTORIES.
+    Memory is bounded: by the watches there are, PAST_DIRECTORIES and PAST_USERS,
+        and the masks that hooks queue, which are few.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from fusenotify.engine.policy import LINUX_6
 from fusenotify.engine.watches import Watch, put_watch
 from fusenotify.masks import IN_ALL_EVENTS, IN_ISDIR, names
 
-# How many directories are remembered, the busiest, when they are no longer watched.
+# How many directories that are no longer watched are remembered, and how many users: the busiest.
 PAST_DIRECTORIES = 1000
-# How long a path may become, in bytes, before its beginning is left out.
+PAST_USERS = 1000
+# How long a path may become, in names and bytes, before its beginning is left out.  Whoever has
+# thousands of watches far down may let go of them all at once.
+_MANY_NAMES = 32
 _LONG_PATH = 4096
 
 
@@ -72,7 +76,7 @@ class Statistics:
         self._trees = core.trees
         self._handle = core.init(self, LINUX_6)
         self._masks: defaultdict[int, int] = defaultdict(int)
-        self._users: defaultdict[int, int] = defaultdict(int)
+        self._users: Counter[int] = Counter()
         self._past: Counter[bytes] = Counter()
         # Events in directories below followed trees: lately, and by the tree and the path from it.
         self._lately: dict[Inode, _Lately] = {}
@@ -122,18 +126,21 @@ class Statistics:
         directory it is in.
         """
         self._count_below()
-        counts = Counter(self._past)
+        busy: Counter[Inode] = Counter()
         for followed in self._handle.watches():
             assert isinstance(followed, Followed)
             if followed.events:
-                counts[_directory(followed.inode)] += followed.events
+                busy[_directory(followed.inode)] += followed.events
+        counts = Counter(self._past)
+        for directory, events in busy.most_common(PAST_DIRECTORIES):
+            counts[_path(directory)] += events
         for (root, path), events in self._below.items():
             counts[_below(root, path)] += events
         return counts.most_common(most)
 
     def users(self, most: int) -> list[tuple[int, int]]:
         """Return who caused most events, by uid, and how many, at most so many."""
-        return Counter(self._users).most_common(most)
+        return self._users.most_common(most)
 
     # What the core calls.
 
@@ -163,7 +170,10 @@ class Statistics:
         self._masks[mask] += 1
         actor = self._core.actor
         if actor is not None:
-            self._users[actor.uid] += 1
+            users = self._users
+            users[actor.uid] += 1
+            if len(users) > 2 * PAST_USERS:
+                self._users = Counter(dict(users.most_common(PAST_USERS)))
 
     def destroy_watch(self, watch: Watch) -> None:
         """Nothing was allocated with it."""
@@ -217,7 +227,7 @@ class Statistics:
         if followed.tree:
             self._keep_below(followed.inode)
         if followed.events:
-            self._keep(_directory(followed.inode), followed.events)
+            self._keep(_path(_directory(followed.inode)), followed.events)
         put_watch(followed)
 
     def _keep_below(self, root: Inode) -> None:
@@ -234,17 +244,22 @@ class Statistics:
 
 def _below(root: Inode, path: bytes) -> bytes:
     """Return the path of a directory below another."""
-    return _directory(root).rstrip(b"/") + b"/" + path
+    return _path(root).rstrip(b"/") + b"/" + path
 
 
-def _directory(inode: Inode) -> bytes:
-    """Return the path of a directory, or of that which a file is in."""
-    dentry = inode.dentry
-    if dentry is not None and not inode.is_dir:
-        dentry = dentry.parent.dentry
+def _directory(inode: Inode) -> Inode:
+    """Return a directory itself, or that which a file is in."""
+    if inode.is_dir or inode.dentry is None:
+        return inode
+    return inode.dentry.parent
+
+
+def _path(directory: Inode) -> bytes:
+    """Return the path of a directory, its end where it is long."""
     components: list[bytes] = []
     length = 0
-    while dentry is not None and length < _LONG_PATH:
+    dentry = directory.dentry
+    while dentry is not None and length < _LONG_PATH and len(components) < _MANY_NAMES:
         components.append(dentry.name)
         length += len(dentry.name) + 1
         dentry = dentry.parent.dentry

@@ -22,6 +22,9 @@ from fusenotify.fs.permissions import READ, SEARCH, allowed
 from fusenotify.view import View
 
 _MAX_LINKS = 40
+# Names on the way: twice what a path can have.  Forty links, each to a longest path, would keep
+# others waiting for half a second.
+_MAX_STEPS = 4096
 _MAX_PATH = 4096
 _MAX_NAME = 255
 # A directory as /tmp is.
@@ -50,7 +53,7 @@ def resolved(
     directory asks for a directory; view says how owners and modes are shown.
 
     Raises OSError: ENOENT, ENOTDIR, EACCES (no search permission on a
-    component, no read permission on the object), ELOOP (more than 40 links),
+    component, no read permission on the object), ELOOP (more than 40 links, or 4,096 names),
     ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount), EINVAL (a NUL).
     """
     walk = _Walk(inodes, mountpoint, path, who, follow, view)
@@ -100,8 +103,11 @@ class _Walk:
         self._rest = deque(_components(path))
         self.wants_directory = path.endswith(b"/")
         try:
-            while self._rest:
+            for _ in range(_MAX_STEPS):
+                if not self._rest:
+                    return
                 self._step(self._rest.popleft())
+            raise _error(errno.ELOOP, self._path, f"its links lead over {_MAX_STEPS} names")
         except BaseException:
             self.close()
             raise

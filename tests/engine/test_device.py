@@ -17,7 +17,7 @@ from fusenotify.errors import (
     TooManyInstances,
     TooManyWatches,
 )
-from fusenotify.events import Event, unpack
+from fusenotify.events import Event, record_size, unpack
 from fusenotify.masks import (
     IN_ALL_EVENTS,
     IN_CLOSE_WRITE,
@@ -149,6 +149,20 @@ def test_a_record_is_padded_to_sixteen_bytes(name: bytes | None, size: int) -> N
     assert watched.device.fionread() == size
     assert len(watched.device.read(size)) == size
     assert watched.device.fionread() == 0
+
+
+def test_what_is_queued_is_counted_once_in_whatever_order_it_is_asked_for_and_read() -> None:
+    watched = Watched()
+    sizes: list[int] = []
+    for number in range(40):
+        name = b"n" * (number + 1)
+        watched.happens((IN_CREATE, 0, name))
+        sizes.append(record_size(name))
+        if number % 3 == 0:
+            assert watched.device.fionread() == sum(sizes)
+        if number % 5 == 0:
+            watched.device.read(sizes.pop(0))
+    assert watched.device.fionread() == sum(sizes)
 
 
 def test_a_read_gives_whole_records_only() -> None:

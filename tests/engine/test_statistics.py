@@ -12,7 +12,7 @@ from fusenotify.engine.device import Device, DeviceTable
 from fusenotify.engine.hooks import File, Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
-from fusenotify.engine.statistics import PAST_DIRECTORIES, Statistics
+from fusenotify.engine.statistics import PAST_DIRECTORIES, PAST_USERS, Statistics
 from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_DELETE, IN_ONESHOT
 
 
@@ -156,6 +156,32 @@ def test_the_beginning_of_a_very_long_path_is_left_out() -> None:
     ((path, _),) = tree.statistics.directories(9)
     assert path.startswith(b"/.../xxx")
     assert len(path) < 5000
+
+
+def test_of_a_deep_tree_only_the_end_of_a_path_is_looked_at() -> None:
+    """Letting go of thousands of watches far down takes no longer than of others."""
+    tree = Tree()
+    directory = tree.root
+    for _ in range(2000):
+        directory = tree.make("x", directory, directory=True)
+    device = tree.device(directory)
+    tree.make("a", directory)
+    device.close()
+    ((path, _),) = tree.statistics.directories(9)
+    assert path == b"/..." + b"/x" * 32
+
+
+def test_only_so_many_users_are_remembered_and_they_are_the_busiest() -> None:
+    tree = Tree()
+    tree.device(tree.root)
+    tree.hooks.by(BEN).created(tree.root, b"b", tree.sub)
+    for uid in range(2000, 2000 + 2 * PAST_USERS):
+        tree.hooks.by(Someone(uid)).xattr_changed(tree.root)
+        if uid == 2007:
+            tree.hooks.xattr_changed(tree.root)
+    remembered = tree.statistics.users(10 * PAST_USERS)
+    assert len(remembered) == PAST_USERS
+    assert remembered[0] == (2007, 2)
 
 
 def test_events_are_counted_for_who_caused_them() -> None:

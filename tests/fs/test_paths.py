@@ -139,3 +139,14 @@ def test_nothing_is_kept_of_a_path_that_is_not_watched(resolve: Resolver) -> Non
         resolve(b"s/missing")
     assert len(resolve.inodes) == 1
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_links_that_lead_over_thousands_of_names_are_eloop(resolve: Resolver) -> None:
+    """Linux goes the whole way, in the program's own time."""
+    (resolve.top / "l1").symlink_to("s/../" * 800 + "s/f")
+    (resolve.top / "l2").symlink_to("s/../" * 800 + "l1")
+    (resolve.top / "l3").symlink_to("s/../" * 800 + "l2")
+    assert resolve(b"l2") == number(resolve.top / "s" / "f")
+    with pytest.raises(OSError, match="lead over 4096 names") as refused:
+        resolve(b"l3")
+    assert refused.value.errno == errno.ELOOP
