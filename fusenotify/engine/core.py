@@ -8,8 +8,8 @@ the tree watches above a directory (engine.trees).
 Invariants
     A name is in its directory's table and among its inode's aliases; one that
         is unlinked is in neither, but the last of all stays an alias.
-    A directory has one name.  Names that changed behind the filesystem may
-        lead in a circle: a way up ends where it has been.
+    A directory has one name, and names never lead in a circle, also where they
+        were changed behind the filesystem: every way up has an end.
     Whatever names an inode has, each costs the same: none is looked for among
         the others.
     Nothing awaits: one change is queued whole before another task runs.  That
@@ -123,7 +123,8 @@ class Core:
 
         Seed: inotify_d_instantiate().  Where the tree was changed behind the
         filesystem, a dentry known for another inode is unhashed, and the
-        dentry of a directory that is known elsewhere moves.
+        dentry of a directory that is known elsewhere moves.  What would make a
+        directory its own parent, as a bind mount of it can, is no name.
         """
         children = parent.children
         if children is None:
@@ -136,6 +137,8 @@ class Core:
                 return dentry
             self.unhash(dentry)
         known = inode.dentry
+        if inode.children and not self._keep_tree(inode, parent):
+            return Dentry(parent, name, inode)
         if known is not None and inode.is_dir and not known.unlinked:
             self.move(known, parent, name)  # Linux: d_splice_alias()
             return known
@@ -150,6 +153,8 @@ class Core:
 
         What bore the new name is unhashed.
         """
+        if dentry.inode.children:
+            self._keep_tree(dentry.inode, parent)
         if parent.children is None:
             parent.children = {}
         elif replaced := parent.children.get(name):
@@ -160,8 +165,29 @@ class Core:
         if dentry.inode.is_dir:
             self.trees.moved()
 
+    def _keep_tree(self, directory: Inode, parent: Inode) -> bool:
+        """Keep names from a circle where directory is about to get one in parent.
+
+        Where parent is known to be below it, that is out of date: it is not any
+        more.  Returns whether directory can have the name.
+        """
+        below, above = None, parent
+        while above is not directory:
+            below = above.dentry
+            if below is None or below.unlinked:
+                return True
+            above = below.parent
+        if below is None or directory.dentry is None:
+            return False
+        self.unhash(below)
+        self.trees.moved()
+        return True
+
     def exchange(self, one: Dentry, other: Dentry) -> None:
         """Say that two dentries swapped their places (RENAME_EXCHANGE)."""
+        for moved, parent in ((one.inode, other.parent), (other.inode, one.parent)):
+            if moved.children:
+                self._keep_tree(moved, parent)
         _children(one.parent)[one.name] = other
         _children(other.parent)[other.name] = one
         one.parent, other.parent = other.parent, one.parent

@@ -269,10 +269,7 @@ class Descriptors:
         closed: dict[Held, bytes] = {}
         while directory.held < 0:
             dentry = directory.dentry
-            # Names changed behind the mount may lead in a circle.
-            if dentry is None or dentry.unlinked or directory in closed:
-                raise _stale()
-            if len(closed) == _LONGEST_WAY:
+            if dentry is None or dentry.unlinked or len(closed) == _LONGEST_WAY:
                 raise _stale()
             closed[directory] = dentry.name
             assert isinstance(dentry.parent, Held)

@@ -316,6 +316,40 @@ def test_a_directory_found_elsewhere_has_moved_and_has_one_name() -> None:
     assert list(moved.aliases()) == [dentry]
 
 
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_directories_that_changed_places_behind_us_make_no_circle(depth: int) -> None:
+    core, top, upper = Core(), Inode(True), Inode(True)
+    core.instantiate(top, b"upper", upper)
+    lower = upper
+    for _ in range(depth):
+        above, lower = lower, Inode(True)
+        core.instantiate(above, b"d", lower)
+    core.instantiate(lower, b"upper", upper)  # seen before lower is seen elsewhere
+    assert way_up(upper) == [lower, *way_up(lower)]
+    core.instantiate(top, b"lower", lower)
+    assert way_up(upper) == [lower, top]
+
+
+def test_a_directory_in_itself_is_no_name() -> None:
+    """As a bind mount of SOURCE in SOURCE is."""
+    core, top, sub = Core(), Inode(True), Inode(True)
+    core.instantiate(top, b"sub", sub)
+    core.instantiate(sub, b"file", Inode(False))
+    for inside, found in ((top, top), (sub, top), (sub, sub)):
+        core.instantiate(inside, b"again", found)
+        assert way_up(sub) == [top]
+        assert way_up(top) == []
+
+
+def way_up(inode: Inode) -> list[Inode]:
+    way: list[Inode] = []
+    while inode.dentry is not None and not inode.dentry.unlinked:
+        inode = inode.dentry.parent
+        assert inode not in way
+        way.append(inode)
+    return way
+
+
 def test_a_name_costs_the_same_however_many_the_file_has() -> None:
     names = [b"%d" % number for number in range(20_000)]
 

@@ -159,6 +159,21 @@ def test_directories_renamed_behind_the_mount_leave_no_unused_ones(top: Path) ->
     inodes.close()
 
 
+def test_directories_that_changed_places_behind_the_mount_are_let_go_of(top: Path) -> None:
+    inodes = Inodes(os.open(top, os.O_PATH), Core())
+    (top / "a" / "b").mkdir(parents=True)
+    outer, _ = inodes.lookup(inodes.root, b"a")
+    inner, _ = inodes.lookup(outer, b"b")
+    (top / "a" / "b").rename(top / "b")
+    (top / "a").rename(top / "b" / "a")
+    assert inodes.lookup(inner, b"a")[0] is outer
+    for inode in (outer, inner):
+        inode.lookups = 1
+        inodes.forget(inode.number, 1)
+    assert len(inodes) == 1
+    inodes.close()
+
+
 def test_an_error_in_letting_go_keeps_the_others_from_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
