@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +20,7 @@ from typing import TypeVar
 
 from fusenotify.client.common import AnyPath, deadline_of
 from fusenotify.client.driver import Link
-from fusenotify.protocol.connection import Call, ConnectionLost, wire_path
+from fusenotify.protocol.connection import Call, ConnectionLost, Descriptor, wire_path
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
     AddWatch,
@@ -52,8 +53,9 @@ async def ask(
     request: AnyRequest,
     expected: type[A],
     on_answer: Callable[[A], object] | None = None,
+    descriptor: Descriptor | None = None,
 ) -> A:
-    """Send a request and return its answer.
+    """Send a request, with a descriptor where one is given, and return its answer.
 
     on_answer is called with it when it comes, before any later answer is
     looked at, whether somebody still waits for it or not; maybe twice.
@@ -65,7 +67,7 @@ async def ask(
         if on_answer is not None and isinstance(answer, expected):
             on_answer(answer)
 
-    call = link.send(request, None, None if on_answer is None else tell)
+    call = link.send(request, None, None if on_answer is None else tell, descriptor)
     return await link.wait(call, partial(call.take, expected))
 
 
@@ -107,22 +109,26 @@ class DeviceLogic:
 
     async def add_watch(
         self,
-        path: AnyPath,
+        target: AnyPath | Descriptor,
         mask: int,
         tree: bool = False,
         on_added: Callable[[int], object] | None = None,
     ) -> int:
-        """Watch a path, or a tree.
+        """Watch a path or what a descriptor is of, or a tree.
 
-        on_added is called with the descriptor before an event can name it.
+        on_added is called with the watch descriptor before an event can name it.
         """
 
         def tell(added: WatchAdded) -> None:
             if on_added is not None:
                 on_added(added.wd)
 
-        request = AddWatch(device=self.number, path=wire_path(path), mask=mask, tree=tree)
-        return (await ask(self._link, request, WatchAdded, tell)).wd
+        if isinstance(target, str | bytes | os.PathLike):
+            path, descriptor = wire_path(target), None
+        else:
+            path, descriptor = None, target
+        request = AddWatch(device=self.number, path=path, mask=mask, tree=tree)
+        return (await ask(self._link, request, WatchAdded, tell, descriptor)).wd
 
     async def rm_watch(self, wd: int) -> None:
         await ask(self._link, RmWatch(device=self.number, wd=wd), Done)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import errno
 import math
 import os
+import socket
 import time
+from array import array
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -65,6 +67,13 @@ def deadline_of(timeout: float | None) -> float:
         return time.monotonic() + timeout
     except OverflowError:
         raise OSError(errno.EINVAL, "so many seconds are no time") from None
+
+
+def rights(descriptors: list[int]) -> list[tuple[int, int, array[int]]]:
+    """Return the control messages that pass descriptors.  Linux: SCM_RIGHTS of unix(7)."""
+    if not descriptors:
+        return []
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
 
 
 def client_closed() -> OSError:

@@ -14,7 +14,7 @@ from itertools import starmap
 from operator import methodcaller
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from fusenotify.protocol.connection import Call
+from fusenotify.protocol.connection import Call, Descriptor
 from fusenotify.protocol.messages import AnyAnswer, AnyRequest, Welcome
 from fusenotify.protocol.unread import Unread
 
@@ -32,10 +32,11 @@ class Link(Protocol):
         request: AnyRequest,
         unread: Unread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
+        descriptor: Descriptor | None = None,
     ) -> Call:
         """Send a request, as soon as the socket takes it, and return its call, to wait for.
 
-        unread and on_answer are those of ClientConnection.ask().
+        unread, on_answer and descriptor are those of ClientConnection.ask().
         """
 
     def say(self, request: AnyRequest) -> None:

@@ -39,9 +39,10 @@ from fusenotify.client.common import (
     client_closed,
     connect_refusal,
     no_answer,
+    rights,
 )
 from fusenotify.client.process import belongs_here, foreign, this_process
-from fusenotify.protocol.connection import Call, ClientConnection
+from fusenotify.protocol.connection import Call, ClientConnection, Descriptor
 from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
 from fusenotify.protocol.unread import Unread
 
@@ -114,10 +115,11 @@ class Link:
         request: AnyRequest,
         unread: Unread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
+        descriptor: Descriptor | None = None,
     ) -> Call:
         """Send a request, as soon as the socket takes it, and return its call, to wait for."""
         self._check()
-        return self._exclusively(partial(self._send, request, unread, on_answer))
+        return self._exclusively(partial(self._send, request, unread, on_answer, descriptor))
 
     def say(self, request: AnyRequest) -> None:
         """Send a request whose answer nobody waits for, at once or with the next one."""
@@ -185,9 +187,10 @@ class Link:
         request: AnyRequest,
         unread: Unread | None,
         on_answer: Callable[[AnyAnswer], object] | None,
+        descriptor: Descriptor | None,
     ) -> Call:
         self._connection.settle()
-        call = self._connection.ask(request, unread, on_answer)
+        call = self._connection.ask(request, unread, on_answer, descriptor)
         self._transmit()
         return call
 
@@ -222,7 +225,14 @@ class Link:
         while (frame := self._connection.next_frame()) is not None:
             try:
                 # One step for an interruption: sent and counted, or neither.
-                frame.counts.extend(map(self._socket.send, (frame.rest(),), (socket.MSG_DONTWAIT,)))
+                frame.counts.extend(
+                    map(
+                        self._socket.sendmsg,
+                        ((frame.rest(),),),
+                        (rights(frame.descriptors()),),
+                        (socket.MSG_DONTWAIT,),
+                    )
+                )
             except BlockingIOError:
                 return
             except OSError as error:

@@ -20,18 +20,33 @@ SOCKET_VARIABLE = "FUSENOTIFY_SOCKET"
 SOCKET_XATTR = "user.fusenotify.socket"
 
 
+# How the kernel shows the path of what has lost its name.  Names may end so, too.
+_DELETED = b" (deleted)"
+
+
+class Opened:
+    """A descriptor (O_PATH), closed with the last reference to this object."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a path is.
 
     path is absolute and has no symbolic links, unless at its end; mount is
     the mount it is in, as far as this process can see; socket is where its
-    daemon listens.
+    daemon listens.  nameless is the object itself where no path leads to it.
     """
 
     path: bytes
     mount: Mount | None
     socket: str
+    nameless: Opened | None = None
 
     def inner_path(self, mountpoint: bytes) -> bytes:
         """Return the path relative to the mount's root.
@@ -67,6 +82,9 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
     A symbolic link at the path's end is followed where follow.  socket, or
     else FUSENOTIFY_SOCKET, is taken instead of what the mount says.
 
+    What /proc/self/fd and its like lead to may have no name any more, or
+    another object may have it: then the place has the object itself.
+
     Raises OSError: as open(2) for the path, EXDEV outside of any fusenotify
     mount, ENOTCONN where the mount's daemon is dead.
     """
@@ -77,20 +95,31 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
         socket = os.environ.get(SOCKET_VARIABLE) or None
     try:
         # Not opened in the sense of IN_OPEN: the filesystem does not hear of it.
-        descriptor = os.open(name, os.O_PATH | (0 if follow else os.O_NOFOLLOW))
+        opened = Opened(os.open(name, os.O_PATH | (0 if follow else os.O_NOFOLLOW)))
     except OSError as error:
         raise _explained(error) from None
+    handle = b"/proc/self/fd/%d" % opened.number
+    real = os.readlink(handle)
+    mount = mount_of_descriptor(opened.number)
+    is_ours = mount is not None and mount.fstype == FSTYPE
+    nameless = None if _is_named(opened, real) else opened
+    if socket is not None:
+        if nameless is not None and not is_ours:
+            raise OSError(errno.ENOENT, "what it leads to has no name any more", name)
+        return Place(real, mount, os.fsdecode(socket), nameless)
+    if mount is None or not is_ours or not contains(mount.mountpoint, real):
+        raise _outside(real, mount)
+    return Place(real, mount, _socket_of(handle, mount), nameless)
+
+
+def _is_named(opened: Opened, real: bytes) -> bool:
+    """Return whether the path that the kernel shows for an object leads to it."""
+    if not real.endswith(_DELETED):
+        return True
     try:
-        handle = b"/proc/self/fd/%d" % descriptor
-        real = os.readlink(handle)
-        mount = mount_of_descriptor(descriptor)
-        if socket is not None:
-            return Place(real, mount, os.fsdecode(socket))
-        if mount is None or mount.fstype != FSTYPE or not contains(mount.mountpoint, real):
-            raise _outside(real, mount)
-        return Place(real, mount, _socket_of(handle, mount))
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(os.lstat(real), os.fstat(opened.number))
+    except OSError:
+        return False
 
 
 def _socket_of(handle: bytes, mount: Mount) -> str:

@@ -101,7 +101,8 @@ class InotifyLogic:
             partial(locate, path, follow=follow, socket=self._socket)
         )
         session = await self._connecting.take(partial(self._connected, place))
-        inner_path = place.inner_path(session.client.mountpoint)
+        nameless = place.nameless  # there is nothing to find it by again
+        inner_path = b"" if nameless else place.inner_path(session.client.mountpoint)
         shown = 0
 
         async def watch(session: _Session) -> None:
@@ -109,7 +110,7 @@ class InotifyLogic:
                 nonlocal shown
                 shown = session.paths.add(wd, os.fsencode(path), inner_path, mask, tree)
 
-            await session.device.add_watch(inner_path, mask, tree, store)
+            await session.device.add_watch(nameless or inner_path, mask, tree, store)
 
         await self._ask(watch)
         return shown

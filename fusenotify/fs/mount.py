@@ -29,6 +29,7 @@ from fusenotify.fs.attribute_requests import SOCKET_XATTR
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import LESS, Negotiation
 from fusenotify.fs.operations import Operations
+from fusenotify.fs.passed import passed
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
@@ -82,6 +83,7 @@ class Mount:
         self._inodes: Inodes | None = None
         self._closed = False
         self._kind = operations
+        self.device: str | None = None  # the mount's own number, as mountinfo shows it
         self._operations: Operations | None = None
 
     def open(self, source: int, mountpoint: int) -> None:
@@ -195,6 +197,20 @@ class Mount:
             follow=follow,
             directory=directory,
             view=self._view,
+        )
+
+    def passed(
+        self, descriptor: int, who: Credentials, *, directory: bool
+    ) -> AbstractContextManager[Inode]:
+        """Return a block in which the inode that a client's descriptor is of is pinned.
+
+        See fs.passed.  Behind close() there is none: ENOENT.
+        """
+        if self._closed:
+            raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
+        assert self._inodes is not None
+        return passed(
+            self._inodes, self.device, descriptor, who, directory=directory, view=self._view
         )
 
     def client_came(self, uid: int) -> None:

@@ -114,6 +114,7 @@ async def _run(
         )
         mount.open(places.source, places.mountpoint)
         attached = _attached(mount, places.mountpoint, settings)
+        mount.device = attached.mount.device
         async with trio.open_nursery() as clients:
             clients.start_soon(server.serve, listener)
             try:

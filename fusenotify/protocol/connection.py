@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from fusenotify.protocol.codec import answer_decoder, check_request, encode
 from fusenotify.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -60,22 +60,34 @@ class ConnectionLost(ConnectionResetError):
     """The daemon is gone, and with it the devices of this connection (ECONNRESET)."""
 
 
+class Descriptor(Protocol):
+    """A descriptor that a request passes; open as long as somebody has this object."""
+
+    number: int
+
+
 class Frame:
     """A request on its way out.
 
-    counts are how many bytes of it each send took: a link adds to it in one
-    step, in which nothing can be interrupted.
+    descriptor is passed with its first bytes.  counts are how many bytes of it
+    each send took: a link adds to it in one step, in which nothing can be
+    interrupted.
     """
 
-    __slots__ = ("_data", "counts")
+    __slots__ = ("_data", "_descriptor", "counts")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, descriptor: Descriptor | None) -> None:
         self._data = data
+        self._descriptor = descriptor
         self.counts: list[int] = []
 
     def rest(self) -> bytes:
         """Return what is to be sent."""
         return self._data[sum(self.counts) :] if self.counts else self._data
+
+    def descriptors(self) -> list[int]:
+        """Return what is passed with the rest."""
+        return [] if self._descriptor is None or self.counts else [self._descriptor.number]
 
     def is_sent(self) -> bool:
         """Return whether nothing is left."""
@@ -204,8 +216,9 @@ class ClientConnection:
         request: AnyRequest,
         unread: Unread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
+        descriptor: Descriptor | None = None,
     ) -> Call:
-        """Return a new call, whose frame is to be sent.
+        """Return a new call, whose frame is to be sent, with a descriptor where one is given.
 
         unread is where the device's records go.  on_answer is called with each
         answer when it comes, and maybe twice: what it does must be the same then.
@@ -215,7 +228,7 @@ class ClientConnection:
         """
         self.check()
         request.id = next(self._ids)
-        frame = Frame(_encoded(request))
+        frame = Frame(_encoded(request), descriptor)
         call = self._calls[request.id] = Call(self, request, unread, on_answer)
         self._frames.append(frame)
         return call

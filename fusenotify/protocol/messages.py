@@ -63,13 +63,15 @@ class Init(Request, tag="init"):
 class AddWatch(Request, tag="add_watch", omit_defaults=True):
     """inotify_add_watch(2).  Answered by WatchAdded.
 
-    path is relative to the mount's root, with or without a leading slash.  tree
-    asks for a tree watch, on a directory and all that is or will be below it;
-    where that is not wanted it is left out, which earlier servers understand.
+    path is relative to the mount's root, with or without a leading slash.  None
+    is for an object without a name: then an O_PATH descriptor of it is passed
+    with the request (SCM_RIGHTS).  tree asks for a tree watch, on a directory
+    and all that is or will be below it; where that is not wanted it is left
+    out, which earlier servers understand.
     """
 
     device: int
-    path: bytes
+    path: bytes | None
     mask: int
     tree: bool = False
 

@@ -112,14 +112,16 @@ class ConnectionDevices:
             served.device.close()
         self._devices.clear()
 
-    def answer(self, request: Init | AddWatch | RmWatch | Fionread | Close) -> AnyAnswer:
-        """Do what the syscall of that name does.
+    def answer(
+        self, request: Init | AddWatch | RmWatch | Fionread | Close, passed: int | None = None
+    ) -> AnyAnswer:
+        """Do what the syscall of that name does; passed is the descriptor that came with it.
 
         Raises OSError, as the syscall does.
         """
         match request:
             case AddWatch():
-                return WatchAdded(id=request.id, wd=self._add_watch(request))
+                return WatchAdded(id=request.id, wd=self._add_watch(request, passed))
             case RmWatch():
                 self[request.device].device.rm_watch(request.wd)
                 return Done(id=request.id)
@@ -157,16 +159,18 @@ class ConnectionDevices:
         self._devices[number] = ServedDevice(number, device)
         return number
 
-    def _add_watch(self, request: AddWatch) -> int:
+    def _add_watch(self, request: AddWatch, passed: int | None) -> int:
         """Seed: sys_inotify_add_watch()."""
         device, mask = self[request.device].device, request.mask
         if not 0 <= mask <= _ALL_BITS:
             raise OSError(errno.EINVAL, f"a mask has 32 bits; {mask:#x} has not")
         device.check_mask(mask)
-        with self._tree.resolved(
-            request.path,
-            self._who,
-            follow=not mask & IN_DONT_FOLLOW,
-            directory=bool(mask & IN_ONLYDIR) or request.tree,
-        ) as inode:
+        directory = bool(mask & IN_ONLYDIR) or request.tree
+        if request.path is not None:
+            follow = not mask & IN_DONT_FOLLOW
+            found = self._tree.resolved(request.path, self._who, follow=follow, directory=directory)
+        else:
+            assert passed is not None
+            found = self._tree.passed(passed, self._who, directory=directory)
+        with found as inode:
             return device.add_watch(inode, mask, tree=request.tree)

@@ -132,11 +132,13 @@ class Server:
                 self.tree.client_came(who.uid)
             except OSError as refusal:
                 await session.refuse(refusal.errno or errno.EACCES, refusal.strerror or "")
+                await session.end()
                 return
             own = self._by_user.setdefault(who.uid, {})
             own[session] = self._sessions[session] = None
             try:
                 await session.run()
+                await session.end()  # as long as that takes it counts as a connection
             finally:
                 del self._sessions[session], own[session]
                 if not own:

@@ -52,6 +52,7 @@ from fusenotify.protocol.messages import (
     Welcome,
 )
 from fusenotify.server.devices import ConnectionDevices, Waiting
+from fusenotify.server.inlet import Inlet
 from fusenotify.server.outlet import Outlet
 from fusenotify.server.status import SERVER_NAME
 from fusenotify.server.tree import Tree
@@ -59,7 +60,6 @@ from fusenotify.server.tree import Tree
 # How long a client that stopped asking may take to read its last answers.
 FAREWELL_SECONDS = 5.0
 
-_RECEIVE_SIZE = 64 * 1024
 _AT_ONCE = -math.inf
 
 
@@ -91,9 +91,9 @@ class Session:
         self.who = who
         self.devices = ConnectionDevices(shared.table, shared.tree, who, shared.device_numbers())
         self._shared = shared
-        self._stream = stream
         self._scope = trio.CancelScope()
         self._outlet = Outlet(stream)
+        self._inlet = Inlet(stream)
         self._welcomed = False
         self._waiting: dict[int, Waiting | None] = {}  # None for a fence
 
@@ -125,6 +125,10 @@ class Session:
             self.devices.close()
             self._shared.progressed()
 
+    async def end(self) -> None:
+        """Leave nothing behind that closing the stream would wait for."""
+        await self._inlet.end()
+
     async def refuse(self, code: int, message: str) -> None:
         """Tell the client why its connection ends, and end it."""
         with trio.move_on_after(FAREWELL_SECONDS):
@@ -136,10 +140,7 @@ class Session:
     async def _answer_all(self, nursery: trio.Nursery) -> None:
         decoder = request_decoder()
         while True:
-            try:
-                data = await self._stream.receive_some(_RECEIVE_SIZE)
-            except trio.BrokenResourceError:
-                return
+            data = await self._inlet.receive()
             if not data:
                 return
             for request in decoder.feed(data):
@@ -149,6 +150,8 @@ class Session:
                 except OSError as refusal:
                     await self._reply(_refused(request, refusal))
                 await trio.lowlevel.checkpoint()  # the mount's own requests have their turn
+            if not decoder.rest():
+                self._inlet.check_used()
 
     def _check_order(self, request: AnyRequest) -> None:
         """Refuse what has the shape of a request and no place here.
@@ -206,6 +209,14 @@ class Session:
                 await self._shared.tree.fence()  # what was done before shall not suffer
                 self._shared.cause_fault(self, request)
                 await self._reply(Done(id=request.id))
+            case AddWatch(path=None):
+                passed = self._inlet.take()
+                try:
+                    await self._shared.tree.fence()
+                    answer = self.devices.answer(request, passed)
+                finally:
+                    await self._inlet.close([passed])
+                await self._reply(answer)
             case _:
                 if isinstance(request, AddWatch | RmWatch):
                     # As on Linux, an earlier close is not heard by a new watch, and is by an old.

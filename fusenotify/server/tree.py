@@ -25,6 +25,17 @@ class Tree(Protocol):
         leaves the tree.
         """
 
+    def passed(
+        self, descriptor: int, who: Credentials, *, directory: bool
+    ) -> AbstractContextManager[Inode]:
+        """Return a block in which the inode that a client's descriptor is of is pinned.
+
+        directory asks for a directory.
+
+        Raises OSError: EBADF (not opened with O_PATH), EXDEV (not of this
+        tree), EACCES, ENOTDIR.
+        """
+
     async def fence(self) -> None:
         """Return when the events of all that was done in the tree before are queued."""
 

@@ -98,6 +98,11 @@ class MemoryTree:
         finally:
             inode.unpin()
 
+    def passed(
+        self, descriptor: int, who: Credentials, *, directory: bool
+    ) -> contextlib.AbstractContextManager[Inode]:
+        raise OSError(errno.EXDEV, "no descriptor is of a tree in memory")
+
     async def fence(self) -> None:
         if self.on_fence is not None:
             self.on_fence()

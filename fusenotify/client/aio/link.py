@@ -34,9 +34,10 @@ from fusenotify.client.common import (
     client_closed,
     connect_refusal,
     no_answer,
+    rights,
 )
 from fusenotify.client.process import belongs_here, foreign, this_process
-from fusenotify.protocol.connection import Call, ClientConnection
+from fusenotify.protocol.connection import Call, ClientConnection, Descriptor
 from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
 from fusenotify.protocol.unread import Unread
 
@@ -100,11 +101,12 @@ class Link:
         request: AnyRequest,
         unread: Unread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
+        descriptor: Descriptor | None = None,
     ) -> Call:
         """Send a request, as soon as the socket takes it, and return its call, to wait for."""
         self._check()
         self._connection.settle()
-        call = self._connection.ask(request, unread, on_answer)
+        call = self._connection.ask(request, unread, on_answer, descriptor)
         self._transmit()
         return call
 
@@ -161,7 +163,8 @@ class Link:
         """Send what the socket takes at once."""
         while (frame := self._connection.next_frame()) is not None:
             try:
-                frame.counts.append(self._socket.send(frame.rest()))
+                sent = self._socket.sendmsg((frame.rest(),), rights(frame.descriptors()))
+                frame.counts.append(sent)
             except BlockingIOError:
                 return
             except OSError:
