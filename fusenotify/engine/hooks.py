@@ -11,7 +11,9 @@ Invariants
         watch is told first, whatever the order in which they were added.
     IN_DELETE_SELF comes when a name goes of which nothing is left: no other
         name of the object, no open description that came by it, and, of a
-        directory, no name that was removed from it but is still in use.
+        directory, no name that was removed from it but is still in use.  Of
+        such names there are MOST_NAMES_HELD at most, shared out among who
+        removed them: for others a directory does not wait.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Self
 
 from fusenotify.credentials import Actor
 from fusenotify.engine.core import Core, Dentry, Inode
+from fusenotify.engine.shares import Shares
 from fusenotify.masks import (
     IN_ACCESS,
     IN_ATTRIB,
@@ -36,6 +39,9 @@ from fusenotify.masks import (
     IN_MOVED_TO,
     IN_OPEN,
 )
+
+# Each keeps its directory's name, and that the next: half a KiB, or so.
+MOST_NAMES_HELD = 100_000
 
 
 class File:
@@ -58,6 +64,7 @@ class Hooks:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self._names_held = Shares(MOST_NAMES_HELD)
         self._tree_roots = core.trees.roots
         self._trees_above = core.trees.known
 
@@ -256,19 +263,24 @@ class Hooks:
             dentry.inode.unlinked = True
         if not dentry.users:
             self._killed(dentry)
-        elif above := dentry.parent.dentry:
+            return
+        above, uid = dentry.parent.dentry, -1 if self.core.actor is None else self.core.actor.uid
+        if above is not None and self._names_held.may_take(uid):
+            self._names_held.take(uid)
             above.users += 1
-            dentry.held = above
+            dentry.held = above, uid
 
     def _put(self, dentry: Dentry) -> None:
         """A user of a name let go of it, and so may those above.  Linux: dput()."""
-        above: Dentry | None = dentry
-        while above is not None:
-            above.users -= 1
-            if above.users or not above.unlinked:
+        while True:
+            dentry.users -= 1
+            if dentry.users or not dentry.unlinked:
                 return
-            self._killed(above)
-            above = above.held
+            self._killed(dentry)
+            if dentry.held is None:
+                return
+            dentry, uid = dentry.held
+            self._names_held.give_back(uid)
 
     def _killed(self, dentry: Dentry) -> None:
         """Linux: dentry_unlink_inode()."""

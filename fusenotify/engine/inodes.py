@@ -87,7 +87,8 @@ class Dentry:
     """A name of an inode in a directory.  Linux: struct dentry.
 
     Open files keep theirs: after a rename it shows the new name, after an
-    unlink the old one.  users counts them, and unlinked ones that held it.
+    unlink the old one.  users counts them, and unlinked ones that hold it; held
+    is what an unlinked one holds, and for which user.
     """
 
     __slots__ = ("held", "inode", "name", "parent", "unlinked", "users")
@@ -98,4 +99,4 @@ class Dentry:
         self.inode = inode
         self.unlinked = False
         self.users = 0
-        self.held: Dentry | None = None
+        self.held: tuple[Dentry, int] | None = None

@@ -33,7 +33,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 
 from fusenotify.engine import core
-from fusenotify.fs.shares import Kept, Shares
+from fusenotify.engine.shares import Kept, Shares
 from fusenotify.fs.syscalls import file_handle, hold, open_by_handle, path_of
 
 # How an object is held: without reading it, and not what a link points to.

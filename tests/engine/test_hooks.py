@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
+from fusenotify.engine import hooks as hooks_module
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.hooks import File, Hooks
@@ -15,6 +17,13 @@ from fusenotify.engine.policy import LINUX_6
 from fusenotify.events import unpack
 from fusenotify.masks import IN_DELETE_SELF, IN_IGNORED
 from fusenotify.testing import EngineTree, assert_events
+
+
+@dataclass(frozen=True)
+class Someone:
+    """Who acts."""
+
+    uid: int
 
 
 class Tree:
@@ -262,26 +271,55 @@ def test_both_halves_of_a_rename_share_a_cookie_of_their_own(tree: Tree) -> None
     )
 
 
-@pytest.mark.parametrize("depth", [2_000, 100_000])
+class Removed:
+    """A tree so deep, of which all is removed but a file at its end that is open.
+
+    The uppermost directory is watched.
+    """
+
+    def __init__(self, hooks: Hooks, depth: int, name: bytes = b"d") -> None:
+        directories = [Inode(is_dir=True)]
+        for _ in range(depth):
+            directories.append(Inode(is_dir=True))
+            hooks.created(directories[-2], name, directories[-1])
+        held = Inode(is_dir=False)
+        hooks.created(directories[-1], b"f", held)
+        self.file = File(held, writable=False)
+        hooks.opened(self.file)
+        self.device = DeviceTable(hooks.core, Limits(), LINUX_6).init(uid=0)
+        self.device.add_watch(directories[1], IN_DELETE_SELF)
+        hooks.unlinked(directories[-1], b"f", held, links=0)
+        while len(directories) > 1:
+            removed = directories.pop()
+            hooks.removed_directory(directories[-1], name, removed)
+
+    def heard(self) -> list[int]:
+        queued = self.device.read(4096) if self.device.queued() else b""
+        return [event.mask for event in unpack(queued)]
+
+
+@pytest.mark.parametrize("depth", [2_000, 40_000])
 def test_a_removed_tree_goes_with_the_last_file_in_it_however_deep(depth: int) -> None:
-    hooks, directories = Hooks(Core()), [Inode(is_dir=True)]
-    for _ in range(depth):
-        directories.append(Inode(is_dir=True))
-        hooks.created(directories[-2], b"d", directories[-1])
-    held = Inode(is_dir=False)
-    hooks.created(directories[-1], b"f", held)
-    file = File(held, writable=False)
-    hooks.opened(file)
-    table = DeviceTable(hooks.core, Limits(), LINUX_6)
-    device = table.init(uid=0)
-    device.add_watch(directories[1], IN_DELETE_SELF)
-    hooks.unlinked(directories[-1], b"f", held, links=0)
-    while len(directories) > 1:
-        removed = directories.pop()
-        hooks.removed_directory(directories[-1], b"d", removed)
-    assert not device.queued()
-    hooks.closed(file)
-    assert [event.mask for event in unpack(device.read(4096))] == [IN_DELETE_SELF, IN_IGNORED]
+    hooks = Hooks(Core())
+    tree = Removed(hooks, depth)
+    assert not tree.heard()
+    hooks.closed(tree.file)
+    assert tree.heard() == [IN_DELETE_SELF, IN_IGNORED]
+
+
+def test_names_that_are_held_are_shared_out_and_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hooks_module, "MOST_NAMES_HELD", 100)
+    hooks = Hooks(Core())
+    for _ in range(2):
+        deep = Removed(hooks.by(Someone(1002)), 60)
+        assert deep.heard() == [IN_DELETE_SELF, IN_IGNORED]  # it is more than half of them
+        shallow = Removed(hooks.by(Someone(1001)), 10)
+        assert not shallow.heard()
+        hooks.closed(deep.file)
+        hooks.closed(shallow.file)
+        assert shallow.heard() == [IN_DELETE_SELF, IN_IGNORED]
 
 
 def test_a_link_to_a_file_without_a_name_leaves_others_names_alone(tree: Tree) -> None:

@@ -18,11 +18,11 @@ from fusenotify import Mounted
 from fusenotify.client import Client
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
+from fusenotify.engine.shares import Shares
 from fusenotify.events import unpack
 from fusenotify.fs import descriptors as descriptors_module
 from fusenotify.fs.descriptors import KEPT, Compared
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.shares import Shares
 from fusenotify.masks import IN_ATTRIB, IN_CREATE, IN_DELETE_SELF
 from tests.conftest import Mounting
 

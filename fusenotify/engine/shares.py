@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What one user may take of what there is only so much of, so that some is left for the next.
 
-fs.descriptors shares the daemon's descriptors out by it.
+fs.descriptors shares the daemon's descriptors out by it, engine.hooks the names
+that were removed while they were in use.
 
 Invariant
     A user who holds nothing is not remembered.
