@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A process that changes a directory tree at random; several do it at once.
+
+    python -m tests.trees.storm DIRECTORY
+
+It takes lines from its standard input, each a seed and a number of calls, and
+answers each with a line when the calls were made.  A call that fails because another
+process was faster is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import random
+import shutil
+import sys
+
+_RENAME_EXCHANGE = 2
+_NAMES = ["a", "b", "c", "d", "e"]
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Storm:
+    """Random calls in the tree at top."""
+
+    def __init__(self, top: str, chosen: random.Random) -> None:
+        self._top = top
+        self._chosen = chosen
+
+    def call(self) -> None:
+        """Change something.
+
+        Raises OSError where that was not possible.
+        """
+        kinds = (
+            (self._make_directories, 5),
+            (self._make_file, 8),
+            (self._link, 3),
+            (self._rename, 6),
+            (self._exchange, 3),
+            (self._unlink, 3),
+            (self._remove_directory, 2),
+            (self._remove_tree, 1),
+        )
+        (call,) = self._chosen.choices(*zip(*kinds, strict=True))
+        call()
+
+    def _make_directories(self) -> None:
+        os.makedirs(self._path(6), exist_ok=True)
+
+    def _make_file(self) -> None:
+        with open(self._path(), "ab") as file:
+            file.write(b"x")
+
+    def _link(self) -> None:
+        if self._chosen.random() < 0.3:
+            os.symlink("a", self._path())
+        else:
+            os.link(self._path(), self._path(), follow_symlinks=False)
+
+    def _rename(self) -> None:
+        os.rename(self._path(), self._path())
+
+    def _exchange(self) -> None:
+        # With the slash it fails unless that is a directory: of two files it would look like a
+        # rename over the second and one back.
+        one, other = os.fsencode(self._path() + "/"), os.fsencode(self._path())
+        if _libc.renameat2(-100, one, -100, other, _RENAME_EXCHANGE):
+            raise OSError(ctypes.get_errno(), "no exchange")
+
+    def _unlink(self) -> None:
+        os.unlink(self._path())
+
+    def _remove_directory(self) -> None:
+        os.rmdir(self._path())
+
+    def _remove_tree(self) -> None:
+        shutil.rmtree(self._path(), ignore_errors=True)
+
+    def _path(self, deepest: int = 4) -> str:
+        names = self._chosen.choices(_NAMES, k=self._chosen.randint(1, deepest))
+        return "/".join([self._top, *names])
+
+
+def main() -> None:
+    (top,) = sys.argv[1:]
+    for line in sys.stdin:
+        seed, calls = map(int, line.split())
+        storm = Storm(top, random.Random(seed))
+        for _ in range(calls):
+            with contextlib.suppress(OSError):
+                storm.call()
+        print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main()

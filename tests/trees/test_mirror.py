@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A model kept by the records of a tree watch is the tree; tests.trees.mirror runs longer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fusenotify.events import Event
+from fusenotify.masks import IN_CREATE
+from tests.trees.mirror import Mirror, mirrored
+
+pytestmark = pytest.mark.mount
+
+
+def test_the_model_is_the_tree_after_each_round(tmp_path: Path) -> None:
+    with mirrored(tmp_path) as mirror:
+        rounds = [mirror.round(seed) for seed in range(15)]
+    assert sum(each.records for each in rounds) > 500
+    assert not any(each.overflowed for each in rounds)
+
+
+def test_with_a_short_queue_an_overflow_says_when_to_list_again(tmp_path: Path) -> None:
+    with mirrored(tmp_path, queue=64) as mirror:
+        rounds = [mirror.round(seed) for seed in range(15)]
+    assert {each.overflowed for each in rounds} == {True, False}
+
+
+def test_a_record_that_is_missing_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Mirror._records
+
+    def all_but_the_last_made(mirror: Mirror) -> list[Event]:
+        found = records(mirror)
+        made = [number for number, record in enumerate(found) if record.mask & IN_CREATE]
+        del found[made[-1]]
+        return found
+
+    monkeypatch.setattr(Mirror, "_records", all_but_the_last_made)
+
+    def mirror_on() -> None:
+        for seed in range(20):  # another process may have replaced what was made last
+            mirror.round(seed)
+
+    with mirrored(tmp_path) as mirror, pytest.raises(AssertionError):
+        mirror_on()
