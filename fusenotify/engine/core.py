@@ -53,6 +53,7 @@ class Core:
         self.actor: Actor | None = None
         self.trees = Trees()
         self._tree_roots = self.trees.roots
+        self._trees_above = self.trees.known
         self._queue_above = self.trees.queue_event
         self._cookies = count(1)
 
@@ -100,8 +101,13 @@ class Core:
                     watch.handle.operations.handle_event(watch, watch.wd, mask, cookie, name)
                 else:
                     tell(watch, mask, cookie, name)
-        if self._tree_roots and inode.is_dir and inode.unlinked != DEAD:
-            self._queue_above(inode, mask & _PRODUCIBLE, cookie, name, unlinked, trees)
+        if self._tree_roots and inode.is_dir:
+            above = self._trees_above.get(inode)
+            if above is None:
+                above = self.trees.above(inode)
+            if above:
+                mask &= _PRODUCIBLE
+                self._queue_above(above, inode, mask, cookie, name, unlinked, trees)
 
     def queue_parent_event(
         self, dentry: Dentry, mask: int, cookie: int = 0, unlinked: bool = False

@@ -95,6 +95,7 @@ class Statistics:
         if followed is None:
             return  # the inode is gone, too: ours was removed before
         if followed.devices == 1:
+            self._look_again(inode)
             self._handle.detach(followed)
             self._end(followed)
         elif tree and followed.trees == 1:
@@ -187,6 +188,7 @@ class Statistics:
 
     def _replace(self, followed: Followed | None, inode: Inode, devices: int, trees: int) -> None:
         """Have a newest watch on inode in place of one, for so many more watches of devices."""
+        self._look_again(inode)
         newest = Followed(devices, trees)
         if followed is not None:
             newest = Followed(followed.devices + devices, followed.trees + trees, followed.events)
@@ -213,11 +215,20 @@ class Statistics:
                     break
         return lately
 
+    def _look_again(self, directory: Inode) -> None:
+        """A directory begins or ends to be followed itself."""
+        lately = self._lately.pop(directory, None)
+        if lately is not None:
+            self._take_down(lately)
+
+    def _take_down(self, lately: _Lately) -> None:
+        if lately.events and lately.counted_by is not None:
+            self._below[lately.counted_by.inode, lately.path] += lately.events
+
     def _count_below(self) -> None:
         """Take down what directories below trees said lately."""
         for lately in self._lately.values():
-            if lately.events and lately.counted_by is not None:
-                self._below[lately.counted_by.inode, lately.path] += lately.events
+            self._take_down(lately)
         self._lately.clear()
         if len(self._below) > 2 * PAST_DIRECTORIES:
             self._below = Counter(dict(self._below.most_common(PAST_DIRECTORIES)))

@@ -20,15 +20,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from fusenotify.credentials import Credentials
+from fusenotify.engine.inodes import DEAD, Dentry, Inode
 from fusenotify.engine.watches import Hearing, Watch, tell
 from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
-
-if TYPE_CHECKING:
-    from fusenotify.engine.inodes import Dentry, Inode
 
 # How long a verdict holds, in seconds: what changes behind the filesystem tells nobody.
 VERDICT_SECONDS = 1.0
@@ -40,11 +38,14 @@ _LONG_PATH = 4096
 
 # The watched directories above one, the nearest first, and the path down from
 # each, which ends in a slash.
-Above = tuple[tuple["Inode", bytes], ...]
+Above = tuple[tuple[Inode, bytes], ...]
 
 
 class Permissions(Protocol):
     """Who may do what now, as the filesystem says."""
+
+    def may_refuse(self, who: Credentials) -> bool:
+        """Return whether there may be a directory that who may not read or search."""
 
     def may_read(self, directory: Inode, who: Credentials) -> bool:
         """Return whether who may list a directory."""
@@ -55,6 +56,9 @@ class Permissions(Protocol):
 
 class NoPermissions:
     """Those of an engine without a filesystem: everybody may do everything."""
+
+    def may_refuse(self, who: Credentials) -> bool:
+        return False
 
     def may_read(self, directory: Inode, who: Credentials) -> bool:
         return True
@@ -188,8 +192,10 @@ class Trees:
 
     # What engine.core asks.
 
-    def hearing(self, root: Inode, who: Credentials) -> UsersHearing:
-        """Return what who may hear of the tree below root."""
+    def hearing(self, root: Inode, who: Credentials) -> UsersHearing | None:
+        """Return what who may hear of the tree below root; None where that is everything."""
+        if not self.permissions.may_refuse(who):
+            return None
         found = self._hearings.get((root, who))
         if found is None:
             found = self._hearings[root, who] = UsersHearing(self, root, who)
@@ -205,6 +211,7 @@ class Trees:
 
     def queue_event(
         self,
+        above: Above,
         directory: Inode,
         mask: int,
         cookie: int,
@@ -214,11 +221,11 @@ class Trees:
     ) -> None:
         """Tell the tree watches above a directory what its own watches were told.
 
-        only are the watched directories of which watches are told, where not all are.
+        above is what above() returned; only are the watched directories of which
+        watches are told, where not all are.
         """
-        above = self.known.get(directory)
-        if above is None:
-            above = self._find(directory)
+        if directory.unlinked == DEAD:
+            return
         asked = mask & IN_ALL_EVENTS
         for root, path_down in above:
             if only is not None and root not in only:

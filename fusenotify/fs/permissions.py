@@ -67,6 +67,13 @@ class DirectoryPermissions:
     def __init__(self, view: View) -> None:
         self._view = view
 
+    def may_refuse(self, who: Credentials) -> bool:
+        """Return whether there may be a directory that who may not read or search.
+
+        As allowed() says, there is none for root.
+        """
+        return who.uid != 0
+
     def may_read(self, directory: core.Inode, who: Credentials) -> bool:
         """Return whether who may list a directory."""
         return self._may(directory, who, READ)
@@ -76,8 +83,6 @@ class DirectoryPermissions:
         return self._may(directory, who, SEARCH)
 
     def _may(self, directory: core.Inode, who: Credentials, wanted: int) -> bool:
-        if who.uid == 0:
-            return True  # as allowed() says of directories, without a descriptor
         assert isinstance(directory, Held)
         try:
             fd = directory.fd

@@ -535,6 +535,30 @@ def test_each_event_in_a_tree_counts_once_for_its_directory() -> None:
     assert statistics.directories(9) == [(b"/a/b", 2), (b"/", 1), (b"/a", 1)]
 
 
+def test_an_event_counts_once_also_where_watches_come_and_go() -> None:
+    engine, device = watched("a/b/", mask=IN_CREATE)
+    statistics = engine.table.statistics
+    made = 0
+
+    def make() -> None:
+        nonlocal made
+        for path in ("a", "a/b"):
+            made += 1
+            engine.create(f"{path}/{made}")
+        assert statistics.events() == {"CREATE": made}
+
+    make()
+    wd = device.watch("a/b")
+    make()
+    tree = device.watch("a", tree=True)
+    make()
+    device.rm_watch(wd)
+    make()
+    device.rm_watch(tree)
+    make()
+    assert sorted(statistics.directories(9)) == [(b"/a", made // 2), (b"/a/b", made // 2)]
+
+
 def test_directories_below_a_tree_are_remembered_behind_its_end() -> None:
     engine, device = watched("a/b/", mask=IN_CREATE)
     engine.create("a/b/f")
@@ -560,6 +584,9 @@ class Modes:
         self.unsearchable: set[Inode] = set()
         self.asked = 0
         engine.core.trees.permissions = self
+
+    def may_refuse(self, who: Credentials) -> bool:
+        return who.uid != 0
 
     def may_read(self, directory: Inode, who: Credentials) -> bool:
         self.asked += 1

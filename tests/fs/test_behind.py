@@ -177,18 +177,22 @@ def test_exclusive_remembers_what_was_read(mounting: Mounting) -> None:
         assert read(top / "f") == b"third"
 
 
-def test_exclusive_tells_every_watch_of_every_open_file_that_reads(mounting: Mounting) -> None:
+@pytest.mark.parametrize("tree", [False, True], ids=["a watch", "a tree watch"])
+def test_exclusive_tells_every_watch_of_every_open_file_that_reads(
+    mounting: Mounting, tree: bool
+) -> None:
     with mounting(exclusive=True) as mount, mount.client() as client:
         _, top = places(mount)
-        (top / "f").write_text("known")
-        (top / "f").read_text()
+        (top / "d").mkdir()
+        (top / "d" / "f").write_text("known")
+        (top / "d" / "f").read_text()
         device = client.init(nonblock=True)
-        device.add_watch("/", IN_ACCESS)
+        device.add_watch("/" if tree else "d", IN_ACCESS, tree=tree)
         for _ in range(2):
-            (top / "f").read_text()
+            (top / "d" / "f").read_text()
             client.sync()
             assert [(event.mask, event.name) for event in unpack(device.read(4096))] == [
-                (IN_ACCESS, b"f")
+                (IN_ACCESS, b"d/f" if tree else b"f")
             ]
 
 

@@ -97,16 +97,22 @@ def watch_all(device: Watcher, directory: str) -> None:
         device.watch(os.path.join(directory, path))
 
 
+def watch_tree(device: Watcher, directory: str) -> None:
+    device.watch(os.path.join(directory, "d"), tree=True)
+
+
 def told(device: Watcher, directory: str) -> list[str]:
     """Return the records as lines, the directory left out of the watches' names."""
     return [str(record).removeprefix(f"{directory}/") for record in device.take()]
 
 
 @pytest.mark.mount
+@pytest.mark.parametrize("watch", [watch_all, watch_tree], ids=["watches", "a tree watch"])
 @pytest.mark.parametrize(
     ("call", "real_call"), [pytest.param(call, real, id=name) for name, call, real in CALLS]
 )
 def test_tells_what_a_mount_tells(
+    watch: Callable[[Watcher, str], None],
     call: Callable[[EngineTree], object],
     real_call: Callable[[Path], object],
     fusenotify_engine: EngineTree,
@@ -115,12 +121,12 @@ def test_tells_what_a_mount_tells(
 ) -> None:
     top = fusenotify_session_mount.fresh_directory()
     prepare(top)
-    watch_all(fusenotify_session_device, top.name)
+    watch(fusenotify_session_device, top.name)
     real_call(top)
 
     fusenotify_engine.prepare(*OBJECTS)
     device = fusenotify_engine.device()
-    watch_all(device, "")
+    watch(device, "")
     call(fusenotify_engine)
 
     assert told(device, "") == told(fusenotify_session_device, top.name)
