@@ -22,10 +22,12 @@ from contextlib import AbstractContextManager, suppress
 import pyfuse3
 import trio
 
+from fusenotify import mountinfo
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.attribute_requests import SOCKET_XATTR
+from fusenotify.fs.covered import Covered
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import LESS, Negotiation
 from fusenotify.fs.operations import Operations
@@ -83,7 +85,8 @@ class Mount:
         self._inodes: Inodes | None = None
         self._closed = False
         self._kind = operations
-        self.device: str | None = None  # the mount's own number, as mountinfo shows it
+        self._device: str | None = None
+        self._covered: Covered | None = None
         self._operations: Operations | None = None
 
     def open(self, source: int, mountpoint: int) -> None:
@@ -133,6 +136,12 @@ class Mount:
                 f"FUSE refuses to mount {self.mountpoint} ({error}; options: {shown})"
             ) from None
 
+    def found(self, mount: mountinfo.Mount) -> None:
+        """Hear what mountinfo says of this mount: then its descriptors and its covers are known."""
+        assert self._inodes is not None
+        self._device = mount.device
+        self._covered = Covered(mount, self._inodes.root.fd)
+
     async def serve(self) -> None:
         """Answer requests until somebody unmounts, or terminate()."""
         negotiation = Negotiation()
@@ -175,6 +184,8 @@ class Mount:
         self._closed = True
         pyfuse3.close(unmount=False)
         self._operations.close_all()
+        if self._covered is not None:
+            self._covered.close()
         self._hooks.by(None).unmounted(self._inodes.all())
         self._inodes.close()
 
@@ -197,6 +208,7 @@ class Mount:
             follow=follow,
             directory=directory,
             view=self._view,
+            covered=() if self._covered is None else self._covered.objects(),
         )
 
     def passed(
@@ -210,7 +222,7 @@ class Mount:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
         assert self._inodes is not None
         return passed(
-            self._inodes, self.device, descriptor, who, directory=directory, view=self._view
+            self._inodes, self._device, descriptor, who, directory=directory, view=self._view
         )
 
     def client_came(self, uid: int) -> None:

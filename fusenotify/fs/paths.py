@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from fusenotify.credentials import Credentials
@@ -44,21 +44,25 @@ def resolved(
     follow: bool,
     directory: bool,
     view: View = _PLAIN,
+    covered: Collection[tuple[int, int]] = (),
 ) -> Iterator[Inode]:
     """Yield the inode that path names for who, pinned until the block ends.
 
     path is relative to the mount's root, with or without a leading slash.
     A symbolic link at its end is followed where follow; one with an absolute
     target continues at the root where the target lies below mountpoint.
-    directory asks for a directory; view says how owners and modes are shown.
+    directory asks for a directory; view says how owners and modes are shown;
+    covered are the (st_dev, st_ino) of what other filesystems cover.
 
     Raises OSError: ENOENT, ENOTDIR, EACCES (no search permission on a
     component, no read permission on the object), ELOOP (more than 40 links, or 4,096 names),
-    ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount), EINVAL (a NUL).
+    ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount, or it leads into what
+    another filesystem covers), EINVAL (a NUL).
     """
-    walk = _Walk(inodes, mountpoint, path, who, follow, view)
+    walk = _Walk(inodes, mountpoint, path, who, follow, view, covered)
     try:
         status = os.fstat(walk.fd)
+        walk.check_uncovered(status)
         if (directory or walk.wants_directory) and not stat.S_ISDIR(status.st_mode):
             raise _error(errno.ENOTDIR, path)
         if not allowed(walk.fd, status, who, READ, view):
@@ -84,6 +88,7 @@ class _Walk:
         who: Credentials,
         follow: bool,
         view: View,
+        covered: Collection[tuple[int, int]],
     ) -> None:
         if not path:
             raise _error(errno.ENOENT, path, "the path is empty")
@@ -98,6 +103,7 @@ class _Walk:
         self._who = who
         self._follow = follow
         self._view = view
+        self._covered = covered
         self._links = 0
         self._descriptors: list[int] = []
         self._rest = deque(_components(path))
@@ -122,8 +128,18 @@ class _Walk:
             os.close(fd)
         self._descriptors.clear()
 
+    def check_uncovered(self, status: os.stat_result) -> None:
+        """Refuse to be where another filesystem is, to whoever goes there by path.
+
+        Raises OSError (EXDEV).
+        """
+        if (status.st_dev, status.st_ino) in self._covered:
+            raise _error(errno.EXDEV, self._path, "another filesystem covers it")
+
     def _step(self, name: bytes) -> None:
         status = os.fstat(self.fd)
+        if name != b"..":
+            self.check_uncovered(status)
         if not stat.S_ISDIR(status.st_mode):
             raise _error(errno.ENOTDIR, self._path)
         if not allowed(self.fd, status, self._who, SEARCH, self._view):

@@ -114,7 +114,7 @@ async def _run(
         )
         mount.open(places.source, places.mountpoint)
         attached = _attached(mount, places.mountpoint, settings)
-        mount.device = attached.mount.device
+        mount.found(attached.mount)
         async with trio.open_nursery() as clients:
             clients.start_soon(server.serve, listener)
             try:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What another filesystem covers in the mount is no path of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fusenotify
+from fusenotify import Mounted
+from fusenotify.client import Client, Device, Inotify
+from fusenotify.events import unpack
+from fusenotify.masks import IN_CREATE
+
+pytestmark = [
+    pytest.mark.mount,
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounts other filesystems"),
+]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Mounted]:
+    (tmp_path / "source" / "top" / "sub" / "deep").mkdir(parents=True)
+    (tmp_path / "mnt").mkdir()
+    with fusenotify.mounted(tmp_path / "source", tmp_path / "mnt") as mounted:
+        yield mounted
+
+
+@pytest.fixture
+def device(mounted: Mounted) -> Iterator[Device]:
+    with Client(mounted.socket) as client:
+        yield client.init()
+
+
+@contextlib.contextmanager
+def covering(*what: str | Path, on: Path) -> Iterator[None]:
+    """Mount something on a path while the block runs."""
+    subprocess.run(["mount", *what, on], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", on], check=True)
+
+
+def verdict(device: Device, path: str) -> str:
+    try:
+        device.add_watch(path, IN_CREATE)
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "watched"
+
+
+def test_it_is_exdev_as_for_an_inotify(mounted: Mounted, device: Device) -> None:
+    top = Path(mounted.mountpoint, "top")
+    assert verdict(device, "top/sub") == "watched"
+    with covering("-t", "tmpfs", "none", on=top / "sub"), Inotify() as inotify:
+        (top / "sub" / "deep").mkdir()
+        with pytest.raises(OSError, match="tmpfs") as refused:
+            inotify.add_watch(top / "sub", IN_CREATE)
+        assert refused.value.errno == errno.EXDEV
+        for path in ("top/sub", "/top/sub/", "top/sub/deep", "top/./sub"):
+            assert verdict(device, path) == "EXDEV"
+        for path in ("top", "top/sub/..", "/"):
+            assert verdict(device, path) == "watched"
+    assert verdict(device, "top/sub/deep") == "watched"
+
+
+def test_it_stays_so_when_a_directory_above_is_renamed(mounted: Mounted, device: Device) -> None:
+    top = Path(mounted.mountpoint, "top")
+    with covering("-t", "tmpfs", "none", on=top / "sub"):
+        assert verdict(device, "top/sub") == "EXDEV"
+        top.rename(top.with_name("renamed"))
+        assert verdict(device, "renamed/sub") == "EXDEV"
+        top.with_name("renamed").rename(top)
+
+
+def test_a_file_may_be_covered_and_a_directory_by_the_mounts_own(
+    mounted: Mounted, device: Device, tmp_path: Path
+) -> None:
+    top = Path(mounted.mountpoint, "top")
+    (top / "file").touch()
+    with covering("--bind", "/etc/passwd", on=top / "file"):
+        assert verdict(device, "top/file") == "EXDEV"
+    (tmp_path / "elsewhere").mkdir()
+    with (
+        covering("--bind", "--make-private", top, on=tmp_path / "elsewhere"),
+        covering("-t", "tmpfs", "none", on=tmp_path / "elsewhere" / "sub"),
+    ):
+        assert verdict(device, "top/sub") == "watched"  # it is covered elsewhere only
+
+
+def test_a_watch_from_before_goes_on_beneath(mounted: Mounted, device: Device) -> None:
+    sub = Path(mounted.mountpoint, "top", "sub")
+    device.add_watch("top/sub", IN_CREATE)
+    inside = os.open(sub, os.O_PATH)
+    with covering("-t", "tmpfs", "none", on=sub):
+        (sub / "above").touch()
+        os.close(os.open("beneath", os.O_CREAT | os.O_WRONLY, dir_fd=inside))
+        assert [event.name for event in unpack(device.read(timeout=5))] == [b"beneath"]
+    os.close(inside)
