@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError, RequestContext
@@ -18,11 +20,11 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.file_requests import FileRequests
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.ownership import AsUser
+from fusenotify.fs.ownership import AsUser, by_owner
 from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered, answered_when_possible
 from fusenotify.fs.set_id import keeps_set_id, settable_mode, strip_by_acl, strip_set_id
-from fusenotify.fs.syscalls import utimens
+from fusenotify.fs.syscalls import CAP_CHOWN, utimens
 from fusenotify.view import SET_ID, View
 
 SOCKET_XATTR = b"user.fusenotify.socket"
@@ -79,15 +81,15 @@ class AttributeRequests(FileRequests):
                 elif owner or fields.update_size:
                     strips = owner or not keeps_set_id(ctx)
         if fields.update_mode:
-            mode = settable_mode(stat.S_IMODE(attr.st_mode), before, self._view)
+            mode = settable_mode(stat.S_IMODE(attr.st_mode), before, self._view, ctx)
         if fields.update_size:  # first: it may have to wait
             self.resize(changed, file, attr.st_size, ctx, opened)
         if owner:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
-            os.chown(path, *self._given(before, uid, gid, ctx))
+            self._chown(changed, before, uid, gid, ctx)
         if fields.update_mode:  # behind the owner: chown() clears set-id bits
-            os.chmod(path, mode)
+            self.by_owner(ctx, partial(os.chmod, path, mode), changed)
         lost = strips and strip_set_id(changed.fd, before, ctx)
         if times:  # last: the others set times
             atime = attr.st_atime_ns if fields.update_atime else None
@@ -130,8 +132,7 @@ class AttributeRequests(FileRequests):
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
         before = os.fstat(changed.fd)
-        with AsUser.calling(ctx):
-            os.setxattr(changed.path, name, value)
+        self.by_owner(ctx, partial(os.setxattr, changed.path, name, value), changed)
         if name == _ACCESS_ACL:
             strip_by_acl(changed.path, before, self._view.shown(before).st_gid, ctx)
         self.forget_attributes(changed)  # an ACL sets the mode
@@ -152,7 +153,7 @@ class AttributeRequests(FileRequests):
         changed = self.inodes[inode]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
-        os.removexattr(changed.path, name)
+        self.by_owner(ctx, partial(os.removexattr, changed.path, name), changed)
         self.forget_attributes(changed)
         self.hooks.by(ctx).xattr_changed(changed)
 
@@ -174,20 +175,36 @@ class AttributeRequests(FileRequests):
             raise FUSEError(errno.EPERM)
         return True
 
-    def _given(
-        self, before: os.stat_result, uid: int, gid: int, ctx: RequestContext
-    ) -> tuple[int, int]:
-        """Return what chown() is to give in SOURCE of what it was asked to give.
+    def by_owner(self, ctx: RequestContext, act: Callable[[], None], *objects: Inode) -> None:
+        """Do what is for the objects' owner; who that is, SOURCE judges where the view shows it.
+
+        Raises OSError.
+        """
+        if self._view.uid is None:
+            by_owner(ctx, act, lambda: [os.fstat(each.fd) for each in objects])
+        else:
+            with AsUser.calling(ctx):
+                act()
+
+    def _chown(
+        self, changed: Inode, before: os.stat_result, uid: int, gid: int, ctx: RequestContext
+    ) -> None:
+        """Give an object, which is as before says, an owner and a group; -1 leaves one as it is.
 
         Who is shown as the owner may give what is shown already, of which
-        SOURCE may have something else.
+        SOURCE may have something else: that stays.
         """
         shown = self._view.shown(before)
         if ctx.uid and uid == shown.st_uid:
             uid = -1
         if ctx.uid and gid == shown.st_gid:
             gid = -1
-        return uid, gid
+        act = partial(os.chown, changed.path, uid, gid)
+        if self._view.uid is None:
+            member = ctx.gid if gid == -1 else gid
+            by_owner(ctx, act, lambda: [os.fstat(changed.fd)], gid=member, capability=CAP_CHOWN)
+        else:
+            act()
 
 
 def _refuse_reserved(name: bytes) -> None:

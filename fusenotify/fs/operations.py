@@ -11,8 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pyfuse3
 import trio
@@ -29,7 +29,6 @@ from fusenotify.view import View
 
 # The kernel names up to 65,000 objects in one request.
 _FORGOTTEN_AT_A_TIME = 2000
-_AS_DAEMON = nullcontext()
 
 
 class Operations(AttributeRequests):
@@ -126,8 +125,8 @@ class Operations(AttributeRequests):
             if before.st_mode & self._view.hidden_set_id(before.st_uid, before.st_gid):
                 raise FUSEError(errno.EPERM)
         first = linked.dentry
-        with AsUser.calling(ctx, as_owner=not self._is_plain):
-            os.link(linked.path, new_name, dst_dir_fd=parent.fd, follow_symlinks=True)
+        act = partial(os.link, linked.path, new_name, dst_dir_fd=parent.fd, follow_symlinks=True)
+        self.by_owner(ctx, act, linked)
         self.hooks.by(ctx).linked(linked, parent, new_name)
         status = os.fstat(linked.fd)
         self.names.linked(linked, first, status.st_nlink, ctx.pid)
@@ -139,8 +138,7 @@ class Operations(AttributeRequests):
         parent = self.inodes[parent_inode]
         victim, status = self.inodes.judged(parent, name)
         self.names.settled(ctx.pid)
-        with self._removing(parent, ctx):
-            os.unlink(name, dir_fd=parent.fd)
+        self._remove(parent, partial(os.unlink, name, dir_fd=parent.fd), victim, ctx)
         self.hooks.by(ctx).unlinked(parent, name, victim, _links_left(status))
         self.inodes.drop_if_unused(victim)
 
@@ -149,8 +147,7 @@ class Operations(AttributeRequests):
         """RMDIR: vfs_rmdir()."""
         parent = self.inodes[parent_inode]
         victim, _ = self.inodes.judged(parent, name)
-        with self._removing(parent, ctx):
-            os.rmdir(name, dir_fd=parent.fd)
+        self._remove(parent, partial(os.rmdir, name, dir_fd=parent.fd), victim, ctx)
         self.hooks.by(ctx).removed_directory(parent, name, victim)
         self.inodes.drop_if_unused(victim)
 
@@ -170,11 +167,9 @@ class Operations(AttributeRequests):
         self.names.settled(ctx.pid)
         target, links_left = self._judged_target(new_parent, name_new)
         try:
-            with AsUser.calling(ctx, as_owner=not self._is_plain):
-                if flags:
-                    renameat2(parent.fd, name_old, new_parent.fd, name_new, flags)
-                else:
-                    os.rename(name_old, name_new, src_dir_fd=parent.fd, dst_dir_fd=new_parent.fd)
+            names = parent.fd, name_old, new_parent.fd, name_new
+            objects = [moved] if target is None else [moved, target]
+            self.by_owner(ctx, partial(renameat2, *names, flags), *objects)
             if flags & pyfuse3.RENAME_EXCHANGE:
                 assert target is not None
                 self.hooks.by(ctx).exchanged(parent, name_old, moved, new_parent, name_new, target)
@@ -222,14 +217,14 @@ class Operations(AttributeRequests):
             return None, 0
         return target, _links_left(status)
 
-    def _removing(self, parent: Inode, ctx: RequestContext) -> AbstractContextManager[None]:
-        """Return the block in which ctx may remove a name from a directory.
-
-        Whose object that is decides in a sticky one; there SOURCE judges.
-        """
-        if ctx.uid and self._is_plain and os.fstat(parent.fd).st_mode & stat.S_ISVTX:
-            return AsUser.calling(ctx, as_owner=False)
-        return _AS_DAEMON
+    def _remove(
+        self, parent: Inode, act: Callable[[], None], victim: Inode, ctx: RequestContext
+    ) -> None:
+        """Remove a name from a directory; in a sticky one it is for the victim's owner."""
+        if ctx.uid and os.fstat(parent.fd).st_mode & stat.S_ISVTX:
+            self.by_owner(ctx, act, victim)
+        else:
+            act()
 
 
 def _links_left(status: os.stat_result) -> int:

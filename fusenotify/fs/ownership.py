@@ -7,22 +7,27 @@ fs.mount gives up at the start what would lift limits for everybody.
 Invariants
     The kernel has checked what the caller may do (default_permissions), so the
         daemon keeps its capabilities in a user's name: it has not their groups.
-    Whose object it is that a name stands for, the kernel has checked of what
-        stood there then.  So where that decides, in sticky directories and
-        for hard links, SOURCE's kernel is asked, too: without CAP_FOWNER.
+    Whose an object is, the kernel has checked as it remembered it.  So what is
+        for its owner alone, SOURCE's kernel judges again in the very call:
+        there the daemon has neither CAP_FOWNER nor CAP_CHOWN (by_owner()).
 """
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from pyfuse3 import RequestContext
 
-from fusenotify.fs.syscalls import regain_capabilities, set_fs_ids
+from fusenotify.fs.processes import is_capable
+from fusenotify.fs.syscalls import CAP_CHOWN, CAP_FOWNER, regain_capabilities, set_fs_ids
 
 _OWN_UMASK = 0  # that of fs.mount
 _OWN_UID, _OWN_GID = os.geteuid(), os.getegid()  # a daemon never changes them
+# What lets others do what is for the owner.
+_OWNERS = (CAP_CHOWN, CAP_FOWNER)
 _ENOUGH = 64 << 20  # bytes: many writes, for others' that come between
 
 
@@ -36,7 +41,7 @@ class AsUser:
     Linux: inode_init_owner(), posix_acl_create().  Nothing in it awaits.
     """
 
-    __slots__ = ("_as_owner", "_changes", "_gid", "_uid", "_umask")
+    __slots__ = ("_changes", "_gid", "_uid", "_umask", "_without")
 
     def __init__(
         self, uid: int, gid: int, umask: int = _OWN_UMASK, *, as_owner: bool = True
@@ -44,7 +49,7 @@ class AsUser:
         self._uid = uid
         self._gid = gid
         self._umask = umask
-        self._as_owner = as_owner or not uid
+        self._without = () if as_owner or not uid else _OWNERS
         self._changes = not _OWN_UID and (uid != _OWN_UID or gid != _OWN_GID)
 
     @classmethod
@@ -56,7 +61,7 @@ class AsUser:
         os.umask(self._umask)
         if self._changes:
             set_fs_ids(self._uid, self._gid)
-            regain_capabilities(fowner=self._as_owner)
+            regain_capabilities(*self._without)
 
     def __exit__(
         self,
@@ -67,6 +72,37 @@ class AsUser:
         if self._changes:
             set_fs_ids(_OWN_UID, _OWN_GID)
         os.umask(_OWN_UMASK)
+
+
+def by_owner(
+    ctx: RequestContext,
+    act: Callable[[], None],
+    about: Callable[[], Iterable[os.stat_result]],
+    *,
+    gid: int | None = None,
+    capability: int = CAP_FOWNER,
+) -> None:
+    """Do what is for owners in the caller's name, as SOURCE's kernel judges it.
+
+    about returns what the objects are.  Where some are others', and the caller has
+    the capability about them that the kernel may have gone by (as a container's root
+    has), it is done all the same.  gid, in place of the caller's, is a group
+    that the kernel took the caller for a member of.
+
+    Raises OSError, EPERM among others.
+    """
+    gid = ctx.gid if gid is None else gid
+    try:
+        with AsUser(ctx.uid, gid, ctx.umask, as_owner=False):
+            act()
+    except PermissionError as refusal:
+        if refusal.errno != errno.EPERM or not ctx.uid or _OWN_UID:
+            raise
+        others = [status for status in about() if status.st_uid != ctx.uid]
+        if not others or not all(is_capable(ctx.pid, capability, status) for status in others):
+            raise
+        with AsUser(ctx.uid, gid, ctx.umask):
+            act()
 
 
 def is_short_of_room(fd: int) -> bool:

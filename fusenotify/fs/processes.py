@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 _SIGKILL = 1 << 8
@@ -13,6 +14,30 @@ def status_of(pid: int) -> dict[bytes, bytes]:
     with suppress(OSError), open(f"/proc/{pid}/status", "rb") as lines:
         return dict(line.split(b":", 1) for line in lines)
     return {}
+
+
+def is_capable(pid: int, capability: int, status: os.stat_result) -> bool:
+    """Return whether a thread has a capability about an object.
+
+    That is in its user namespace, which must have the object's owner and group in it.
+    Linux: capable_wrt_inode_uidgid().
+    """
+    effective = int(status_of(pid).get(b"CapEff", b"0"), 16)
+    return bool(
+        effective >> capability & 1
+        and _is_mapped(f"/proc/{pid}/uid_map", status.st_uid)
+        and _is_mapped(f"/proc/{pid}/gid_map", status.st_gid)
+    )
+
+
+def _is_mapped(table: str, number: int) -> bool:
+    """Return whether a user or group of ours is one in the user namespace of a table."""
+    with suppress(OSError), open(table, "rb") as lines:
+        for line in lines:
+            _, begin, length = map(int, line.split())
+            if begin <= number < begin + length:
+                return True
+    return False
 
 
 def is_killed(pid: int) -> bool:

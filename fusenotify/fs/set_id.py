@@ -33,25 +33,38 @@ from fusenotify.view import SET_ID, View
 _CAP_FSETID = 1 << 4
 
 
-def settable_mode(mode: int, before: os.stat_result, view: View) -> int:
+def settable_mode(mode: int, before: os.stat_result, view: View, ctx: RequestContext) -> int:
     """Return the mode that chmod may give to an object that was as before says.
+
+    Who is not of its group gives no set-gid bit: the group may be another than
+    the kernel remembered.
 
     Raises FUSEError, EPERM, where it has hidden bits that are not there yet.
     """
-    if mode & SET_ID & ~before.st_mode & view.hidden_set_id(before.st_uid, before.st_gid):
+    new = mode & SET_ID & ~before.st_mode
+    if new & view.hidden_set_id(before.st_uid, before.st_gid):
         raise FUSEError(errno.EPERM)
+    if new & stat.S_ISGID and not (_is_member(ctx, before.st_gid) or keeps_set_id(ctx)):
+        mode &= ~stat.S_ISGID
     return mode
 
 
 def new_mode(mode: int, parent: int, view: View, ctx: RequestContext) -> int:
-    """Return mode without the bits that would be hidden of what ctx makes in a directory.
+    """Return mode without the bits that do not go to what ctx makes in a directory.
 
-    parent is a descriptor of the directory, whose group counts where it is set-gid.
+    They are those that would be hidden, and set-gid for the group of the directory, of
+    which parent is a descriptor, where that gives its group to one who is not of it.
+    Linux: mode_strip_sgid().
     """
-    if not mode & SET_ID or view.is_plain:
+    if not mode & SET_ID:
         return mode
     directory = os.fstat(parent)
-    gid = directory.st_gid if directory.st_mode & stat.S_ISGID else ctx.gid
+    gid = ctx.gid
+    if directory.st_mode & stat.S_ISGID:
+        gid = directory.st_gid
+        executes = mode & stat.S_IXGRP
+        if executes and not (_is_member(ctx, gid) or keeps_set_id(ctx)):
+            mode &= ~stat.S_ISGID
     return mode & ~view.hidden_set_id(ctx.uid, gid)
 
 

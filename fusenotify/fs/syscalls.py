@@ -34,7 +34,8 @@ _DESCRIPTORS = "/proc/self/fd/"
 # What path_of() begins with.
 _descriptors = _DESCRIPTORS
 _CAPABILITY_VERSION_3 = 0x20080522
-_CAP_FOWNER = 3
+CAP_CHOWN = 0
+CAP_FOWNER = 3
 _CAP_SYS_RESOURCE = 24
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_INO = 0x100
@@ -64,7 +65,6 @@ _directory = ctypes.create_string_buffer(_DIRECTORY_BUFFER)
 _directory_bytes = memoryview(_directory).cast("B")
 _capability_header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
 _capabilities = (_Capabilities * 2)()
-_without_fowner = (_Capabilities * 2)()
 
 
 def enter_descriptors() -> None:
@@ -230,18 +230,16 @@ def give_up_resource_capability() -> None:
     _capabilities[0].permitted &= ~(1 << _CAP_SYS_RESOURCE)
     for each in _capabilities:
         each.effective = each.permitted
-    ctypes.pointer(_without_fowner)[0] = _capabilities
-    _without_fowner[0].effective &= ~(1 << _CAP_FOWNER)
     regain_capabilities()
 
 
-def regain_capabilities(*, fowner: bool = True) -> None:
-    """capset(2): have again what give_up_resource_capability() left.
+def regain_capabilities(*without: int) -> None:
+    """capset(2): have again what give_up_resource_capability() left, without some.
 
-    fowner says whether that of owners is among them, CAP_FOWNER.  Raises OSError.
+    Raises OSError.
     """
-    wanted = _capabilities if fowner else _without_fowner
-    _check(_libc.capset(ctypes.byref(_capability_header), wanted))
+    _capabilities[0].effective = _capabilities[0].permitted & ~sum(1 << each for each in without)
+    _check(_libc.capset(ctypes.byref(_capability_header), _capabilities))
 
 
 def _timespec(nanoseconds: int | None) -> _Timespec:

@@ -7,9 +7,11 @@ SOURCE is changed all the same.  docs/security.md has the table of requests.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 
 import fusenotify
 from tests.differential.operations import RENAME_EXCHANGE, renameat2
-from tests.differential.scenario import as_user
+from tests.differential.scenario import as_user, outcome
 
 pytestmark = [
     pytest.mark.mount,
@@ -219,3 +221,134 @@ def test_a_file_that_is_roots_by_now_gets_no_further_name(places: Places) -> Non
     (places.source / "x").chmod(0o4755)
     assert as_user(USER, lambda: os.link(x, places.mnt / "y")) == "EPERM"
     os.link(x, places.mnt / "y")
+
+
+# Owners.
+
+
+def change_mode(x: Path) -> None:
+    x.chmod(0o4777)
+
+
+def change_mode_of_open(x: Path) -> None:
+    fd = os.open(x, os.O_RDONLY)
+    try:
+        os.fchmod(fd, 0o4777)
+    finally:
+        os.close(fd)
+
+
+def take_it(x: Path) -> None:
+    os.chown(x, USER, -1)
+
+
+def give_it_to_ones_group(x: Path) -> None:
+    os.chown(x, -1, USER)
+
+
+def set_acl(x: Path) -> None:
+    entries = ((1, 7), (4, 7), (32, 7))
+    acl = b"".join(struct.pack("<HHI", *entry, 0xFFFFFFFF) for entry in entries)
+    os.setxattr(x, "system.posix_acl_access", struct.pack("<I", 2) + acl)
+
+
+@pytest.mark.parametrize(
+    "act", [change_mode, change_mode_of_open, take_it, give_it_to_ones_group, set_acl]
+)
+def test_what_is_roots_by_now_is_no_longer_for_who_was_its_owner(
+    places: Places, act: Callable[[Path], None]
+) -> None:
+    x = make(places.mnt / "x", USER, 0o604)
+    assert as_user(USER, lambda: act(x)) == "ok"
+    x.unlink()
+    x = make(places.mnt / "x", USER, 0o604)
+    own(places.source / "x", 0)
+    assert x.stat().st_uid == USER  # so the kernel remembers
+    before = (places.source / "x").stat()
+    went = as_user(USER, lambda: act(x))
+    after = (places.source / "x").stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, 0, 0)
+    assert went == "EPERM" or act is take_it
+
+
+def test_a_group_by_now_gets_no_set_gid_bit_from_who_is_not_of_it(places: Places) -> None:
+    x = make(places.mnt / "x", USER)
+    os.chown(places.source / "x", -1, 0)
+    assert as_user(USER, lambda: x.chmod(0o2755)) == "ok"
+    assert stat.S_IMODE((places.source / "x").stat().st_mode) == 0o755
+
+
+def test_a_directory_that_gives_its_group_by_now_does_not_give_its_rights(places: Places) -> None:
+    (places.mnt / "d").mkdir()
+    (places.mnt / "d").chmod(0o777)
+    (places.source / "d").chmod(0o2777)
+
+    def make_set_gid() -> None:
+        os.close(os.open(places.mnt / "d" / "opened", CREATE, 0o2755))
+        os.mknod(places.mnt / "d" / "made", 0o102755)
+
+    assert as_user(USER, make_set_gid) == "ok"
+    for name in ("opened", "made"):
+        made = (places.source / "d" / name).stat()
+        assert (made.st_gid, stat.S_IMODE(made.st_mode)) == (0, 0o755)
+
+
+def test_the_root_of_a_user_namespace_is_that_of_its_users(
+    sticky: Places, public_path: Path
+) -> None:
+    """As of a container: CAP_FOWNER and CAP_CHOWN about what belongs to users that it has."""
+    native = public_path / "native"
+    native.mkdir()
+    native.chmod(0o1777)
+
+    def use(directory: Path) -> None:
+        """Do all that it may, and what it may not."""
+        os.chdir(directory)
+        os.unlink("removed")
+        os.chmod("changed", 0o640)
+        os.chown("given", 0, 0)
+        os.rename("moved", "moved away")
+        os.setxattr("changed", "user.a", b"x")
+        for act in (os.unlink, os.rmdir, lambda name: os.chmod(name, 0o777)):
+            if outcome(partial(act, "roots")) not in ("EPERM", "ENOTDIR"):
+                raise OSError(errno.EBADMSG, "it was not refused")
+
+    seen = []
+    for directory in (native, sticky.mnt):
+        for name in ("removed", "changed", "given", "moved"):
+            make(directory / name, USER + 1)
+        make(directory / "roots", 0)
+        went = as_root_of(partial(use, directory), [(0, USER, 1), (1, USER + 1, 1)])
+        left = [(name, (directory / name).stat()) for name in sorted(os.listdir(directory))]
+        seen.append([went, *((name, found.st_mode, found.st_uid) for name, found in left)])
+    assert seen[0][0] == "ok"
+    assert seen[1] == seen[0]
+
+
+def as_root_of(act: Callable[[], None], users: list[tuple[int, int, int]]) -> str:
+    """Do something as root of a user namespace with such users and groups; return how it went."""
+    ready, go, out = os.pipe(), os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setresgid(USER, USER, USER)
+            os.setresuid(USER, USER, USER)
+            ctypes.CDLL(None).unshare(0x10000000)  # CLONE_NEWUSER
+            os.write(ready[1], b"x")
+            os.read(go[0], 1)
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            os.write(out[1], str(outcome(act) or "ok").encode())
+        finally:
+            os._exit(0)
+    os.read(ready[0], 1)
+    for table in ("uid_map", "gid_map"):
+        lines = [f"{inside} {outside} {length}\n" for inside, outside, length in users]
+        Path(f"/proc/{child}/{table}").write_text("".join(lines))
+    os.write(go[1], b"x")
+    os.waitpid(child, 0)
+    went = os.read(out[0], 100).decode()
+    for end in (*ready, *go, *out):
+        os.close(end)
+    return went
