@@ -25,6 +25,7 @@ from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered, answered_when_possible
 from fusenotify.fs.set_id import keeps_set_id, settable_mode, strip_by_acl, strip_set_id
 from fusenotify.fs.syscalls import CAP_CHOWN, utimens
+from fusenotify.fs.writeback import Unwritten
 from fusenotify.view import SET_ID, View
 
 SOCKET_XATTR = b"user.fusenotify.socket"
@@ -62,9 +63,12 @@ class AttributeRequests(FileRequests):
         ctx: RequestContext,
         *,
         opened: int | None = None,
+        written: bool = False,
     ) -> EntryAttributes:
         """SETATTR: notify_change()."""
         changed = self.inodes[inode]
+        if fields.update_mtime and not (fields.update_size or written) and self._stores(changed):
+            raise Unwritten  # what was stored before must not move the time that is set
         file = None if fh is None else self.files[fh]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
@@ -158,6 +162,10 @@ class AttributeRequests(FileRequests):
         self.hooks.by(ctx).xattr_changed(changed)
 
     # Helpers.
+
+    def _stores(self, inode: Inode) -> bool:
+        """Return whether stores to mappings of a file can be there, and be written back."""
+        return self.write_back is not None and self.files_by_inode.has_storer(inode)
 
     def _may_strip(self, inode: Inode, status: os.stat_result, ctx: RequestContext) -> bool:
         """Return whether set-id bits may go where nothing is asked for.

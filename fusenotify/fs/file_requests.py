@@ -34,6 +34,7 @@ from fusenotify.fs.requests import (
 from fusenotify.fs.set_id import keeps_set_id, new_mode, strip_hidden, strip_set_id
 from fusenotify.fs.syscalls import hold, path_of
 from fusenotify.fs.waiting import SleepingOpen
+from fusenotify.fs.writeback import OWN_FILE
 from fusenotify.view import SET_ID, View
 
 # How many entries of a directory an answer has: each may have to be looked up.
@@ -59,6 +60,8 @@ class FileRequests(Requests):
         self, inode: int, flags: int, ctx: RequestContext, *, opened: int | None = None
     ) -> FileInfo:
         """OPEN: do_dentry_open(), handle_truncate()."""
+        if self.write_back is not None and self.write_back.asks(ctx.pid):
+            return FileInfo(fh=pyfuse3.FileHandleT(OWN_FILE), keep_cache=True)
         known = self.inodes[inode]
         before = os.fstat(known.fd) if flags & os.O_TRUNC else None
         fd = self.descriptor_of(known, flags, opened, uid=ctx.uid)
@@ -148,6 +151,8 @@ class FileRequests(Requests):
         """
         if not self._below.flushes:
             raise FUSEError(errno.ENOSYS)
+        if fh == OWN_FILE:
+            return
         flushed = os.dup(fh)
         if self._below.sleeps:
             await self.turns.in_thread(self.files[fh].uid, partial(os.close, flushed))
@@ -158,8 +163,9 @@ class FileRequests(Requests):
     def release(self, fh: int) -> None:
         """RELEASE: __fput()."""
         self.background += 1
-        self.released += 1
-        self._close(self.files[fh])
+        if fh != OWN_FILE:
+            self.released += 1
+            self._close(self.files[fh])
 
     def close_all(self) -> None:
         """Close what is still open: the kernel's RELEASEs ended with the mount."""

@@ -30,16 +30,18 @@ class OpenFile(File):
     """An open file.
 
     fd is SOURCE's descriptor; pid, uid and gid are the opener's; appends says
-    that it was opened with O_APPEND to be written to.
+    that it was opened with O_APPEND to be written to, stores that a mapping of
+    it may be stored to.
     """
 
-    __slots__ = ("appends", "fd", "gid", "pid", "uid")
+    __slots__ = ("appends", "fd", "gid", "pid", "stores", "uid")
 
     inode: Inode
 
     def __init__(self, inode: Inode, fd: int, flags: int, pid: int, uid: int, gid: int) -> None:
         super().__init__(inode, writable=flags & os.O_ACCMODE != os.O_RDONLY)
         self.appends = bool(flags & os.O_APPEND) and self.writable
+        self.stores = flags & os.O_ACCMODE == os.O_RDWR
         self.fd = fd
         self.pid = pid
         self.uid = uid
@@ -93,19 +95,21 @@ class OpenDirectory(OpenFile):
 class _Several:
     """The open files of one object that has more than one."""
 
-    __slots__ = ("files", "writers")
+    __slots__ = ("files", "storers", "writers")
 
     def __init__(self) -> None:
         self.files: dict[OpenFile, None] = {}
-        self.writers = 0
+        self.writers = self.storers = 0
 
     def add(self, file: OpenFile) -> None:
         self.files[file] = None
         self.writers += file.writable
+        self.storers += file.stores
 
     def remove(self, file: OpenFile) -> None:
         del self.files[file]
         self.writers -= file.writable
+        self.storers -= file.stores
 
 
 class FilesByInode:
@@ -148,3 +152,10 @@ class FilesByInode:
         if isinstance(known, _Several):
             return known.writers > 0
         return known is not None and known.writable
+
+    def has_storer(self, inode: Held) -> bool:
+        """Return whether mappings of inode may be stored to."""
+        known = self._by_inode.get(inode)
+        if isinstance(known, _Several):
+            return known.storers > 0
+        return known is not None and known.stores

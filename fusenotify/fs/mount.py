@@ -37,6 +37,7 @@ from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.fs.waiting import MOST, WAITING_MOST
+from fusenotify.fs.writeback import WriteBack
 from fusenotify.view import View
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Mount:
         self._kind = operations
         self._device: str | None = None
         self._covered: Covered | None = None
+        self._write_back: WriteBack | None = None
         self._operations: Operations | None = None
 
     def open(self, source: int, mountpoint: int) -> None:
@@ -107,6 +109,7 @@ class Mount:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         give_up_resource_capability()
         enter_descriptors()
+        self._write_back = WriteBack.start(self.mountpoint)
         self._inodes = Inodes(source, self._core)
         self._core.trees.permissions = DirectoryPermissions(self._view)
         self._operations = self._kind(
@@ -116,6 +119,7 @@ class Mount:
             view=self._view,
             exact_access=self._exact_access,
         )
+        self._operations.write_back = self._write_back
         name = self.source
         options = {"default_permissions", "subtype=fusenotify"}
         for option in self._options:
@@ -130,7 +134,7 @@ class Mount:
         try:
             pyfuse3.init(self._operations, target, options)
         except RuntimeError as error:
-            self._inodes.close()
+            self._let_go()
             shown = ",".join(self._options) or "none given"
             raise MountError(
                 f"FUSE refuses to mount {self.mountpoint} ({error}; options: {shown})"
@@ -187,7 +191,13 @@ class Mount:
         if self._covered is not None:
             self._covered.close()
         self._hooks.by(None).unmounted(self._inodes.all())
+        self._let_go()
+
+    def _let_go(self) -> None:
+        assert self._inodes is not None
         self._inodes.close()
+        if self._write_back is not None:
+            self._write_back.close()
 
     def resolved(
         self, path: bytes, who: Credentials, *, follow: bool, directory: bool

@@ -31,6 +31,7 @@ from fusenotify.fs.handles import FilesByInode, OpenFile
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.names import NamesUsed
 from fusenotify.fs.waiting import SleepingOpen, Turns
+from fusenotify.fs.writeback import Unwritten, WriteBack
 from fusenotify.view import View
 
 _Self = TypeVar("_Self", bound="Requests")
@@ -79,9 +80,9 @@ def answered_when_possible(
     """Do as answered() for a request that SOURCE may make wait, as a lease does with open(2).
 
     Its first argument is an inode's number, its last one the request's context.  The method raises
-    BlockingIOError or SleepingOpen before it has changed anything, and is called
+    BlockingIOError, SleepingOpen or Unwritten before it has changed anything, and is called
     again: from its beginning to its end it still does not await.  What was opened for
-    it comes as the argument opened.
+    it comes as the argument opened; written says that stores were written back.
     """
 
     @functools.wraps(method)
@@ -89,7 +90,7 @@ def answered_when_possible(
         try:
             try:
                 return method(self, *args, **kwargs)
-            except (BlockingIOError, SleepingOpen) as obstacle:
+            except (BlockingIOError, SleepingOpen, Unwritten) as obstacle:
                 return await self.wait(functools.partial(method, self), args, obstacle)
         except Exception as error:
             raise _refusal(error, method.__name__, args) from None
@@ -127,6 +128,7 @@ class Requests(pyfuse3.Operations):
     view is how SOURCE is shown.  names tell by which of several a program
     came.  files are the open ones, by descriptor, ends
     those of the files among them that are open to append to.
+    write_back writes what is stored to mappings of theirs.
     background counts the requests done of the kinds that the kernel sends
     without a program that waits, released the RELEASEs among them.
     """
@@ -146,6 +148,7 @@ class Requests(pyfuse3.Operations):
         self.files_by_inode = FilesByInode()
         inodes.descriptors.borrow = self.files_by_inode.any_of
         self.ends = Ends()
+        self.write_back: WriteBack | None = None
         self._view = view
         self._is_plain = view.is_plain
 
@@ -153,7 +156,7 @@ class Requests(pyfuse3.Operations):
         self,
         method: Callable[..., _T],
         args: Sequence[Any],
-        obstacle: BlockingIOError | SleepingOpen,
+        obstacle: BlockingIOError | SleepingOpen | Unwritten,
     ) -> _T:
         """Call a request's method when what it needs is possible, or done."""
         ctx = args[-1]
@@ -163,6 +166,11 @@ class Requests(pyfuse3.Operations):
             if isinstance(obstacle, SleepingOpen):
                 opened = await self._opened_meanwhile(ctx, obstacle)
                 return method(*args, opened=opened)
+            if isinstance(obstacle, Unwritten):
+                assert self.write_back is not None
+                written = functools.partial(self.write_back.of, inode.number)
+                await self.turns.until_done(ctx.uid, ctx.pid, written)
+                return method(*args, written=True)
             attempt = functools.partial(method, *args)
             return await self.turns.until_possible(ctx.uid, ctx.pid, attempt)
         finally:

@@ -114,9 +114,12 @@ class SyncedOperations(Operations):
         ctx: RequestContext,
         *,
         opened: int | None = None,
+        written: bool = False,
     ) -> EntryAttributes:
         """SETATTR."""
-        changed = await super().setattr(inode, attr, fields, fh, ctx, opened=opened)
+        changed = await super().setattr(
+            inode, attr, fields, fh, ctx, opened=opened, written=written
+        )
         if self.all_of_it:
             await self._to_disk(ctx, inode)
         return changed

@@ -28,6 +28,8 @@ _MAX_HANDLE = 128
 _DIRECTORY_BUFFER = 4096
 # struct linux_dirent64: inode number, the offset behind the entry, its length, type, and the name.
 _ENTRY = struct.Struct("=QqHB")
+# SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER.
+_SYNC_ALL = 7
 # Bytes: more than struct statfs has anywhere.
 _MOST_OF_STATFS = 512
 _DESCRIPTORS = "/proc/self/fd/"
@@ -210,6 +212,15 @@ def watch(fd: int, path: str) -> int:
 def unwatch(fd: int, wd: int) -> None:
     """inotify_rm_watch(2).  Raises OSError."""
     _check(_libc.inotify_rm_watch(fd, wd))
+
+
+def sync_file(fd: int) -> None:
+    """sync_file_range(2): have a file's pages in memory written, and wait for that alone.
+
+    Raises OSError.
+    """
+    nothing = ctypes.c_int64(0)  # from the beginning, to the end
+    _check(_libc.sync_file_range(fd, nothing, nothing, ctypes.c_uint(_SYNC_ALL)))
 
 
 def set_fs_ids(uid: int, gid: int) -> None:

@@ -19,7 +19,7 @@ import errno
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -90,6 +90,22 @@ class Turns:
                 pause = min(2 * pause, _LAST_PAUSE)
         finally:
             self._leave(uid)
+
+    async def until_done(self, uid: int, pid: int, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait for work, which is cancelled at the end.  Raises OSError as until_possible()."""
+        await self._enter(uid, pid)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._at_end, nursery.cancel_scope.cancel)
+                await work()
+                nursery.cancel_scope.cancel()
+            self._check(pid)
+        finally:
+            self._leave(uid)
+
+    async def _at_end(self, action: Callable[[], None]) -> None:
+        await self._ended.wait()
+        action()
 
     async def in_thread(self, uid: int, function: Callable[[], _T]) -> _T:
         """Call function in a thread, and wait until it is done whatever happens.

@@ -17,7 +17,7 @@ import warnings
 from typing import Any
 
 from fusenotify.cli import main
-from fusenotify.fs import operations
+from fusenotify.fs import attribute_requests
 
 # Events whose first argument is a path.
 _BY_PATH = frozenset(
@@ -63,7 +63,7 @@ def _bug(*_: object) -> None:
 def run() -> int:
     audit = Audit(int(sys.argv[1]))
     signal.signal(signal.SIGUSR1, lambda *_: setattr(audit, "armed", True))
-    setattr(operations, "utimens", _bug)  # noqa: B010
+    setattr(attribute_requests, "utimens", _bug)  # noqa: B010
     sys.addaudithook(audit)
     try:
         return main(sys.argv[2:])

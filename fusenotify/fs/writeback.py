@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stores to shared mappings, written back before a file's times are set.
+
+The kernel writes such pages back when it likes, as WRITEs like any other, and
+each moves mtime: a time that a program sets would be overwritten.  So SETATTR
+of a file that may be mapped waits here until what was stored is written.
+
+The daemon cannot have the kernel do that itself.  It would sleep in the kernel
+until the WRITEs are answered, with /dev/fuse open, and if the daemon was killed
+meanwhile, nobody would answer them, and the connection would never end.  So a
+process of its own does, which has nothing else open: it opens the file through
+the mount, by its handle (fs.file_requests answers that, and tells nobody).
+Only root may.
+
+Invariants
+    The process is forked before the mount, from a single thread, and ends with
+        the daemon, however that ends.
+    It closes what it opened only behind its answer: close(2) waits for the
+        lock that the kernel holds for the SETATTR.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import struct
+import threading
+from contextlib import suppress
+
+import trio
+
+from fusenotify.fs.syscalls import open_by_handle, sync_file
+
+# What the process has open instead of a descriptor of SOURCE.
+OWN_FILE = 1 << 32
+
+_NUMBER = struct.Struct("=Q")
+# struct file_handle of FUSE: its length, its type, FILEID_INO64_GEN, nodeid and generation.
+_HANDLE = struct.Struct("=IiIII")
+_HANDLE_TYPE = 0x81
+_AT_FDCWD = -100
+_working_directory = threading.Lock()
+_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+
+
+class Unwritten(Exception):
+    """What was stored to a mapping of a file may not be written yet."""
+
+
+class WriteBack:
+    """The process, as the daemon sees it; start() makes it."""
+
+    def __init__(self, control: socket.socket, pid: int) -> None:
+        self._control = control
+        self._pid = pid
+        self._under_way = 0
+
+    @classmethod
+    def start(cls, mountpoint: str) -> WriteBack | None:
+        """Fork the process that works on what will be mounted at mountpoint.
+
+        Returns None where it would be of no use, or cannot be had.
+        """
+        if os.geteuid():
+            return None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            return None
+        if not pid:
+            _run(theirs.detach(), mountpoint)
+        theirs.close()
+        ours.setblocking(False)
+        return cls(ours, pid)
+
+    async def of(self, number: int) -> None:
+        """Return when what was stored until now to mappings of an inode is written.
+
+        Or when that cannot be had: the mount cannot be reached by its path.
+        """
+        reader, writer = os.pipe()
+        self._under_way += 1
+        try:
+            try:
+                socket.send_fds(self._control, [_NUMBER.pack(number)], [writer])
+            except OSError:  # the process was killed
+                return
+            finally:
+                os.close(writer)
+            await trio.lowlevel.wait_readable(reader)
+        finally:
+            self._under_way -= 1
+            os.close(reader)
+
+    def asks(self, pid: int) -> bool:
+        """Return whether a request is the process's own."""
+        if not self._under_way:
+            return False
+        with suppress(OSError):
+            return os.getsid(pid) == self._pid
+        return False
+
+    def close(self) -> None:
+        """Let the process end."""
+        self._control.close()
+        with suppress(OSError):
+            os.waitpid(self._pid, os.WNOHANG)
+
+
+def _run(control: int, mountpoint: str) -> None:
+    """Be the process; never returns."""
+    try:
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        os.setsid()
+        gc.freeze()  # it shares the daemon's memory as long as it does not write there
+        os.closerange(0, control)
+        os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
+        with socket.socket(fileno=control) as asked:
+            while True:
+                message, fds, _, _ = socket.recv_fds(asked, _NUMBER.size, 1)
+                if not message:
+                    break
+                (inode,) = _NUMBER.unpack(message)
+                threading.Thread(target=_write, args=(mountpoint, inode, fds[0])).start()
+    finally:
+        os._exit(0)
+
+
+def _write(mountpoint: str, number: int, writer: int) -> None:
+    """Have an inode's pages written; whoever has the other end of writer sees its end."""
+    opened = -1
+    try:
+        with suppress(OSError):
+            with _working_directory:
+                os.chdir(mountpoint)
+                try:
+                    high, low = divmod(number, 1 << 32)
+                    handle = _HANDLE.pack(_HANDLE.size - 8, _HANDLE_TYPE, high, low, 0)
+                    opened = open_by_handle(_AT_FDCWD, handle, os.O_RDONLY)
+                finally:
+                    os.chdir("/")
+            sync_file(opened)
+    finally:
+        os.close(writer)
+        if opened >= 0:
+            os.close(opened)
