@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -34,6 +35,7 @@ _END_SECONDS = 10.0
 # How long the daemon of a lazy unmount is waited for: it ends with the last open file.
 _LAZY_END_SECONDS = 1.0
 
+_SO_PEERPIDFD = 77
 _UCRED = struct.Struct("3i")
 
 
@@ -88,10 +90,7 @@ def _daemon(mount: mountinfo.Mount, stack: contextlib.ExitStack) -> int | None:
     connection = stack.enter_context(socket.socket(socket.AF_UNIX))
     try:
         connection.connect(socket_of(mount))
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        # 0 is a process outside our pid namespace.
-        pid = _UCRED.unpack(credentials)[0]
-        pidfd = os.pidfd_open(pid) if pid else None
+        pidfd = _peer(connection)
     except OSError:
         # Without the right to ask we unmount without waiting; without the
         # right to unmount that will say so.
@@ -99,3 +98,19 @@ def _daemon(mount: mountinfo.Mount, stack: contextlib.ExitStack) -> int | None:
     if pidfd is not None:
         stack.callback(os.close, pidfd)
     return pidfd
+
+
+def _peer(connection: socket.socket) -> int | None:
+    """Return a pidfd of the process that listens; None for one outside of our pid namespace.
+
+    Raises OSError.
+    """
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+    # Before Linux 6.5: by its number, which may be another process's by now.
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid = _UCRED.unpack(credentials)[0]
+    return os.pidfd_open(pid) if pid else None

@@ -34,7 +34,7 @@ from fusenotify.mountinfo import MountId
 from fusenotify.mounting.attached import Attached
 from fusenotify.mounting.checks import Places
 from fusenotify.mounting.failure import Failure
-from fusenotify.mounting.mountpoints import take_away
+from fusenotify.mounting.mountpoints import State, find, id_of, opened, state_of, take_away
 from fusenotify.mounting.options import (
     MS_DIRSYNC,
     MS_SYNCHRONOUS,
@@ -112,7 +112,11 @@ async def _run(
             quotas=settings.quotas,
             faults=settings.faults,
         )
-        mount.open(places.source, places.mountpoint)
+        try:
+            mount.open(places.source, places.mountpoint)
+        except MountError:
+            _clean_up_after_fusermount(settings.mountpoint)
+            raise
         attached = _attached(mount, places.mountpoint, settings)
         mount.found(attached.mount)
         async with trio.open_nursery() as clients:
@@ -124,7 +128,7 @@ async def _run(
                         helpers.start_soon(_end_on_eof, mount, attached, until_eof)
                     helpers.start_soon(
                         _announce_when_it_answers,
-                        settings.mountpoint,
+                        attached,
                         partial(announce, attached.id, file.path),
                     )
                     await mount.serve()
@@ -167,6 +171,14 @@ def _operations(flags: int) -> type[Operations]:
     return SyncedOperations if flags & MS_DIRSYNC else Operations
 
 
+def _clean_up_after_fusermount(mountpoint: str) -> None:
+    """Take away what fusermount3 mounted and was killed before it could tell."""
+    left = find(mountpoint)
+    # Before, there was none.
+    if left is not None and state_of(left) is State.DEAD:
+        take_away(id_of(left), lazy=True)
+
+
 def _attached(mount: Mount, mountpoint: int, settings: Settings) -> Attached:
     """Return where a new mount is in the kernel's tree; take it away where it is not as wanted.
 
@@ -189,12 +201,17 @@ def _attached(mount: Mount, mountpoint: int, settings: Settings) -> Attached:
     return attached
 
 
-async def _announce_when_it_answers(mountpoint: str, announce: Callable[[], None]) -> None:
+async def _announce_when_it_answers(attached: Attached, announce: Callable[[], None]) -> None:
     """Ask the mount for its root, as any program does, and say that it answered."""
+
+    def ask() -> None:
+        with opened(attached.mount) as root:
+            os.fstat(root)
+
     try:
         # In a thread, because the answer comes from this one.
-        await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
-    except OSError:
+        await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
+    except (OSError, Failure):
         return  # unmounted already: who waits for the announcement sees the daemon end
     announce()
 

@@ -44,8 +44,9 @@ def end(mount: Mounted) -> None:
     assert ended(mount.pid)
 
 
-def test_what_came_in_place_of_a_hidden_mount_stays(mounting: Mounting) -> None:
-    with mounting() as mount, open(f"{mount.mountpoint}/f", "w"):
+@pytest.mark.parametrize("options", [[], ["auto_unmount"]], ids=["", "auto_unmount"])
+def test_what_came_in_place_of_a_hidden_mount_stays(mounting: Mounting, options: list[str]) -> None:
+    with mounting(options=options) as mount, open(f"{mount.mountpoint}/f", "w"):
         assert fusenotify("unmount", "--lazy", mount.mountpoint).returncode == 0
         with tmpfs(mount.mountpoint):
             end(mount)
@@ -91,6 +92,17 @@ def test_what_came_in_place_of_a_killed_daemons_mount_stays(mounting: Mounting) 
     subprocess.run(["umount", mount.mountpoint], check=True)
 
 
+def test_another_of_ours_that_came_in_place_of_a_killed_daemons_stays(mounting: Mounting) -> None:
+    """Though it may have got the number, the kernel's and in mountinfo, of the first one."""
+    with mounting() as first:
+        os.kill(first.pid, signal.SIGKILL)
+        assert ended(first.pid)
+        subprocess.run(["umount", "--lazy", first.mountpoint], check=True)
+        assert fusenotify("mount", first.source, first.mountpoint).returncode == 0
+    assert mounted_on(first.mountpoint) == [mountinfo.FSTYPE]
+    assert fusenotify("unmount", first.mountpoint).returncode == 0
+
+
 def test_a_mount_point_whose_mount_is_hidden_can_be_mounted_again(mounting: Mounting) -> None:
     with mounting() as first:
         with open(f"{first.mountpoint}/f", "w+") as file:
@@ -127,6 +139,22 @@ def test_of_two_who_mount_at_the_same_time_one_is_refused(tmp_path: Path) -> Non
         f"fusenotify: {places[1]}: something else was mounted there at the same time\n",
         1,
     ]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+def test_what_a_killed_fusermount3_leaves_is_taken_away(tmp_path: Path) -> None:
+    """Between mount(2) and handing the descriptor over; Ctrl-C reaches it as it does us."""
+    places = [tmp_path / "source", tmp_path / "mnt"]
+    for place in places:
+        place.mkdir()
+    kill = ["strace", "-f", "-o", "/dev/null", "--trace=sendmsg", "--inject=sendmsg:signal=KILL"]
+    command = [*kill, "--quiet=all", *FUSENOTIFY, "mount", "-f", "-o", "auto_unmount"]
+    done = subprocess.run(
+        [*command, *places], env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert "FUSE refuses to mount" in done.stderr
+    assert done.returncode == 1
+    assert mounted_on(places[1]) == []
 
 
 def test_mount_namespaces_do_not_share_a_socket(mounting: Mounting) -> None:

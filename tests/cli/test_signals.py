@@ -87,6 +87,14 @@ def test_at_the_call_by_which(place: Place, call: str, which: int, ending: bool)
         place.assert_clean(tracer)
 
 
+def test_signals_that_go_on_to_the_end_are_no_failure(place: Place) -> None:
+    with place.start() as daemon:
+        until(place.mountpoint.is_mount, "it is mounted")
+        while daemon.poll() is None:
+            daemon.send_signal(signal.SIGTERM)
+        place.assert_clean(daemon)
+
+
 def test_nohup_keeps_a_daemon_in_front_from_hearing_sighup(place: Place) -> None:
     with place.start("nohup") as daemon:
         until(place.mountpoint.is_mount, "it is mounted")
