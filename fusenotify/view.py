@@ -42,7 +42,7 @@ class View:
     is, and that there is no such name; keeps_data says that it may keep what was
     read of a file when the file is opened again.  uid, gid and permissions (0 to 0o777)
     are shown in place of SOURCE's own where they are not None.  acl says that
-    the kernel enforces access control lists.
+    the kernel enforces access control lists, follows_links that it follows symbolic links.
     """
 
     attr_timeout: float = DEFAULT_SECONDS
@@ -53,6 +53,7 @@ class View:
     gid: int | None = None
     permissions: int | None = None
     acl: bool = False
+    follows_links: bool = True
 
     @property
     def is_plain(self) -> bool:

@@ -20,7 +20,14 @@ from fusenotify.mounting import messages
 from fusenotify.mounting.checks import check
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import resolve
-from fusenotify.mounting.options import KNOWN_OPTIONS, check_values, unknown_options, value_of
+from fusenotify.mounting.options import (
+    KNOWN_OPTIONS,
+    MS_NOSYMFOLLOW,
+    check_values,
+    flags_of,
+    unknown_options,
+    value_of,
+)
 from fusenotify.mounting.remount import remount
 from fusenotify.mounting.settings import (
     ACCESSES,
@@ -206,6 +213,7 @@ def _view(arguments: argparse.Namespace) -> View:
         gid=value_of(arguments.options, "gid"),
         permissions=None if umask is None else 0o777 & ~umask,
         acl="acl" in arguments.options,
+        follows_links=not flags_of(arguments.options) & MS_NOSYMFOLLOW,
     )
 
 

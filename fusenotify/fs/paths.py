@@ -182,6 +182,8 @@ class _Walk:
             raise _error(errno.ELOOP, self._path)
         if not self._rest and not self._may_follow_last():
             raise _error(errno.EACCES, self._path, "fs.protected_symlinks forbids to follow it")
+        if not self._view.follows_links:
+            raise _error(errno.ELOOP, self._path, "the mount is nosymfollow")
         target = os.readlink(b"", dir_fd=self.fd)
         if not self._rest and target.endswith(b"/"):
             self.wants_directory = True

@@ -64,7 +64,8 @@ _INITIAL = MS_NOSUID | MS_NODEV
 # What libfuse and fusermount3 know how to set.
 _LIBFUSE = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOATIME
 # What the daemon carries out, and so what a remount cannot change.
-OURS = MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOATIME | MS_NODIRATIME | MS_STRICTATIME
+_TIMES = MS_NOATIME | MS_NODIRATIME | MS_STRICTATIME
+OURS = MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOSYMFOLLOW | _TIMES
 
 # Words that stand for others, as mount(8) says.
 _MEANINGS = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fusenotify import MountFailed, mountinfo
+from fusenotify.masks import IN_OPEN
 from fusenotify.mounting.options import unknown_options
 from tests.cli.command import fusenotify
 from tests.conftest import Mounting, User
@@ -122,6 +124,9 @@ def test_nosymfollow_follows_no_link(mounting: Mounting) -> None:
         with pytest.raises(OSError, match="Too many levels of symbolic links"):
             (top / "l").read_text()
         assert (top / "l").readlink() == Path("f")
+        with mount.client() as client, pytest.raises(OSError, match="nosymfollow") as refusal:
+            client.init().add_watch("/l", IN_OPEN)
+        assert refusal.value.errno == errno.ELOOP
 
 
 def remount(mountpoint: str, words: str) -> str:
@@ -147,7 +152,7 @@ def test_a_remount_refuses_what_it_cannot_change(mounting: Mounting) -> None:
     with mounting(options=["sync"]) as mount:
         place = mount.mountpoint
         has = shown(place)
-        for word in ("async", "noatime", "dirsync"):
+        for word in ("async", "noatime", "dirsync", "nosymfollow"):
             assert remount(place, word) == (
                 f"fusenotify: {place}: '{word}' cannot be changed by a remount, because the daemon "
                 "carries it out; unmount it first\n"
