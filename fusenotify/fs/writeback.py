@@ -13,8 +13,9 @@ the mount, by its handle (fs.file_requests answers that, and tells nobody).
 Only root may.
 
 Invariants
-    The process is forked before the mount, from a single thread, and ends with
-        the daemon, however that ends.
+    The process is forked before the mount, uses nothing that another thread of
+        the daemon may hold a lock of, as logging, and ends with the daemon,
+        however that ends.
     It closes what it opened only behind its answer: close(2) waits for the
         lock that the kernel holds for the SETATTR.
 """
@@ -27,6 +28,7 @@ import signal
 import socket
 import struct
 import threading
+import warnings
 from contextlib import suppress
 
 import trio
@@ -67,7 +69,9 @@ class WriteBack:
             return None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            pid = os.fork()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # there is another thread
+                pid = os.fork()
         except OSError:
             ours.close()
             theirs.close()
@@ -81,9 +85,13 @@ class WriteBack:
     async def of(self, number: int) -> None:
         """Return when what was stored until now to mappings of an inode is written.
 
-        Or when that cannot be had: the mount cannot be reached by its path.
+        Or when that cannot be had: the mount is not reached by its path, the
+        process was killed, or no descriptor is left.
         """
-        reader, writer = os.pipe()
+        try:
+            reader, writer = os.pipe()
+        except OSError:  # EMFILE
+            return
         self._under_way += 1
         try:
             try:
@@ -119,7 +127,10 @@ def _run(control: int, mountpoint: str) -> None:
             signal.signal(number, signal.SIG_IGN)
         os.setsid()
         gc.freeze()  # it shares the daemon's memory as long as it does not write there
-        os.closerange(0, control)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(nothing, standard)
+        os.closerange(3, control)
         os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
         with socket.socket(fileno=control) as asked:
             while True:
