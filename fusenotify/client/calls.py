@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -123,10 +122,10 @@ class DeviceLogic:
             if on_added is not None:
                 on_added(added.wd)
 
-        if isinstance(target, str | bytes | os.PathLike):
-            path, descriptor = wire_path(target), None
-        else:
+        if isinstance(target, Descriptor):
             path, descriptor = None, target
+        else:
+            path, descriptor = wire_path(target), None
         request = AddWatch(device=self.number, path=path, mask=mask, tree=tree)
         return (await ask(self._link, request, WatchAdded, tell, descriptor)).wd
 

@@ -41,7 +41,7 @@ from fusenotify.client.common import (
     no_answer,
     rights,
 )
-from fusenotify.client.process import belongs_here, foreign, this_process
+from fusenotify.client.process import belongs_here, foreign
 from fusenotify.protocol.connection import Call, ClientConnection, Descriptor
 from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
 from fusenotify.protocol.unread import Unread
@@ -92,7 +92,7 @@ class Link:
 
     def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
-        if self._process != this_process():
+        if not self._process.is_this():
             self.let_go()
             return
         self._connection.fail(client_closed())
@@ -123,7 +123,7 @@ class Link:
 
     def say(self, request: AnyRequest) -> None:
         """Send a request whose answer nobody waits for, at once or with the next one."""
-        if self._process != this_process():
+        if not self._process.is_this():
             return
         self._connection.say(request)
         if self._holder != threading.get_ident():
@@ -142,7 +142,9 @@ class Link:
                     self._receive()
                 elif me in self._senders:
                     self._wait_to_send()
-                elif self._receiver:  # else it left, maybe before it could see that we sleep
+                elif (
+                    alarm is not None and self._receiver
+                ):  # else it left, maybe before it could see that we sleep
                     alarm.acquire()
         except BaseException:
             self.give_up(call)
@@ -156,12 +158,12 @@ class Link:
 
     def give_up(self, call: Call) -> None:
         """Want no answer to a call any more; the daemon hears of it with the next request."""
-        if self._process == this_process():
+        if self._process.is_this():
             self._connection.give_up(call)
 
     def put_back(self, call: Call) -> None:
         """Undo the taking of a call's records, which came to nobody."""
-        if self._process == this_process():
+        if self._process.is_this():
             self._exclusively(call.put_back)
 
     def _exclusively(self, work: Callable[[], T]) -> T:
@@ -175,7 +177,7 @@ class Link:
                 self._holder = 0
 
     def _check(self) -> None:
-        if self._process != this_process():
+        if not self._process.is_this():
             raise foreign(self._process)
         if self.is_in_use_here():
             raise _interrupted_itself()
@@ -194,23 +196,24 @@ class Link:
         self._transmit()
         return call
 
-    def _look(self, take: Callable[[], T | None]) -> tuple[T | None, threading.Lock]:
+    def _look(self, take: Callable[[], T | None]) -> tuple[T | None, threading.Lock | None]:
         """Return what take() gives; where that is None, find out how this thread goes on.
 
         It receives, or waits to send, or sleeps until somebody lets go of the
         lock that is returned.
         """
-        me = threading.get_ident()
-        alarm = threading.Lock()
         self._progress()
         taken = take()
+        alarm = None
         if taken is None:
+            me = threading.get_ident()
             self._unsent = self._connection.next_frame() is not None
             if self._receiver in (0, me):
                 self._receiver = me
             elif self._unsent:
                 self._senders.add(me)
             else:
+                alarm = threading.Lock()
                 alarm.acquire()
                 self._sleepers.append(alarm)
         return taken, alarm
@@ -278,8 +281,8 @@ class Link:
 
     def _wake(self) -> None:
         """Have all that sleep look again."""
-        with contextlib.suppress(IndexError):
-            while True:
+        with contextlib.suppress(IndexError):  # others may be doing the same
+            while self._sleepers:
                 self._sleepers.popleft().release()
 
 

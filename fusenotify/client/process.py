@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from weakref import WeakSet
 
 
-class Process(NamedTuple):
-    """A process.  A child in a new pid namespace may have its parent's pid: so forks count."""
+class Process:
+    """The process that makes this object."""
 
-    pid: int
-    forks: int
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        # A child in a new pid namespace may have its parent's pid.
+        self._forks = _forks
+
+    def is_this(self) -> bool:
+        """Return whether it is the process that asks."""
+        return self._forks == _forks and self.pid == os.getpid()
 
 
 class Inherited(Protocol):
@@ -34,15 +40,10 @@ _forks = 0
 _inherited: WeakSet[Inherited] = WeakSet()
 
 
-def this_process() -> Process:
-    """Return the process that calls."""
-    return Process(os.getpid(), _forks)
-
-
 def belongs_here(owned: Inherited) -> Process:
     """Have a child of this process let go of what is owned; return this process."""
     _inherited.add(owned)
-    return this_process()
+    return Process()
 
 
 def foreign(owner: Process) -> OSError:

@@ -38,7 +38,7 @@ from fusenotify.client.driver import Driver
 from fusenotify.client.events import InotifyEvent, Watch, WatchedPaths
 from fusenotify.client.locate import Place, locate
 from fusenotify.client.outage import Outage, is_away
-from fusenotify.client.process import foreign, this_process
+from fusenotify.client.process import Process, foreign
 from fusenotify.masks import IN_DONT_FOLLOW
 from fusenotify.protocol.connection import ConnectionLost
 
@@ -80,7 +80,7 @@ class InotifyLogic:
         self._first_paths = WatchedPaths(outlives_mount=reconnect)
         self._ready: deque[InotifyEvent] = deque()  # to be read first
         self._closed = False
-        self._process = this_process()
+        self._process = Process()
         self._connecting = driver.turn()
 
     @property
@@ -252,9 +252,9 @@ class InotifyLogic:
         """Raise OSError (EBADF) where it was closed, or is another process's."""
         if self._closed:
             raise client_closed()
-        if self._process != this_process():
+        if not self._process.is_this():
             if self._session is not None:
                 raise foreign(self._process)
             # Nothing is shared yet.  Another thread of the parent may have had the turn.
-            self._process = this_process()
+            self._process = Process()
             self._connecting = self._driver.turn()

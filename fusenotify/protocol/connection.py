@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from fusenotify.protocol.codec import answer_decoder, check_request, encode
 from fusenotify.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -60,6 +60,7 @@ class ConnectionLost(ConnectionResetError):
     """The daemon is gone, and with it the devices of this connection (ECONNRESET)."""
 
 
+@runtime_checkable
 class Descriptor(Protocol):
     """A descriptor that a request passes; open as long as somebody has this object."""
 

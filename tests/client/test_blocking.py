@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from fusenotify.client import Client, ConnectionLost, Device
+from fusenotify.client import Client, ConnectionLost, Device, Inotify
 from fusenotify.events import Event, unpack
 from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_IGNORED, IN_ISDIR, IN_Q_OVERFLOW
 from fusenotify.protocol.codec import encode
 from fusenotify.protocol.errors import RemoteProtocolError
+from fusenotify.protocol.faults import Clear, Lose
 from fusenotify.protocol.messages import Done, Welcome
 from tests.client.running import Running, daemon_process
 
@@ -142,6 +143,46 @@ def test_refusals_have_the_kernels_errno(client: Client, device: Device) -> None
     assert refusal(device.poll, -1.0) == "EINVAL"
     assert refusal(client.init, False, -1) == "EINVAL"
     assert refusal(client.init, False, None, "linux-7") == "EINVAL"
+    assert device.fionread() == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda client, device: device.read(2**64), id="a size"),
+        pytest.param(lambda client, device: device.read(timeout=10**400), id="a timeout"),
+        pytest.param(lambda client, device: device.poll(10**400), id="the timeout of a poll"),
+        pytest.param(lambda client, device: device.add_watch("/", 2**64), id="a mask"),
+        pytest.param(lambda client, device: device.rm_watch(-(2**64)), id="a wd"),
+        pytest.param(lambda client, device: next(device.stream(2**64)), id="a stream's size"),
+        pytest.param(lambda client, device: client.init(max_queued_events=2**64), id="a queue"),
+        pytest.param(lambda client, device: client.fault(Lose(2**64)), id="a count"),
+        pytest.param(lambda client, device: client.fault(Clear(), 2**64), id="a device"),
+        pytest.param(lambda client, device: Inotify(reconnect_seconds=10**400), id="an outage"),
+    ],
+)
+def test_a_number_that_is_too_large_is_invalid_and_costs_nothing(
+    client: Client, device: Device, call: Callable[[Client, Device], object]
+) -> None:
+    assert refusal(call, client, device) == "EINVAL"
+    assert device.fionread() == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda device: device.add_watch("/", 1.5), id="a mask that is a fraction"),
+        pytest.param(lambda device: device.add_watch(None, IN_CREATE), id="no path"),
+        pytest.param(lambda device: device.add_watch(3, IN_CREATE), id="a path that is a number"),
+        pytest.param(lambda device: device.rm_watch("1"), id="a wd that is text"),
+        pytest.param(lambda device: device.read(timeout="1"), id="a timeout that is text"),
+    ],
+)
+def test_what_is_of_another_type_is_a_type_error_and_costs_nothing(
+    device: Device, call: Callable[[Device], object]
+) -> None:
+    with pytest.raises(TypeError):
+        call(device)
     assert device.fionread() == 0
 
 

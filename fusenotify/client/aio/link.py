@@ -36,7 +36,7 @@ from fusenotify.client.common import (
     no_answer,
     rights,
 )
-from fusenotify.client.process import belongs_here, foreign, this_process
+from fusenotify.client.process import belongs_here, foreign
 from fusenotify.protocol.connection import Call, ClientConnection, Descriptor
 from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
 from fusenotify.protocol.unread import Unread
@@ -78,7 +78,7 @@ class Link:
 
     def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
-        if self._process != this_process():
+        if not self._process.is_this():
             self.let_go()
             return
         self._connection.fail(client_closed())
@@ -112,7 +112,7 @@ class Link:
 
     def say(self, request: AnyRequest) -> None:
         """Send a request whose answer nobody waits for."""
-        if self._process == this_process():
+        if self._process.is_this():
             self._connection.say(request)
             self._connection.settle()
             self._transmit()
@@ -138,7 +138,7 @@ class Link:
 
     def give_up(self, call: Call) -> None:
         """Want no answer to a call any more; the daemon hears of it with the next request."""
-        if self._process == this_process():
+        if self._process.is_this():
             self._connection.give_up(call)
 
     def put_back(self, call: Call) -> None:
@@ -146,7 +146,7 @@ class Link:
         call.put_back()
 
     def _check(self) -> None:
-        if self._process != this_process():
+        if not self._process.is_this():
             raise foreign(self._process)
 
     def _connect_now(self) -> bool:
