@@ -148,6 +148,16 @@ def test_a_remount_changes_what_it_says_and_nothing_else(mounting: Mounting) -> 
         (top / "f").touch()
 
 
+def test_a_mount_that_was_made_read_only_can_be_written_to_once_it_is_rw(
+    mounting: Mounting,
+) -> None:
+    with mounting(options=["ro"]) as mount:
+        assert remount(mount.mountpoint, "rw") == ""
+        (Path(mount.mountpoint) / "f").write_text("content")
+        assert remount(mount.mountpoint, "ro") == ""
+        assert (Path(mount.mountpoint) / "f").read_text() == "content"
+
+
 def test_a_remount_refuses_what_it_cannot_change(mounting: Mounting) -> None:
     with mounting(options=["sync"]) as mount:
         place = mount.mountpoint
