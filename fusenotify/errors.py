@@ -26,6 +26,12 @@ class InvalidMask(NotifyError):
     code = errno.EINVAL
 
 
+class InvalidPattern(NotifyError):
+    """A pattern of what is not told does not compile."""
+
+    code = errno.EINVAL
+
+
 class NoSuchWatch(NotifyError):
     """The device has no watch with this descriptor."""
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Patterns of what a watch is not told of, in the language of gitignore(5).
+
+engine.device asks before an event takes a place in its queue.  Patterns come
+from clients and are matched in the daemon's only thread, so they are matched by
+an automaton (RE2) whose time grows with the name alone, never by backtracking.
+
+Invariants
+    What lies below an excluded directory is excluded.
+    A name is matched once: its verdict is remembered, for names of at most
+        REMEMBERED bytes in all.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+
+import re2
+from pathspec import GitIgnoreSpec
+
+from fusenotify.errors import InvalidPattern
+
+# Of how many bytes of names the verdicts are remembered before all are forgotten.
+REMEMBERED = 1 << 18
+# How many patterns a watch may have; together they fill at most a request.
+MOST_PATTERNS = 1000
+
+# Names are bytes of any kind, and patterns match characters: one for each byte.
+_ONE_CHARACTER_A_BYTE = "latin-1"
+# What pathspec, re (which it asks first) and RE2 raise at a pattern that does not compile.
+_ERRORS = (ValueError, FutureWarning, re.error, re2.error)
+
+
+class Exclusion:
+    """Compiled patterns, each a line of a .gitignore file in the watched directory.
+
+    ``*.o`` excludes such names everywhere, ``/build`` one in the watched
+    directory itself, ``cache/`` directories only, ``!keep.o`` takes an
+    exclusion back where no directory above is excluded.  Empty lines and
+    lines that begin with ``#`` exclude nothing.
+
+    Raises InvalidPattern (EINVAL), which says which pattern is wrong and why.
+    """
+
+    __slots__ = ("_remembered", "_spec", "_verdicts", "patterns")
+
+    def __init__(self, patterns: Sequence[bytes]) -> None:
+        if len(patterns) > MOST_PATTERNS:
+            raise InvalidPattern(f"{len(patterns)} patterns, of at most {MOST_PATTERNS}")
+        self.patterns = tuple(patterns)
+        self._spec = _compiled(self.patterns)
+        self._verdicts: dict[tuple[bytes, bool], bool] = {}
+        self._remembered = 0
+
+    def excludes(self, path: bytes, is_dir: bool) -> bool:
+        """Return whether nothing is told of path, which is relative to the watched directory.
+
+        is_dir says that it is a directory.
+        """
+        verdict = self._verdicts.get((path, is_dir))
+        return self._judge(path, is_dir) if verdict is None else verdict
+
+    def _judge(self, path: bytes, is_dir: bool) -> bool:
+        """Judge a path from the top: a directory that is excluded decides for all below."""
+        end = path.find(b"/")
+        while end >= 0:
+            above = path[:end]
+            verdict = self._verdicts.get((above, True))
+            if verdict is None:
+                verdict = self._remember(above, True, self._matches(above, True))
+            if verdict:
+                return self._remember(path, is_dir, True)
+            end = path.find(b"/", end + 1)
+        return self._remember(path, is_dir, self._matches(path, is_dir))
+
+    def _remember(self, path: bytes, is_dir: bool, verdict: bool) -> bool:
+        self._remembered += len(path)
+        if self._remembered > REMEMBERED:
+            self._verdicts.clear()
+            self._remembered = len(path)
+        self._verdicts[path, is_dir] = verdict
+        return verdict
+
+    def _matches(self, path: bytes, is_dir: bool) -> bool:
+        text = path.decode(_ONE_CHARACTER_A_BYTE)
+        return self._spec.match_file(text + "/" if is_dir else text)
+
+
+def _compiled(patterns: Sequence[bytes]) -> GitIgnoreSpec:
+    """Raises InvalidPattern."""
+    try:
+        return _spec(patterns)
+    except _ERRORS as error:
+        for pattern in patterns:  # which of them?
+            try:
+                _spec([pattern])
+            except _ERRORS as one:
+                shown = pattern.decode(errors="backslashreplace")
+                raise InvalidPattern(f"the pattern '{shown}': {one}") from None
+        raise InvalidPattern(f"too much for one watch: {error}") from None
+
+
+def _spec(patterns: Sequence[bytes]) -> GitIgnoreSpec:
+    """Raises one of _ERRORS, which does not say which pattern it is."""
+    lines = [pattern.decode(_ONE_CHARACTER_A_BYTE) for pattern in patterns]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what re finds ambiguous is no pattern of git's
+        return GitIgnoreSpec.from_lines(lines, backend="re2")
