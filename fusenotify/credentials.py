@@ -30,5 +30,9 @@ class Actor(Protocol):
     """Who does something in the filesystem."""
 
     @property
+    def pid(self) -> int:
+        """The thread that does it, as the daemon sees it; 0 where it does not."""
+
+    @property
     def uid(self) -> int:
         """The user as which it is done."""

@@ -10,13 +10,14 @@ asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Self
 
 from fusenotify.client.calls import ClientLogic, DeviceLogic, as_they_are
 from fusenotify.client.common import READ_SIZE, AnyPath, socket_name
 from fusenotify.client.driver import run
+from fusenotify.client.events import kind_of
 from fusenotify.client.link import BLOCKING
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
@@ -115,16 +116,28 @@ class Device:
     ) -> None:
         self.close()
 
-    def add_watch(self, path: AnyPath, mask: int, *, tree: bool = False) -> int:
+    def add_watch(
+        self,
+        path: AnyPath,
+        mask: int,
+        *,
+        tree: bool = False,
+        exclude: Iterable[str | bytes] = (),
+        ignore_self: bool = False,
+    ) -> int:
         """Watch a path, relative to the mount's root, and return the watch descriptor.
 
         With tree it is a tree watch: it hears of a directory and all that is or
         will be below it, and names are paths from it (docs/trees.md).
 
+        Of what exclude names nothing is told, nor of what is below it: each
+        pattern is a line of a .gitignore file in the watched directory.  With
+        ignore_self nothing is told of what this process does itself.
+
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
         """
-        return run(self._logic.add_watch, path, mask, tree)
+        return run(self._logic.add_watch, path, mask, kind_of(tree, exclude, ignore_self))
 
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.

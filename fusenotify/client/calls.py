@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from fusenotify.client.common import AnyPath, deadline_of
 from fusenotify.client.driver import Link
+from fusenotify.client.events import Kind
 from fusenotify.protocol.connection import Call, ConnectionLost, Descriptor, wire_path
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
@@ -110,10 +111,10 @@ class DeviceLogic:
         self,
         target: AnyPath | Descriptor,
         mask: int,
-        tree: bool = False,
+        kind: Kind,
         on_added: Callable[[int], object] | None = None,
     ) -> int:
-        """Watch a path or what a descriptor is of, or a tree.
+        """Watch a path, or what a descriptor is of.
 
         on_added is called with the watch descriptor before an event can name it.
         """
@@ -126,7 +127,14 @@ class DeviceLogic:
             path, descriptor = None, target
         else:
             path, descriptor = wire_path(target), None
-        request = AddWatch(device=self.number, path=path, mask=mask, tree=tree)
+        request = AddWatch(
+            device=self.number,
+            path=path,
+            mask=mask,
+            tree=kind.tree,
+            exclude=list(kind.exclude),
+            ignore_self=kind.ignore_self,
+        )
         return (await ask(self._link, request, WatchAdded, tell, descriptor)).wd
 
     async def rm_watch(self, wd: int) -> None:

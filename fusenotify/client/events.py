@@ -43,6 +43,27 @@ class InotifyEvent(NamedTuple):
     path: bytes
 
 
+class Kind(NamedTuple):
+    """What a watch is, beside its mask: those of AddWatch."""
+
+    tree: bool = False
+    exclude: tuple[bytes, ...] = ()
+    ignore_self: bool = False
+
+
+ORDINARY = Kind()
+
+
+def kind_of(tree: bool, exclude: Iterable[str | bytes], ignore_self: bool) -> Kind:
+    """Return the kind of a watch as a caller says it.
+
+    Raises TypeError where exclude is one pattern and not several.
+    """
+    if isinstance(exclude, str | bytes):
+        raise TypeError(f"exclude takes several patterns, as in exclude=[{exclude!r}]")
+    return Kind(tree, tuple([os.fsencode(pattern) for pattern in exclude]), ignore_self)
+
+
 @dataclass(slots=True)
 class Watch:
     """A watch: the caller's descriptor and path, the mount's path, the mask, and its kind."""
@@ -51,7 +72,7 @@ class Watch:
     path: bytes
     inner_path: bytes
     mask: int
-    tree: bool
+    kind: Kind
 
 
 class WatchedPaths:
@@ -68,7 +89,12 @@ class WatchedPaths:
         self._unmounted: set[int] = set()
 
     def add(
-        self, wd: int, path: bytes, inner_path: bytes = b"", mask: int = 0, tree: bool = False
+        self,
+        wd: int,
+        path: bytes,
+        inner_path: bytes = b"",
+        mask: int = 0,
+        kind: Kind = ORDINARY,
     ) -> int:
         """Say that the device's wd watches path; return the caller's.  The latest path counts."""
         known = self._watches.get(wd)
@@ -79,7 +105,7 @@ class WatchedPaths:
             shown = self._last + 1 if self._moved else wd
         self._last = max(self._last, shown)
         kept = mask & ~IN_MASK_CREATE | IN_MASK_ADD
-        self._watches[wd] = Watch(shown, path, inner_path, kept, tree)
+        self._watches[wd] = Watch(shown, path, inner_path, kept, kind)
         return shown
 
     def device_wd(self, wd: int) -> int:

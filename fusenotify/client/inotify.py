@@ -6,13 +6,14 @@ client.watching is what it does; client.aio.inotify is the same with ``async``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from fusenotify.client.calls import ClientLogic
 from fusenotify.client.common import AnyPath
 from fusenotify.client.driver import run
-from fusenotify.client.events import InotifyEvent, WatchedPaths
+from fusenotify.client.events import InotifyEvent, WatchedPaths, kind_of
 from fusenotify.client.link import BLOCKING
 from fusenotify.client.watching import InotifyLogic
 
@@ -61,17 +62,29 @@ class Inotify:
     ) -> None:
         self.close()
 
-    def add_watch(self, path: AnyPath, mask: int, *, tree: bool = False) -> int:
+    def add_watch(
+        self,
+        path: AnyPath,
+        mask: int,
+        *,
+        tree: bool = False,
+        exclude: Iterable[str | bytes] = (),
+        ignore_self: bool = False,
+    ) -> int:
         """Watch a path and return the watch descriptor.
 
         With tree, watch a directory and all that is or will be below it, under
         one descriptor; names are paths from it then (docs/trees.md).
 
+        Of what exclude names nothing is told, nor of what is below it: each
+        pattern is a line of a .gitignore file in the watched directory.  With
+        ignore_self nothing is told of what this process does itself.
+
         Raises OSError: as inotify_add_watch(2), EXDEV outside of any
         fusenotify mount or in another one than before, ENOTCONN where the
         mount's daemon is dead.
         """
-        return run(self._logic.add_watch, path, mask, tree)
+        return run(self._logic.add_watch, path, mask, kind_of(tree, exclude, ignore_self))
 
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.

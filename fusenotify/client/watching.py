@@ -35,7 +35,7 @@ from fusenotify.client.common import (
     socket_name,
 )
 from fusenotify.client.driver import Driver
-from fusenotify.client.events import InotifyEvent, Watch, WatchedPaths
+from fusenotify.client.events import InotifyEvent, Kind, Watch, WatchedPaths
 from fusenotify.client.locate import Place, locate
 from fusenotify.client.outage import Outage, is_away
 from fusenotify.client.process import Process, foreign
@@ -93,7 +93,7 @@ class InotifyLogic:
         """What the watches stand for."""
         return self._first_paths if self._session is None else self._session.paths
 
-    async def add_watch(self, path: AnyPath, mask: int, tree: bool) -> int:
+    async def add_watch(self, path: AnyPath, mask: int, kind: Kind) -> int:
         self._check_usable()
         follow = not mask & IN_DONT_FOLLOW
         # In a thread: the path leads into a mount, whose daemon may be busy.
@@ -108,9 +108,9 @@ class InotifyLogic:
         async def watch(session: _Session) -> None:
             def store(wd: int) -> None:
                 nonlocal shown
-                shown = session.paths.add(wd, os.fsencode(path), inner_path, mask, tree)
+                shown = session.paths.add(wd, os.fsencode(path), inner_path, mask, kind)
 
-            await session.device.add_watch(nameless or inner_path, mask, tree, store)
+            await session.device.add_watch(nameless or inner_path, mask, kind, store)
 
         await self._ask(watch)
         return shown
@@ -226,7 +226,7 @@ class InotifyLogic:
             watched: list[tuple[int, Watch]] = []
             for watch in lost.paths.watches():
                 try:
-                    wd = await device.add_watch(watch.inner_path, watch.mask, watch.tree)
+                    wd = await device.add_watch(watch.inner_path, watch.mask, watch.kind)
                 except ConnectionLost:
                     raise
                 except OSError:

@@ -18,7 +18,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import count
 
 from fusenotify.credentials import Actor
@@ -46,7 +46,9 @@ class Core:
 
     actor is who causes what is queued now, or None where nobody can be named;
     a producer sets it before it queues, and consumers may ask it.
-    trees are the tree watches there are.
+    trees are the tree watches there are.  process_of returns the process of a
+    thread, where the filesystem can tell; asks_for_processes counts the devices
+    that want to know it.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,8 @@ class Core:
         self._tree_roots = self.trees.roots
         self._trees_above = self.trees.known
         self._queue_above = self.trees.queue_event
+        self.process_of: Callable[[int], int] = int
+        self.asks_for_processes = 0
         self._cookies = count(1)
 
     def init(self, operations: Operations, policy: Policy) -> Handle:
@@ -97,6 +101,9 @@ class Core:
                     continue
                 if unlinked and wanted & IN_EXCL_UNLINK:
                     continue
+                unwanted = watch.unwanted
+                if unwanted is not None and unwanted.has(mask, name, self.actor):
+                    continue
                 if not wanted & IN_ONESHOT:
                     watch.handle.operations.handle_event(watch, watch.wd, mask, cookie, name)
                 else:
@@ -107,7 +114,7 @@ class Core:
                 above = self.trees.above(inode)
             if above:
                 mask &= _PRODUCIBLE
-                self._queue_above(above, inode, mask, cookie, name, unlinked, trees)
+                self._queue_above(above, inode, mask, cookie, name, unlinked, trees, self.actor)
 
     def queue_parent_event(
         self, dentry: Dentry, mask: int, cookie: int = 0, unlinked: bool = False

@@ -22,6 +22,7 @@ from itertools import islice
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.exclusion import Exclusion, Unwanted
 from fusenotify.engine.limits import Limits, Users
 from fusenotify.engine.policy import Policy
 from fusenotify.engine.resting import Rest, StandIn
@@ -73,7 +74,7 @@ class Device:
         self._users = table.users
         self._limits = table.limits
         self._statistics = table.statistics
-        self._trees = table.core.trees
+        self._core = table.core
         self._handle = table.core.init(self, policy)
         self._events: deque[_Queued] = deque()
         self._newest_or_oldest = -1 if policy.merge_with_newest else 0
@@ -86,15 +87,26 @@ class Device:
         self._rest = table.rest
         # By the inode and whether it is a tree watch.
         self._resting: dict[tuple[Inode, bool], tuple[Watch, StandIn, int]] = {}
+        self._asks_for_processes = False
         self._users.charge(uid, devices=1)
 
     # What a process does with an inotify descriptor.
 
-    def add_watch(self, inode: Inode, mask: int, *, tree: bool = False) -> int:
+    def add_watch(
+        self,
+        inode: Inode,
+        mask: int,
+        *,
+        tree: bool = False,
+        exclusion: Exclusion | None = None,
+        ignored: int = 0,
+    ) -> int:
         """Watch an inode, or change the watch there is, and return its wd.
 
         A tree watch hears of a directory and all below it (engine.trees); it is
-        another watch than an ordinary one on the same directory.
+        another watch than an ordinary one on the same directory.  exclusion are
+        patterns of names that it is not told of, ignored is a process whose own
+        doings it is not told of (0 for none).
         The caller has resolved the path and checked the permissions; a mask
         that is refused before that is refused by check_mask().
         Seed: sys_inotify_add_watch(), create_watch().
@@ -106,11 +118,18 @@ class Device:
         if tree and not inode.is_dir:
             raise NoDirectory("a tree watch stands on a directory")
         self._wake(inode, tree)
-        wd = self._handle.find_update_watch(inode, mask, tree)
+        unwanted = None
+        if exclusion is not None or ignored:
+            unwanted = Unwanted(exclusion, ignored, self._core.process_of)
+        if ignored and not self._asks_for_processes:
+            self._asks_for_processes = True
+            self._core.asks_for_processes += 1
+        wd = self._handle.find_update_watch(inode, mask, tree, unwanted)
         if wd is not None:
             return wd
         self._check_limits(tree)
         watch = Watch() if not tree else TreeWatch(self._hearing(inode))
+        watch.unwanted = unwanted
         wd = self._handle.add_watch(watch, inode, mask)
         self._users.charge(self.uid, watches=1, trees=int(tree))
         self._statistics.follow(inode, tree)
@@ -200,6 +219,7 @@ class Device:
         self._wake_all()
         self._handle.destroy()
         self._events.clear()
+        self._core.asks_for_processes -= self._asks_for_processes
         self._users.charge(self.uid, devices=-1)
         if self.on_queued is not None:
             self.on_queued()  # wake who waits, to find it closed
@@ -280,7 +300,7 @@ class Device:
 
     def _hearing(self, root: Inode) -> Hearing | None:
         """Return what a tree watch of ours on root may hear; None where that is everything."""
-        return None if self.who is None else self._trees.hearing(root, self.who)
+        return None if self.who is None else self._core.trees.hearing(root, self.who)
 
     def _check_limits(self, tree: bool) -> None:
         """Refuse a watch too many.
@@ -305,6 +325,7 @@ class Device:
         """
         if (
             watch.attached
+            and watch.unwanted is None  # a stand-in would count what is unwanted, too
             and not watch.mask & IN_ONESHOT
             and not mask & IN_UNMOUNT
             and not self.policy.merge_into_full_queue

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Patterns of what a watch is not told of, in the language of gitignore(5).
+"""What a watch is not told of: names by the patterns of gitignore(5), and its own process.
 
-engine.device asks before an event takes a place in its queue.  Patterns come
+engine.core and engine.trees ask before a watch is told, so that what is not
+wanted takes no place in a queue and uses up no one-shot watch.  Patterns come
 from clients and are matched in the daemon's only thread, so they are matched by
 an automaton (RE2) whose time grows with the name alone, never by backtracking.
 
@@ -15,12 +16,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import re2
 from pathspec import GitIgnoreSpec
 
+from fusenotify.credentials import Actor
 from fusenotify.errors import InvalidPattern
+from fusenotify.masks import IN_ISDIR
 
 # Of how many bytes of names the verdicts are remembered before all are forgotten.
 REMEMBERED = 1 << 18
@@ -86,6 +89,40 @@ class Exclusion:
     def _matches(self, path: bytes, is_dir: bool) -> bool:
         text = path.decode(_ONE_CHARACTER_A_BYTE)
         return self._spec.match_file(text + "/" if is_dir else text)
+
+
+class Unwanted:
+    """What one watch is not told of.
+
+    exclusion are its patterns, or None; process is the id of a process whose
+    own doings it does not hear of, or 0.  process_of returns that of a thread.
+    """
+
+    __slots__ = ("_exclusion", "_process", "_process_of")
+
+    def __init__(
+        self,
+        exclusion: Exclusion | None = None,
+        process: int = 0,
+        process_of: Callable[[int], int] = int,
+    ) -> None:
+        self._exclusion = exclusion
+        self._process = process
+        self._process_of = process_of
+
+    def has(self, mask: int, name: bytes | None, actor: Actor | None) -> bool:
+        """Return whether an event is unwanted: what an actor did to a name.
+
+        What is told of the watched object itself (without a name) is never
+        excluded.
+        """
+        if self._exclusion is not None and name:
+            path = name.removesuffix(b"/")
+            if self._exclusion.excludes(path, bool(mask & IN_ISDIR) or path is not name):
+                return True
+        if not self._process or actor is None or not actor.pid:
+            return False
+        return self._process in (actor.pid, self._process_of(actor.pid))
 
 
 def _compiled(patterns: Sequence[bytes]) -> GitIgnoreSpec:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from fusenotify.engine.core import Inode
 from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.exclusion import Exclusion
 from fusenotify.engine.policy import Policy
 from fusenotify.engine.watches import Watch, put_watch
 from fusenotify.events import record_size
@@ -125,12 +126,20 @@ class FaultyDevice(Device):
 
     # What a process does with an inotify descriptor.
 
-    def add_watch(self, inode: Inode, mask: int, *, tree: bool = False) -> int:
+    def add_watch(
+        self,
+        inode: Inode,
+        mask: int,
+        *,
+        tree: bool = False,
+        exclusion: Exclusion | None = None,
+        ignored: int = 0,
+    ) -> int:
         self._check_open()
         for levers in (self.levers, self._shared):
             if levers.refuses():
                 raise OSError(levers.refuse_code, "this add_watch is refused by a fault (--faults)")
-        return super().add_watch(inode, mask, tree=tree)
+        return super().add_watch(inode, mask, tree=tree, exclusion=exclusion, ignored=ignored)
 
     def read(self, size: int) -> bytes:
         hidden = [self._events.pop() for _ in range(self._held())]

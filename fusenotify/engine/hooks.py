@@ -165,6 +165,13 @@ class Hooks:
             file.dentry.users += 1
         self._file_event(file, IN_OPEN)
 
+    def process_of(self, thread: int) -> int:
+        """Return the process of a thread that opens a file, if somebody asks for such; else itself.
+
+        Later, when the file is used, the thread may have ended.
+        """
+        return self.core.process_of(thread) if self.core.asks_for_processes else thread
+
     def is_heard(self, file: File) -> bool:
         """Return whether a watch would be told now of what is done through file."""
         dentry = file.dentry

@@ -23,7 +23,7 @@ from collections.abc import Callable, Container, Iterable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from fusenotify.credentials import Credentials
+from fusenotify.credentials import Actor, Credentials
 from fusenotify.engine.inodes import DEAD, Dentry, Inode
 from fusenotify.engine.watches import Hearing, Watch, tell
 from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
@@ -218,11 +218,12 @@ class Trees:
         name: bytes | None,
         unlinked: bool,
         only: Container[Inode] | None = None,
+        actor: Actor | None = None,
     ) -> None:
         """Tell the tree watches above a directory what its own watches were told.
 
         above is what above() returned; only are the watched directories of which
-        watches are told, where not all are.
+        watches are told, where not all are; actor is who did it.
         """
         if directory.unlinked == DEAD:
             return
@@ -236,6 +237,9 @@ class Trees:
                 if not watch.tree or not wanted & asked or not watch.attached:
                     continue
                 if unlinked and wanted & IN_EXCL_UNLINK:
+                    continue
+                unwanted = watch.unwanted
+                if unwanted is not None and unwanted.has(mask, path, actor):
                     continue
                 hearing = watch.hearing
                 if hearing is not None and not hearing.allows(directory):

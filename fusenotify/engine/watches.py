@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, cast
 
+from fusenotify.credentials import Actor
 from fusenotify.engine.policy import Policy
 from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
 from fusenotify.masks import IN_IGNORED, IN_MASK_ADD, IN_MASK_CREATE, IN_ONESHOT
@@ -40,6 +41,13 @@ class Hearing(Protocol):
 
     def allows(self, directory: Inode) -> bool:
         """Return whether it may be told now what a directory below its own says."""
+
+
+class Unwanted(Protocol):
+    """What a watch is not told of.  engine.exclusion has it."""
+
+    def has(self, mask: int, name: bytes | None, actor: Actor | None) -> bool:
+        """Return whether it is not told of what an actor did to a name."""
 
 
 class Roots(Protocol):
@@ -58,10 +66,10 @@ class Watch:
     Consumers subclass it with what they want to find in handle_event().
     mask holds the event bits, IN_ONESHOT and, where honoured, IN_EXCL_UNLINK.
     tree says that it hears of all below, too (engine.trees), as far as hearing
-    allows.
+    allows.  unwanted is what of it all it is not told of.
     """
 
-    __slots__ = ("attached", "handle", "inode", "mask", "references", "wd")
+    __slots__ = ("attached", "handle", "inode", "mask", "references", "unwanted", "wd")
 
     handle: Handle
     inode: Inode
@@ -73,6 +81,7 @@ class Watch:
         self.mask = 0
         self.references = 0
         self.attached = False
+        self.unwanted: Unwanted | None = None
 
 
 class Operations(Protocol):
@@ -165,11 +174,14 @@ class Handle:
         self.last_wd += 1
         return self.last_wd
 
-    def find_update_watch(self, inode: Inode, mask: int, tree: bool = False) -> int | None:
+    def find_update_watch(
+        self, inode: Inode, mask: int, tree: bool = False, unwanted: Unwanted | None = None
+    ) -> int | None:
         """Give this handle's watch, or tree watch, on inode a new mask and return its wd.
 
-        IN_MASK_ADD adds to the mask instead.  Returns None where there is no
-        such watch.  Seed: inotify_find_update_watch().
+        IN_MASK_ADD adds to the mask instead, and keeps what is unwanted where
+        nothing else is.  Returns None where there is no such watch.  Seed:
+        inotify_find_update_watch().
 
         Raises InvalidMask (EINVAL), WatchExists (EEXIST).
         """
@@ -182,6 +194,8 @@ class Handle:
         if mask & IN_MASK_CREATE and self.policy.honours_mask_create:
             raise WatchExists(f"wd {watch.wd} watches it already")
         watch.mask = watch.mask | wanted if mask & IN_MASK_ADD else wanted
+        if unwanted is not None or not mask & IN_MASK_ADD:
+            watch.unwanted = unwanted
         return watch.wd
 
     def add_watch(self, watch: Watch, inode: Inode, mask: int) -> int:

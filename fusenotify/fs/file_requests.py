@@ -311,7 +311,7 @@ class FileRequests(Requests):
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile
-        file = kind(inode, fd, flags, ctx.pid, ctx.uid, ctx.gid)
+        file = kind(inode, fd, flags, self.hooks.process_of(ctx.pid), ctx.uid, ctx.gid)
         self.files[fd] = file
         self.files_by_inode.add(file)
         self.inodes.descriptors.shares.take(ctx.uid)

@@ -29,9 +29,9 @@ def flags_below(flags: int) -> int:
 class OpenFile(File):
     """An open file.
 
-    fd is SOURCE's descriptor; pid, uid and gid are the opener's; appends says
-    that it was opened with O_APPEND to be written to, stores that a mapping of
-    it may be stored to.
+    fd is SOURCE's descriptor; pid (a thread, or where somebody asks its
+    process), uid and gid are the opener's; appends says that it was opened with
+    O_APPEND to be written to, stores that a mapping of it may be stored to.
     """
 
     __slots__ = ("appends", "fd", "gid", "pid", "stores", "uid")

@@ -35,6 +35,7 @@ from fusenotify.fs.passed import passed
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
+from fusenotify.fs.processes import Threads
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.fs.waiting import MOST, WAITING_MOST
 from fusenotify.fs.writeback import WriteBack
@@ -112,6 +113,7 @@ class Mount:
         self._write_back = WriteBack.start(self.mountpoint)
         self._inodes = Inodes(source, self._core)
         self._core.trees.permissions = DirectoryPermissions(self._view)
+        self._core.process_of = Threads().process_of
         self._operations = self._kind(
             self._inodes,
             self._hooks,

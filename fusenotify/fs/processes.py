@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 _SIGKILL = 1 << 8
+# For how long, in seconds, and of how many threads it is remembered whose they are.
+_REMEMBERED = 1.0
+_MOST_THREADS = 4096
 
 
 def status_of(pid: int) -> dict[bytes, bytes]:
@@ -38,6 +42,26 @@ def _is_mapped(table: str, number: int) -> bool:
             if begin <= number < begin + length:
                 return True
     return False
+
+
+class Threads:
+    """Which process a thread is of, remembered for a second: a thread makes many requests."""
+
+    def __init__(self) -> None:
+        self._processes: dict[int, int] = {}
+        self._until = 0.0
+
+    def process_of(self, thread: int) -> int:
+        """Return the id of a thread's process; its own where it is gone or unseen (0)."""
+        now = time.monotonic()
+        if now >= self._until or len(self._processes) >= _MOST_THREADS:
+            self._processes.clear()
+            self._until = now + _REMEMBERED
+        process = self._processes.get(thread)
+        if process is None:
+            process = int(status_of(thread).get(b"Tgid", thread))
+            self._processes[thread] = process
+        return process
 
 
 def is_killed(pid: int) -> bool:

@@ -66,14 +66,18 @@ class AddWatch(Request, tag="add_watch", omit_defaults=True):
     path is relative to the mount's root, with or without a leading slash.  None
     is for an object without a name: then an O_PATH descriptor of it is passed
     with the request (SCM_RIGHTS).  tree asks for a tree watch, on a directory
-    and all that is or will be below it; where that is not wanted it is left
-    out, which earlier servers understand.
+    and all that is or will be below it.  exclude are patterns of names that are
+    not told of, lines of a .gitignore file in the watched directory.
+    ignore_self: what the process that connected does itself is not told of.
+    What is not wanted is left out, which earlier servers understand.
     """
 
     device: int
     path: bytes | None
     mask: int
     tree: bool = False
+    exclude: list[bytes] = []
+    ignore_self: bool = False
 
 
 class RmWatch(Request, tag="rm_watch"):

@@ -20,6 +20,7 @@ import trio
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.exclusion import Exclusion
 from fusenotify.engine.limits import MOST
 from fusenotify.engine.policy import semantics
 from fusenotify.masks import IN_DONT_FOLLOW, IN_ONLYDIR
@@ -165,6 +166,8 @@ class ConnectionDevices:
         if not 0 <= mask <= _ALL_BITS:
             raise OSError(errno.EINVAL, f"a mask has 32 bits; {mask:#x} has not")
         device.check_mask(mask)
+        exclusion = Exclusion(request.exclude) if request.exclude else None
+        ignored = self._own_process() if request.ignore_self else 0
         directory = bool(mask & IN_ONLYDIR) or request.tree
         if request.path is not None:
             follow = not mask & IN_DONT_FOLLOW
@@ -173,4 +176,15 @@ class ConnectionDevices:
             assert passed is not None
             found = self._tree.passed(passed, self._who, directory=directory)
         with found as inode:
-            return device.add_watch(inode, mask, tree=request.tree)
+            return device.add_watch(
+                inode, mask, tree=request.tree, exclusion=exclusion, ignored=ignored
+            )
+
+    def _own_process(self) -> int:
+        """Return the id of the process that connected.
+
+        Raises OSError (EOPNOTSUPP) where it is in a pid namespace that the daemon does not see.
+        """
+        if not self._who.pid:
+            raise OSError(errno.EOPNOTSUPP, "the daemon does not see your process: ignore_self")
+        return self._who.pid

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,5 +47,5 @@ class MountDevice(Watcher):
             )
         return path[len(self._root) :].lstrip(b"/") or b"."
 
-    def _add_watch(self, path: bytes, mask: int, tree: bool) -> int:
-        return self.raw.add_watch(path, mask, tree=tree)
+    def _add_watch(self, path: bytes, mask: int, tree: bool, exclude: Sequence[str]) -> int:
+        return self.raw.add_watch(path, mask, tree=tree, exclude=exclude)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.exclusion import Exclusion
 from fusenotify.engine.hooks import File, Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, Policy, semantics
@@ -97,12 +98,13 @@ class EngineDevice(Watcher):
     def _relative(self, path: bytes) -> bytes:
         return path.lstrip(b"/") or b"."
 
-    def _add_watch(self, path: bytes, mask: int, tree: bool) -> int:
+    def _add_watch(self, path: bytes, mask: int, tree: bool, exclude: Sequence[str]) -> int:
         self.raw.check_mask(mask)
         inode = self._tree.inode(path)
         if mask & IN_ONLYDIR and not inode.is_dir:
             raise _error(errno.ENOTDIR, path)
-        return self.raw.add_watch(inode, mask, tree=tree)
+        exclusion = Exclusion([os.fsencode(pattern) for pattern in exclude]) if exclude else None
+        return self.raw.add_watch(inode, mask, tree=tree, exclusion=exclusion)
 
 
 class EngineTree:

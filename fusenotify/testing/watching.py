@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
@@ -61,20 +61,25 @@ class Watcher(ABC):
         self.close()
 
     def watch(
-        self, path: AnyPath = ".", mask: int | str = IN_ALL_EVENTS, *, tree: bool = False
+        self,
+        path: AnyPath = ".",
+        mask: int | str = IN_ALL_EVENTS,
+        *,
+        tree: bool = False,
+        exclude: Sequence[str] = (),
     ) -> int:
         """Watch a path, or a directory and all below it, and return the watch descriptor.
 
         path is relative to the tree's root, or absolute and in it.  In records
         it is the watch's name; the root's is ``.``.  mask may be written as
-        ``"CREATE|DELETE|ONESHOT"``.
+        ``"CREATE|DELETE|ONESHOT"``.  exclude are patterns of what is not told.
 
         Raises ValueError for a path elsewhere and for an unknown word, else
         OSError as inotify_add_watch(2).
         """
         bits = parse_mask(mask) if isinstance(mask, str) else mask
         inner = self._relative(os.fsencode(path))
-        wd = self._add_watch(inner, bits, tree)
+        wd = self._add_watch(inner, bits, tree, exclude)
         self._labels[wd] = str(PurePosixPath(os.fsdecode(inner)))
         return wd
 
@@ -112,7 +117,7 @@ class Watcher(ABC):
         """Return a path relative to the tree's root; raise ValueError outside of it."""
 
     @abstractmethod
-    def _add_watch(self, path: bytes, mask: int, tree: bool) -> int:
+    def _add_watch(self, path: bytes, mask: int, tree: bool, exclude: Sequence[str]) -> int:
         """Watch a path that is relative to the tree's root, and where tree all below it."""
 
 

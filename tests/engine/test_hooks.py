@@ -24,6 +24,7 @@ class Someone:
     """Who acts."""
 
     uid: int
+    pid: int = 1
 
 
 class Tree:

@@ -21,6 +21,7 @@ class Someone:
     """Who acts."""
 
     uid: int
+    pid: int = 1
 
 
 ANN, BEN = Someone(1001), Someone(1002)
