@@ -132,7 +132,7 @@ class FileRequests(Requests):
         end = self.ends.get(file.inode) if self.ends else None
         appends = end is not None and file.appends and end.is_at(off)
         write = append if appends else os.pwrite
-        if file.uid and self._below.reserves and is_short_of_room(fh):
+        if file.uid and self.is_short_of_room(fh):
             with AsUser(file.uid, file.gid):
                 written = write(fh, buf, off)
         else:
@@ -287,6 +287,10 @@ class FileRequests(Requests):
         if below.sleeps or inode.device != self.inodes.device:
             return True
         return below.copies_up and flags & os.O_ACCMODE != os.O_RDONLY
+
+    def is_short_of_room(self, fd: int) -> bool:
+        """Return whether what is written now may be in room that SOURCE keeps for root."""
+        return self._below.reserves and is_short_of_room(fd)
 
     def _close(self, file: OpenFile) -> None:
         inode = file.inode

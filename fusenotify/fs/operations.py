@@ -29,6 +29,8 @@ from fusenotify.view import View
 
 # The kernel names up to 65,000 objects in one request.
 _FORGOTTEN_AT_A_TIME = 2000
+# pyfuse3 has no word for it.
+_RENAME_WHITEOUT = 1 << 2
 
 
 class Operations(AttributeRequests):
@@ -167,9 +169,15 @@ class Operations(AttributeRequests):
         self.names.settled(ctx.pid)
         target, links_left = self._judged_target(new_parent, name_new)
         try:
-            names = parent.fd, name_old, new_parent.fd, name_new
-            objects = [moved] if target is None else [moved, target]
-            self.by_owner(ctx, partial(renameat2, *names, flags), *objects)
+            if flags:
+                act = partial(renameat2, parent.fd, name_old, new_parent.fd, name_new, flags)
+            else:
+                directories = {"src_dir_fd": parent.fd, "dst_dir_fd": new_parent.fd}
+                act = partial(os.rename, name_old, name_new, **directories)
+            if flags & _RENAME_WHITEOUT or self._asks_who(ctx, parent, new_parent):
+                self.by_owner(ctx, act, *[moved] if target is None else [moved, target])
+            else:
+                act()
             if flags & pyfuse3.RENAME_EXCHANGE:
                 assert target is not None
                 self.hooks.by(ctx).exchanged(parent, name_old, moved, new_parent, name_new, target)
@@ -225,6 +233,16 @@ class Operations(AttributeRequests):
             self.by_owner(ctx, act, victim)
         else:
             act()
+
+    def _asks_who(self, ctx: RequestContext, parent: Inode, new_parent: Inode) -> bool:
+        """Return whether it matters to SOURCE who renames: for the room that a name takes, too.
+
+        Being somebody else takes far longer than to look.
+        """
+        return bool(ctx.uid) and (
+            bool((os.fstat(parent.fd).st_mode | os.fstat(new_parent.fd).st_mode) & stat.S_ISVTX)
+            or self.is_short_of_room(new_parent.fd)
+        )
 
 
 def _links_left(status: os.stat_result) -> int:
