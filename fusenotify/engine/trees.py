@@ -30,9 +30,11 @@ from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
 
 # How long a verdict holds, in seconds: what changes behind the filesystem tells nobody.
 VERDICT_SECONDS = 1.0
-# How many directories are remembered, and bytes of their paths.
-_MOST_DIRECTORIES = 50_000
+# How many verdicts are remembered, of all users, and how many bytes of ways, with what a way
+# takes beside its paths, and beside each.
+_MOST_VERDICTS = 100_000
 _MOST_BYTES = 8 * 1024 * 1024
+_WAY_BYTES, _PATH_BYTES = 800, 100
 # A path longer than this is remembered for one directory, not for all above it.
 _LONG_PATH = 4096
 
@@ -89,16 +91,22 @@ class UsersHearing:
         """
         trees = self._trees
         if self._changes != trees.changes or trees.clock() >= self._until:
-            self._forget()
+            self.forget()
+            self._changes = trees.changes
+            self._until = trees.clock() + VERDICT_SECONDS
         verdict = self._readable.get(directory)
         if verdict is None:
+            trees.make_room_for_verdict()
             verdict = self._judge(directory)
             self._readable[directory] = verdict
         return verdict
 
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._readable.clear()
+        self._searchable.clear()
+
     def _judge(self, directory: Inode) -> bool:
-        if len(self._readable) >= _MOST_DIRECTORIES:
-            self._forget()
         dentry = directory.dentry
         return (
             dentry is not None
@@ -122,15 +130,10 @@ class UsersHearing:
             above = None if above.dentry is None else above.dentry.parent
         may = bool(verdict)
         for below in reversed(way):
+            self._trees.make_room_for_verdict()
             may = may and self._trees.permissions.may_search(below, self._who)
             self._searchable[below] = may
         return may
-
-    def _forget(self) -> None:
-        self._readable.clear()
-        self._searchable.clear()
-        self._changes = self._trees.changes
-        self._until = self._trees.clock() + VERDICT_SECONDS
 
 
 class TreeWatch(Watch):
@@ -161,6 +164,7 @@ class Trees:
         self.changes = 0
         self.known: dict[Inode, Above] = {}
         self._bytes = 0
+        self._verdicts = 0
         self._hearings: WeakValueDictionary[tuple[Inode, Credentials], UsersHearing] = (
             WeakValueDictionary()
         )
@@ -200,6 +204,14 @@ class Trees:
         if found is None:
             found = self._hearings[root, who] = UsersHearing(self, root, who)
         return found
+
+    def make_room_for_verdict(self) -> None:
+        """Count a verdict; where there are too many all are forgotten."""
+        if self._verdicts >= _MOST_VERDICTS:
+            self._verdicts = 0
+            for hearing in list(self._hearings.values()):
+                hearing.forget()
+        self._verdicts += 1
 
     def above(self, directory: Inode) -> Above:
         """Return the watched directories above one, the nearest first.
@@ -291,8 +303,8 @@ class Trees:
         return tuple(reversed(found))
 
     def _remember(self, directory: Inode, above: Above) -> None:
-        size = sum([len(path) for _, path in above])
-        if len(self.known) >= _MOST_DIRECTORIES or self._bytes + size > _MOST_BYTES:
+        size = _WAY_BYTES + sum([_PATH_BYTES + len(path) for _, path in above])
+        if self._bytes + size > _MOST_BYTES:
             self._forget_ways()
         self.known[directory] = above
         self._bytes += size

@@ -735,6 +735,25 @@ def test_memory_for_paths_is_bounded_however_deep_and_many_the_directories_are()
     assert sum(len(path) for above in trees.known.values() for _, path in above) <= 8 * 2**20
 
 
+def test_memory_for_ways_and_verdicts_is_bounded_however_many_directories_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fusenotify.engine.trees._MOST_VERDICTS", 1000)
+    tree = Guarded()
+    trees = tree.engine.core.trees
+    top = tree.engine.inode("a")
+    verdicts = []
+    for number in range(20_000):
+        directory = Inode(is_dir=True)
+        tree.engine.core.instantiate(top, b"%d" % number, directory)
+        tree.engine.hooks.created(directory, b"f", Inode(is_dir=False))
+        hearing = trees.hearing(tree.engine.root, ALICE)
+        assert hearing is not None
+        verdicts.append(len(hearing._readable) + len(hearing._searchable))
+    assert len(trees.known) <= 8 * 2**20 / 800
+    assert max(verdicts) <= 1000
+
+
 def test_a_tree_watch_is_set_up_and_moved_in_no_time_however_large_the_tree_is() -> None:
     engine = EngineTree()
     top = engine.mkdir("a")
