@@ -49,6 +49,12 @@ def connect_refusal(error: OSError, name: str) -> OSError:
     return OSError(code, _CONNECT_REFUSALS.get(code, os.strerror(code)), name)
 
 
+def is_the_sockets(error: OSError) -> bool:
+    """Return whether the system call failed; False where a signal handler raised during it."""
+    assert error.__traceback__ is not None
+    return error.__traceback__.tb_next is None
+
+
 def no_answer(name: str) -> OSError:
     """Return the error for a daemon that takes connections and does not serve them."""
     return OSError(

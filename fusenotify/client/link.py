@@ -38,6 +38,7 @@ from fusenotify.client.common import (
     RECEIVE_SIZE,
     client_closed,
     connect_refusal,
+    is_the_sockets,
     no_answer,
     rights,
 )
@@ -239,7 +240,7 @@ class Link:
             except BlockingIOError:
                 return
             except OSError as error:
-                if not _is_the_sockets(error):
+                if not is_the_sockets(error):
                     raise
                 # What the server said last is still to be received, and then its end.
                 self._connection.drop_frames()
@@ -262,7 +263,7 @@ class Link:
             # One step for an interruption: received and put away, or neither.
             received.extend(map(self._socket.recv, (RECEIVE_SIZE,)))
         except OSError as error:
-            if isinstance(error, TimeoutError) or not _is_the_sockets(error):
+            if isinstance(error, TimeoutError) or not is_the_sockets(error):
                 raise
             received.append(b"")  # reset, or shut down by close()
         self._wake()
@@ -293,12 +294,6 @@ def _interrupted_itself() -> OSError:
         "this thread is in the midst of another call of this client: "
         "a signal handler or finaliser may only close it",
     )
-
-
-def _is_the_sockets(error: OSError) -> bool:
-    """Return whether a system call failed; False where a signal handler raised during it."""
-    assert error.__traceback__ is not None
-    return error.__traceback__.tb_next is None
 
 
 class Turn:

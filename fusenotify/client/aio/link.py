@@ -33,6 +33,7 @@ from fusenotify.client.common import (
     RECEIVE_SIZE,
     client_closed,
     connect_refusal,
+    is_the_sockets,
     no_answer,
     rights,
 )
@@ -163,11 +164,15 @@ class Link:
         """Send what the socket takes at once."""
         while (frame := self._connection.next_frame()) is not None:
             try:
-                sent = self._socket.sendmsg((frame.rest(),), rights(frame.descriptors()))
-                frame.counts.append(sent)
+                # One step for an interruption: sent and counted, or neither.
+                frame.counts.extend(
+                    map(self._socket.sendmsg, ((frame.rest(),),), (rights(frame.descriptors()),))
+                )
             except BlockingIOError:
                 return
-            except OSError:
+            except OSError as error:
+                if not is_the_sockets(error):
+                    raise
                 # What the server said last is still to be received, and then its end.
                 self._connection.drop_frames()
 
@@ -181,13 +186,16 @@ class Link:
                 with anyio.move_on_after(_RETRY_SECONDS):
                     await anyio.wait_readable(self._socket)
             self._check()  # a task may go on in a child process
-            with contextlib.suppress(BlockingIOError):
-                try:
-                    self._connection.received.append(self._socket.recv(RECEIVE_SIZE))
-                except BlockingIOError:
+            chunks = self._connection.received
+            try:
+                # One step for an interruption: received and put away, or neither.
+                chunks.extend(map(self._socket.recv, (RECEIVE_SIZE,)))
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if not is_the_sockets(error):
                     raise
-                except OSError:
-                    self._connection.received.append(b"")
+                chunks.append(b"")
         finally:
             self._receiving = False
             if self._closed:
