@@ -27,6 +27,7 @@ from fusenotify.server.peer import credentials, is_privileged
 from fusenotify.server.session import Session
 from fusenotify.server.status import status_for
 from fusenotify.server.tree import Tree
+from fusenotify.server.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Server:
         self.admission = admission
         self.quotas = quotas
         self._started = time.monotonic()
+        self.turns = Turns()
         # In the order in which they came.
         self._sessions: dict[Session, None] = {}
         self._by_user: dict[int, dict[Session, None]] = {}
@@ -137,8 +139,9 @@ class Server:
             own = self._by_user.setdefault(who.uid, {})
             own[session] = self._sessions[session] = None
             try:
-                await session.run()
-                await session.end()  # as long as that takes it counts as a connection
+                with self.turns.connected(who):
+                    await session.run()
+                    await session.end()  # as long as that takes it counts as a connection
             finally:
                 del self._sessions[session], own[session]
                 if not own:

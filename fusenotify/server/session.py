@@ -56,11 +56,14 @@ from fusenotify.server.inlet import Inlet
 from fusenotify.server.outlet import Outlet
 from fusenotify.server.status import SERVER_NAME
 from fusenotify.server.tree import Tree
+from fusenotify.server.turns import Turns
 
 # How long a client that stopped asking may take to read its last answers.
 FAREWELL_SECONDS = 5.0
 
 _AT_ONCE = -math.inf
+# Bytes in a frame of a stream: many may go on at once, and a million bytes take ten milliseconds.
+_MOST_STREAMED = 1 << 16
 
 
 class Shared(Protocol):
@@ -70,6 +73,7 @@ class Shared(Protocol):
     tree: Tree
     mountpoint: bytes
     quotas: Quotas
+    turns: Turns
 
     def status(self, who: Credentials, request: int) -> Status:
         """Return the answer to a status request."""
@@ -149,7 +153,8 @@ class Session:
                     await self._answer(request, nursery)
                 except OSError as refusal:
                     await self._reply(_refused(request, refusal))
-                await trio.lowlevel.checkpoint()  # the mount's own requests have their turn
+                if not isinstance(request, AddWatch):  # it took one
+                    await self._shared.turns.take(self.who)
             if not decoder.rest():
                 self._inlet.check_used()
 
@@ -213,6 +218,7 @@ class Session:
                 passed = self._inlet.take()
                 try:
                     await self._shared.tree.fence()
+                    await self._shared.turns.take(self.who)
                     answer = self.devices.answer(request, passed)
                 finally:
                     await self._inlet.close([passed])
@@ -221,6 +227,8 @@ class Session:
                 if isinstance(request, AddWatch | RmWatch):
                     # As on Linux, an earlier close is not heard by a new watch, and is by an old.
                     await self._shared.tree.fence()
+                if isinstance(request, AddWatch):
+                    await self._shared.turns.take(self.who)
                 await self._reply(self.devices.answer(request))
 
     def _welcome(self, request: Hello) -> Welcome:
@@ -303,7 +311,7 @@ class Session:
             async with self._outlet:
                 _check_cancelled(waiting)
                 try:
-                    records = _records(request, served.device)
+                    records = _records(request, served.device, _MOST_STREAMED)
                 except QueueEmpty:
                     continue  # another read was faster
                 if not records.data:  # as linux-2.6.18 says it
@@ -339,9 +347,9 @@ class Session:
             self._scope.cancel()
 
 
-def _records(request: Read | Stream, device: Device) -> Records:
-    """Read from a device what a request asks for."""
-    return Records(id=request.id, data=device.read(min(request.size, MAX_READ)))
+def _records(request: Read | Stream, device: Device, most: int = MAX_READ) -> Records:
+    """Read from a device what a request asks for, but no more than most bytes."""
+    return Records(id=request.id, data=device.read(min(request.size, most)))
 
 
 def _frame(answer: AnyAnswer) -> bytearray:
