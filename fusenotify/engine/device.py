@@ -24,6 +24,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.exclusion import Exclusion, Unwanted
 from fusenotify.engine.limits import Limits, Users
+from fusenotify.engine.paths import PathRoom
 from fusenotify.engine.policy import Policy
 from fusenotify.engine.resting import Rest, StandIn
 from fusenotify.engine.statistics import Statistics
@@ -39,14 +40,11 @@ from fusenotify.errors import (
     TooManyTrees,
     TooManyWatches,
 )
-from fusenotify.events import HEADER, MOST_BYTES, pack, record_size
+from fusenotify.events import pack, record_size
 from fusenotify.masks import IN_ONESHOT, IN_Q_OVERFLOW, IN_UNMOUNT
 
 # How many watches of a device may rest: all of them wake at one read.
 MOST_RESTING = 1000
-# The longest name in a directory (NAME_MAX), and the longest path that a read can give.
-_LONGEST_NAME = 255
-_LONGEST_PATH = MOST_BYTES - 2 * HEADER.size
 
 # An Event's fields: wd, mask, cookie, name.  A plain tuple is made in half the time.  What a
 # directory below a tree watch says has that directory, too: another's is not the same event.
@@ -81,9 +79,7 @@ class Device:
         # So many of the oldest events were asked for by fionread() already, and take so much.
         self._sized = self._sized_bytes = 0
         self._overflow_queued = False
-        self._path_bytes = 0
-        self._most_path_bytes = max(_LONGEST_PATH, max_events * _LONGEST_NAME)
-        self._paths_overflowed = False
+        self._paths = PathRoom(table.users, uid, max_events)
         self._rest = table.rest
         # By the inode and whether it is a tree watch.
         self._resting: dict[tuple[Inode, bool], tuple[Watch, StandIn, int]] = {}
@@ -181,10 +177,11 @@ class Device:
                 self._sized -= 1
                 self._sized_bytes -= len(record)
             if event[1] & IN_Q_OVERFLOW:
-                self._overflow_queued = self._paths_overflowed = False
+                self._overflow_queued = self._paths.overflowed = False
             elif len(event) > 4:
-                self._path_bytes -= len(event[3] or b"")
+                self._paths.used -= len(event[3] or b"")
         if records:
+            self._paths.give_back()
             self._wake_all()
         elif self.policy.short_read_is_error:
             needed = record_size(events[0][3])
@@ -219,6 +216,8 @@ class Device:
         self._wake_all()
         self._handle.destroy()
         self._events.clear()
+        self._paths.used = 0
+        self._paths.give_back()
         self._core.asks_for_processes -= self._asks_for_processes
         self._users.charge(self.uid, devices=-1)
         if self.on_queued is not None:
@@ -270,15 +269,10 @@ class Device:
                 self.merged += 1
                 self._statistics.merged += 1
                 return
-        if self._paths_overflowed:
+        if self._paths.overflowed:
             excess = max(excess, 1)
-        elif below is not None and excess < 0 and name is not None:
-            path_bytes = self._path_bytes + len(name)
-            if path_bytes > self._most_path_bytes or len(name) > _LONGEST_PATH:
-                excess = 0
-                self._paths_overflowed = True
-            else:
-                self._path_bytes = path_bytes
+        elif below is not None and excess < 0 and not self._paths.take(name or b""):
+            excess = 0
         if excess >= 0:
             self._dropped += 1
             self._statistics.lost += 1

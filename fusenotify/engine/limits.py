@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 # The largest limit that can be said, as in the kernel's files: INT_MAX.
 MOST = 2**31 - 1
+# How many bytes of paths all queues of a user may have together, beyond what each has for itself.
+MOST_PATH_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -34,11 +36,15 @@ class Limits:
 
 @dataclass(slots=True)
 class UserCounts:
-    """What is counted against one user: watches, tree watches, devices (instances)."""
+    """What is counted against one user: watches, tree watches, devices (instances).
+
+    path_bytes are for the paths in queues, beyond what each has for itself.
+    """
 
     watches: int = 0
     trees: int = 0
     devices: int = 0
+    path_bytes: int = 0
 
 
 class Users:
@@ -64,3 +70,14 @@ class Users:
         assert counts.watches >= counts.trees >= 0 <= counts.devices
         if not counts.watches and not counts.devices:
             del self._counts[uid]
+
+    def take_path_bytes(self, uid: int, size: int) -> bool:
+        """Let a device of a user have more bytes for paths, unless the user has too many.
+
+        A negative size gives back.
+        """
+        counts = self._counts[uid]
+        if counts.path_bytes + size > MOST_PATH_BYTES:
+            return False
+        counts.path_bytes += size
+        return True

@@ -451,20 +451,44 @@ def test_records_have_the_length_of_their_path() -> None:
     assert [*unpack(device.raw.read(size))] == [Event(1, IN_CREATE, 0, f"{deep}/f".encode())]
 
 
-def test_paths_overflow_before_they_take_more_than_names_could() -> None:
-    deep = "/".join(["x" * 250] * 80)  # 20 kB
+def test_paths_overflow_before_they_take_more_than_a_user_may_have() -> None:
+    deep = "/".join(["x" * 250] * 400)  # 100 kB
     engine = EngineTree()
     engine.prepare(f"{deep}/")
-    device = engine.device(max_queued_events=100)
-    device.watch(".", "CREATE", tree=True)
-    for number in range(90):
+    devices = [engine.device(uid=uid, max_queued_events=1000) for uid in (1, 1, 2)]
+    for device in devices[1:]:
+        device.watch(".", "CREATE", tree=True)
+    for number in range(900):  # 90 MB
         engine.create(f"{deep}/{number}")
-    seen = device.take()
-    assert 50 < len(seen) < 60
-    assert seen[-1].mask == IN_Q_OVERFLOW
-    assert device.raw.lost == 91 - len(seen)
-    engine.create(f"{deep}/last")
-    assert [seen.name for seen in device.take()] == [f"{deep}/last".encode()]
+    taken = [device.take() for device in devices[1:]]
+    for device, seen in zip(devices[1:], taken, strict=True):
+        assert 650 < len(seen) < 690
+        assert seen[-1].mask == IN_Q_OVERFLOW
+        assert device.raw.lost == 901 - len(seen)
+    # What was read is room again, for each of the user's devices.
+    devices[0].watch(".", "CREATE", tree=True)
+    devices[1].close()
+    for number in range(600):
+        engine.create(f"{deep}/again-{number}")
+    assert [len(devices[number].take()) for number in (0, 2)] == [600, 600]
+    for device in devices:
+        device.close()
+    assert engine.table.users.all() == {}
+
+
+def test_all_queues_of_a_user_share_the_room_for_paths() -> None:
+    deep = "/".join(["x" * 250] * 400)  # 100 kB
+    engine = EngineTree()
+    engine.prepare(f"{deep}/")
+    devices = [engine.device(uid=uid, max_queued_events=1000) for uid in (1, 1, 1, 2)]
+    for device in devices:
+        device.watch(".", "CREATE", tree=True)
+    for number in range(400):  # 40 MB
+        engine.create(f"{deep}/{number}")
+    counts = [len(device.take()) for device in devices]
+    assert counts[3] == 400
+    assert sum(counts[:3]) < 800
+    assert min(counts) > 10  # what each has for itself
 
 
 def test_a_path_that_no_read_could_give_is_lost_and_the_loss_is_told() -> None:
