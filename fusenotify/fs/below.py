@@ -21,7 +21,7 @@ _IN_MEMORY = frozenset(["ramfs", "tmpfs"])
 # Those without a flush operation: close(2) can report nothing of theirs.
 _WITHOUT_FLUSH = _IN_MEMORY | {"btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs"}
 # Those whose open(2) asks nobody: neither a server nor another filesystem.
-_LOCAL = _WITHOUT_FLUSH | {
+LOCAL = _WITHOUT_FLUSH | {
     "bcachefs",
     "erofs",
     "exfat",
@@ -69,7 +69,7 @@ class Below:
             flushes=not kinds <= _WITHOUT_FLUSH,
             in_memory=mount.fstype in _IN_MEMORY,
             reserves=len(kinds) > 1 or _keeps_room(root_fd),
-            sleeps=mount.fstype not in _LOCAL and mount.fstype != _COPIES_UP,
+            sleeps=mount.fstype not in LOCAL and mount.fstype != _COPIES_UP,
             copies_up=mount.fstype == _COPIES_UP,
         )
 

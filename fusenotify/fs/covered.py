@@ -18,7 +18,7 @@ import os
 import select
 
 from fusenotify import mountinfo
-from fusenotify.fs.descriptors import HOLD
+from fusenotify.fs.file_handles import HOLD
 
 _CHUNK = 64 * 1024
 

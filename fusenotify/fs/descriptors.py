@@ -34,12 +34,12 @@ from itertools import islice
 
 from fusenotify.engine import core
 from fusenotify.engine.shares import Kept, Shares
-from fusenotify.fs.syscalls import file_handle, hold, open_by_handle, path_of
+from fusenotify.fs.file_handles import HOLD, Compared, FileHandles
+from fusenotify.fs.submounts import Submounts
+from fusenotify.fs.syscalls import file_handle, hold, open_descriptors, path_of
 
-# How an object is held: without reading it, and not what a link points to.
-HOLD = os.O_PATH | os.O_NOFOLLOW
 KEPT = 8
-SPARE = 10
+SPARE = 12
 KEPT_FOR_INODES = 2 * KEPT
 # Each open descriptor keeps the kernel's own inode and name in memory.
 MOST = 65_536
@@ -107,13 +107,6 @@ class Held(core.Inode):
         return path_of(self.fd)
 
 
-class Compared(bytes):
-    """A handle that tells objects apart, but by which none can be opened.
-
-    The daemon is not root, or the object is not in SOURCE's own mount.
-    """
-
-
 class _Ends:
     """Where the list of those that may be closed begins and ends."""
 
@@ -125,7 +118,7 @@ class _Ends:
 
 
 class Descriptors:
-    """The open descriptors of a table of inodes, whose root is root_fd.
+    """The open descriptors of a table of inodes, whose root is that of submounts.
 
     limit is how many the process may have open (by default RLIMIT_NOFILE);
     inodes take half of them, and MOST at most.  shares are those of users in
@@ -133,14 +126,16 @@ class Descriptors:
     program's file that an inode is open as, or -1.
     """
 
-    def __init__(self, root_fd: int, limit: int | None = None) -> None:
+    def __init__(self, submounts: Submounts, limit: int | None = None) -> None:
         if limit is None:
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._anchor = _anchor(root_fd)
-        self._mount_id = 0 if self._anchor is None else file_handle(root_fd)[0]
+        self.submounts = submounts
+        root_fd = submounts.root
+        self._device = os.fstat(root_fd).st_dev
+        self.handles = FileHandles(root_fd)
         self._most = min(limit // 2, MOST)
         # How many inodes, files and clients may have.
-        self._ceiling = limit - SPARE - _open_now()
+        self._ceiling = limit - SPARE - open_descriptors()
         nameless = max(limit // 16, 1)
         self.shares = Shares(self._ceiling - KEPT_FOR_INODES - nameless)
         self._nameless: Kept[Held] = Kept(nameless)
@@ -152,6 +147,8 @@ class Descriptors:
         self._recent: deque[Held] = deque(maxlen=KEPT)
         self._stepped_on: Held | None = None
         self.asked_for = self._recent.append
+        # Those that would keep another filesystem below SOURCE from being unmounted.
+        self._in_others: set[Held] = set()
 
     def __len__(self) -> int:
         return self._open + len(self._nameless)
@@ -170,6 +167,11 @@ class Descriptors:
                 if error.errno != errno.EMFILE or not self._close_oldest():
                     raise
         return os.open(path, flags, mode, dir_fd=dir_fd)
+
+    def enter(self, name: bytes, above: int) -> int:
+        """Open a descriptor for a name, or for what is mounted on it; raise OSError."""
+        mounted = self.submounts.on(above, name) if self.submounts.is_asked else -1
+        return self.open(name, HOLD, dir_fd=above) if mounted < 0 else mounted
 
     def open_file(
         self, path: str | bytes, flags: int, mode: int = 0, *, uid: int, dir_fd: int | None = None
@@ -203,6 +205,8 @@ class Descriptors:
         held.used = False
         self._put_last(held)
         self._open += 1
+        if held.device != self._device and self.submounts.is_live:
+            self._in_others.add(held)
         if self._open > self._most or self._is_full():
             self._close_oldest()
 
@@ -213,6 +217,20 @@ class Descriptors:
         elif held in self._nameless:
             self._nameless.remove(held)
             os.close(held.held)
+
+    def give_up(self, held: Held) -> None:
+        """Close the descriptor of an inode that has no name any more: it stays closed."""
+        self.remove(held)
+        held.held = -1
+        held.handle = None
+
+    def let_go_of_others(self) -> None:
+        """Close what keeps other filesystems below SOURCE busy; it is opened again by name.
+
+        No request may be in progress.
+        """
+        for held in [held for held in self._in_others if not held.unlinked]:
+            self._close(held)
 
     def matches(self, held: Held, fd: int, mode: int) -> bool:
         """Return whether fd is the very object of which a descriptor was closed.
@@ -228,8 +246,7 @@ class Descriptors:
             self._shut(held)
         while (nameless := self._nameless.pop()) is not None:
             os.close(nameless.held)
-        if self._anchor is not None:
-            os.close(self._anchor)
+        self.handles.close()
 
     def reopen(self, held: Held) -> int:
         """Open the descriptor of an inode again.
@@ -240,8 +257,7 @@ class Descriptors:
         if file >= 0:
             fd = hold(file)
         elif held.handle is not None and not isinstance(held.handle, Compared):
-            assert self._anchor is not None
-            fd = open_by_handle(self._anchor, held.handle, HOLD)
+            fd = self.handles.open(held.handle)
         else:
             fd = self._by_name(held)
         self.add(held, fd)
@@ -294,7 +310,7 @@ class Descriptors:
 
     def _step(self, above: int, name: bytes, sought: Held) -> int:
         """Return a new descriptor of a name, or -1 where it is not the object sought."""
-        fd = self.open(name, HOLD, dir_fd=above)
+        fd = self.enter(name, above)
         status = os.fstat(fd)
         same = status.st_ino == sought.ino and status.st_dev == sought.device
         if same and (sought.handle is None or self.matches(sought, fd, status.st_mode)):
@@ -303,7 +319,8 @@ class Descriptors:
         return -1
 
     def _is_full(self) -> bool:
-        return self._open + len(self._nameless) + self.shares.taken >= self._ceiling
+        open_now = self._open + len(self._nameless) + self.shares.taken + self.submounts.count
+        return open_now >= self._ceiling
 
     def _close_oldest(self) -> bool:
         """Close a descriptor that was not used lately; return whether there was one."""
@@ -317,10 +334,7 @@ class Descriptors:
                 continue
             needed = held in self._recent or held is self._stepped_on
             if not needed and not (held.used and looked_at < _LOOKED_AT // 2):
-                held.about_to_close()
-                self._remember_handle(held)
-                self._shut(held)
-                held.held = -1
+                self._close(held)
                 return True
             held.used = False
             self._take_out(held)
@@ -342,8 +356,16 @@ class Descriptors:
         lost.held = -1
         return True
 
+    def _close(self, held: Held) -> None:
+        """Close the descriptor of an inode that stays known."""
+        held.about_to_close()
+        self._remember_handle(held)
+        self._shut(held)
+        held.held = -1
+
     def _shut(self, held: Held) -> None:
         self._take_out(held)
+        self._in_others.discard(held)
         self._open -= 1
         os.close(held.held)
 
@@ -360,36 +382,12 @@ class Descriptors:
         held.before = held.after = None
 
     def _remember_handle(self, held: Held) -> None:
-        if held.handle is not None:
-            return
-        with suppress(OSError):  # a filesystem without handles: by name
-            mount_id, handle = file_handle(held.held)
-            opens = self._anchor is not None and mount_id == self._mount_id
-            held.handle = handle if opens else Compared(handle)
-
-
-def _anchor(root_fd: int) -> int | None:
-    """Return a descriptor of SOURCE's filesystem that handles can be opened by, if they can."""
-    if os.geteuid():
-        return None
-    with suppress(OSError):
-        anchor = os.open(path_of(root_fd), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.close(open_by_handle(anchor, file_handle(root_fd)[1], HOLD))
-        except OSError:
-            os.close(anchor)
-            raise
-        return anchor
-    return None
+        if held.handle is None:
+            held.handle = self.handles.of(held.held)
 
 
 def _no_file(_: Held) -> int:
     return -1
-
-
-def _open_now() -> int:
-    """Return how many descriptors the process has open."""
-    return len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
 
 
 def _stale() -> OSError:

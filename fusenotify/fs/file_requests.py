@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import pyfuse3
@@ -21,7 +22,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.appending import append
-from fusenotify.fs.below import Below
+from fusenotify.fs.below import LOCAL, Below
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser, is_short_of_room
@@ -53,7 +54,8 @@ class FileRequests(Requests):
         super().__init__(inodes, hooks, view=view)
         self._exact_access = exact_access
         self._open = inodes.descriptors.open_file
-        self._below = Below.of(inodes.root.fd)
+        self._wanted_flags = inodes.submounts.open_flags
+        self._below = Below.of(inodes.submounts.source)
 
     @answered_when_possible
     def open(
@@ -167,6 +169,10 @@ class FileRequests(Requests):
             self.released += 1
             self._close(self.files[fh])
 
+    def another_below(self) -> None:
+        """A filesystem was mounted below SOURCE, of which less is known."""
+        self._below = replace(self._below, flushes=True, reserves=True)
+
     def close_all(self) -> None:
         """Close what is still open: the kernel's RELEASEs ended with the mount."""
         for file in list(self.files.values()):
@@ -189,7 +195,7 @@ class FileRequests(Requests):
         """OPENDIR: do_dentry_open()."""
         opened = self.inodes[inode]
         flags = os.O_RDONLY | os.O_DIRECTORY
-        return self._opened(opened, self._open(opened.path, flags, uid=ctx.uid), flags, ctx).fd
+        return self._opened(opened, self._open_quietly(opened, flags, ctx.uid), flags, ctx).fd
 
     @answered
     def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -273,20 +279,30 @@ class FileRequests(Requests):
         if self._sleeps(inode, flags):
             raise SleepingOpen(os.dup(inode.fd), below & ~os.O_TRUNC)
         try:
-            if uid is None:
-                return self.inodes.descriptors.open(inode.path, below | os.O_NONBLOCK)
-            return self._open(inode.path, below | os.O_NONBLOCK, uid=uid)
+            return self._open_quietly(inode, below | os.O_NONBLOCK, uid)
         except BlockingIOError:
             if flags & os.O_NONBLOCK:
                 raise FUSEError(errno.EAGAIN) from None
             raise
 
+    def _open_quietly(self, inode: Inode, flags: int, uid: int | None) -> int:
+        """Open a file or directory, with O_NOATIME where that is wanted and the daemon may."""
+        if self._wanted_flags:
+            with suppress(PermissionError):  # it is another user's
+                return self._open_for(inode.path, flags | self._wanted_flags, uid)
+        return self._open_for(inode.path, flags, uid)
+
+    def _open_for(self, path: str, flags: int, uid: int | None) -> int:
+        if uid is None:
+            return self.inodes.descriptors.open(path, flags)
+        return self._open(path, flags, uid=uid)
+
     def _sleeps(self, inode: Inode, flags: int) -> bool:
         """Return whether open(2) of a file may take long, and O_NONBLOCK does not help."""
         below = self._below
-        if below.sleeps or inode.device != self.inodes.device:
-            return True
-        return below.copies_up and flags & os.O_ACCMODE != os.O_RDONLY
+        if inode.device != self.inodes.device:
+            return self.inodes.submounts.devices.get(inode.device) not in LOCAL
+        return below.sleeps or (below.copies_up and flags & os.O_ACCMODE != os.O_RDONLY)
 
     def is_short_of_room(self, fd: int) -> bool:
         """Return whether what is written now may be in room that SOURCE keeps for root."""

@@ -53,6 +53,11 @@ class Identity(Generic[_T]):
             (self.exact if is_exact else self._others).add(device)
         return device in self.exact
 
+    def forget(self, device: int) -> None:
+        """A filesystem is gone, and its st_dev may become another one's."""
+        self.exact.discard(device)
+        self._others.discard(device)
+
     def add(self, known: _T, fd: int) -> None:
         """An object is found from now on; fd is a descriptor of it.
 

@@ -24,9 +24,11 @@ import os
 import stat
 
 from fusenotify.engine import core
-from fusenotify.fs.descriptors import HOLD, Descriptors, Held
+from fusenotify.fs.descriptors import Descriptors, Held
+from fusenotify.fs.file_handles import HOLD
 from fusenotify.fs.identity import Identity
 from fusenotify.fs.index import ROOT_NUMBER, Index
+from fusenotify.fs.submounts import Place, Submounts
 from fusenotify.fs.unused import Unused
 
 
@@ -68,16 +70,18 @@ class Inode(Held):
 class Inodes:
     """The table of known inodes.
 
-    root_fd is an O_PATH descriptor of SOURCE and belongs to the table from now
-    on.  descriptors are its others; what requests open is opened by it, too.
+    submounts say what is mounted below SOURCE; they belong to the table from now
+    on.  descriptors are those of the inodes; what requests open is opened by them, too.
     device is SOURCE's st_dev.
     unused are those that lost what may have been the last to hold them.
     """
 
     def __init__(
-        self, root_fd: int, names: core.Core, *, descriptor_limit: int | None = None
+        self, submounts: Submounts, names: core.Core, *, descriptor_limit: int | None = None
     ) -> None:
-        self.descriptors = Descriptors(root_fd, descriptor_limit)
+        self.submounts = submounts
+        root_fd = submounts.root
+        self.descriptors = Descriptors(submounts, descriptor_limit)
         self._names = names
         self.unused = Unused(self._let_go)
         status = os.fstat(root_fd)
@@ -112,6 +116,10 @@ class Inodes:
 
     def find(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
         """Do as lookup(), without remembering that it is the object of that name."""
+        if self.submounts.is_asked:
+            shown = self.submounts.at(parent.device, parent.ino, name)
+            if shown is not None:
+                return self.take(os.dup(shown.fd))
         status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
         inode = None
         if status.st_dev in self._identity.exact:
@@ -209,9 +217,31 @@ class Inodes:
         self.descriptors.remove(inode)
         return False
 
+    def at(self, place: Place) -> Inode | None:
+        """Return the directory that a place is in, if it is known."""
+        return self._index.find(place.device, place.ino)
+
+    def of_device(self, device: int) -> list[Inode]:
+        """Return the known inodes of a filesystem."""
+        return [inode for inode in self._by_number.values() if inode.device == device]
+
+    def abandon(self, device: int) -> None:
+        """Close the descriptors of a filesystem that is gone: its inodes are ESTALE from now on."""
+        for inode in self.of_device(device):
+            self._identity.remove(inode)
+            self._index.superseded(inode)
+            for dentry in list(inode.aliases()):
+                if not dentry.unlinked:
+                    self._names.unhash(dentry)
+            self.descriptors.give_up(inode)
+            self.unused.add(inode)
+        self._identity.forget(device)
+        self.unused.turn()
+
     def close(self) -> None:
         """Close all descriptors; the table is of no use afterwards."""
         self.descriptors.close()
+        self.submounts.close()
         os.close(self.root.held)
         self._by_number.clear()
         self._identity.close()

@@ -36,6 +36,7 @@ from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
 from fusenotify.fs.processes import Threads
+from fusenotify.fs.submounts import Found, Place, Submounts
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.fs.waiting import MOST, WAITING_MOST
 from fusenotify.fs.writeback import WriteBack
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 # How many requests may be under way: more than fs.waiting lets wait, all others end at once.
 _MAX_TASKS = MOST + WAITING_MOST + 1000
+# How long after a change below SOURCE the kernel is asked once more to forget what a name was.
+_SETTLED_SECONDS = 0.05
 # How many requests that nobody waits for the kernel sends at a time (max_background).
 _SENT_AT_A_TIME = 12
 
@@ -74,6 +77,7 @@ class Mount:
         exact_access: bool = False,
         poll_seconds: float = 0.0,
         operations: type[Operations] = Operations,
+        attributes: tuple[int, int] = (0, 0),
     ) -> None:
         self.source = os.path.abspath(source)
         self.mountpoint = os.path.abspath(mountpoint)
@@ -83,6 +87,7 @@ class Mount:
         self._reserved_xattr = reserved_xattr
         self._view = view or View()
         self._exact_access = exact_access
+        self._attributes = attributes
         self._waits = PollingTrio(poll_seconds)
         self._inodes: Inodes | None = None
         self._closed = False
@@ -111,7 +116,9 @@ class Mount:
         give_up_resource_capability()
         enter_descriptors()
         self._write_back = WriteBack.start(self.mountpoint)
-        self._inodes = Inodes(source, self._core)
+        submounts = Submounts(source, *self._attributes)
+        submounts.update(submounts.scan())
+        self._inodes = Inodes(submounts, self._core)
         self._core.trees.permissions = DirectoryPermissions(self._view)
         self._core.process_of = Threads().process_of
         self._operations = self._kind(
@@ -163,14 +170,57 @@ class Mount:
                 ", ".join(TRIED),
             )
         try:
-            await pyfuse3.main(max_tasks=_MAX_TASKS)
+            async with trio.open_nursery() as helpers:
+                helpers.start_soon(self._follow_submounts)
+                if self._inodes is not None and self._inodes.submounts.is_live:
+                    helpers.start_soon(self._let_go_of_others)
+                await pyfuse3.main(max_tasks=_MAX_TASKS)
+                helpers.cancel_scope.cancel()
         except* OSError as group:
-            for error in group.exceptions:
-                if not isinstance(error, OSError) or error.errno != errno.ECONNABORTED:
-                    raise
+            _, others = group.split(_is_aborted)
+            if others is not None:
+                raise
             log.warning("the FUSE connection of %s was aborted", self.mountpoint)
         finally:
             negotiation.close()
+
+    async def _follow_submounts(self) -> None:
+        """Show what is mounted below SOURCE, and let go of what is taken away."""
+        assert self._inodes is not None
+        submounts = self._inodes.submounts
+        while True:
+            await submounts.changed()
+            changed = self._update(await trio.to_thread.run_sync(submounts.scan))
+            # The kernel may have had the answer of before in its hands: twice.
+            for _ in range(2):
+                for place in changed:
+                    directory = self._inodes.at(place)
+                    if directory is not None:
+                        number = pyfuse3.InodeT(directory.number)
+                        pyfuse3.invalidate_entry_async(number, place.name, ignore_enoent=True)
+                await trio.sleep(_SETTLED_SECONDS)
+
+    async def _let_go_of_others(self) -> None:
+        """Where SOURCE is walked as it is, let disks below it be unmounted."""
+        assert self._inodes is not None
+        while True:
+            await trio.sleep(max(1.0, self._view.entry_timeout, self._view.attr_timeout))
+            self._inodes.descriptors.let_go_of_others()
+
+    def _update(self, found: dict[Place, Found]) -> list[Place]:
+        """Take over which mounts there are; return the places that have changed."""
+        inodes = self._inodes
+        assert inodes is not None
+        submounts = inodes.submounts
+        changed, gone = submounts.update(found)
+        if changed and self._operations is not None:
+            self._operations.another_below()
+        for shown in gone:
+            if shown.device != inodes.device and shown.device not in submounts.devices:
+                self._hooks.by(None).unmounted(inodes.of_device(shown.device))
+                inodes.abandon(shown.device)
+            os.close(shown.fd)
+        return changed
 
     def terminate(self) -> None:
         """Make serve() return now; what is still open gets errors."""
@@ -280,6 +330,10 @@ class Mount:
                 await trio.to_thread.run_sync(os.getxattr, self.mountpoint, SOCKET_XATTR)
             if operations.background == before or operations.released >= enough:
                 return
+
+
+def _is_aborted(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ECONNABORTED
 
 
 def _option_value(text: str) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from fusenotify.credentials import Credentials
-from fusenotify.fs.descriptors import HOLD
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.permissions import READ, SEARCH, allowed
 from fusenotify.view import View
@@ -97,7 +96,7 @@ class _Walk:
         if len(path) >= _MAX_PATH:
             raise _error(errno.ENAMETOOLONG, path[:60] + b"...")
         self._path = path
-        self._open = inodes.descriptors.open
+        self._enter = inodes.descriptors.enter
         self._root_fd = inodes.root.fd
         self._mountpoint = mountpoint
         self._who = who
@@ -154,7 +153,7 @@ class _Walk:
             os.close(self._descriptors.pop())
             return
         try:
-            fd = self._open(name, HOLD, dir_fd=self.fd)
+            fd = self._enter(name, self.fd)
         except OSError as error:
             raise _error(error.errno or errno.EIO, self._path) from None
         self._descriptors.append(fd)

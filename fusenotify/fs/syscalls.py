@@ -7,6 +7,7 @@ All of fs uses this module.  All functions raise OSError.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -21,6 +22,13 @@ _AT_FDCWD = -100
 _UTIME_OMIT = (1 << 30) - 2
 _NANOSECONDS = 10**9
 _AT_EMPTY_PATH = 0x1000
+# Numbers that all architectures share.
+_SYS_OPEN_TREE, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 437, 442
+_OPEN_TREE_CLONE = 1
+_MS_PRIVATE = 1 << 18
+# RESOLVE_CACHED, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS.
+_RESOLVE_CACHED = 0x20 | 0x08 | 0x04
+_TRIES = 3
 # struct file_handle: the length of the handle, its type, the handle.
 _HANDLE_HEADER = 8
 _MAX_HANDLE = 128
@@ -89,6 +97,11 @@ def path_of(fd: int) -> str:
     return f"{_descriptors}{fd}"
 
 
+def open_descriptors() -> int:
+    """Return how many descriptors the process has open."""
+    return len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
+
+
 def hold(fd: int) -> int:
     """open_tree(2): return an O_PATH descriptor of the object that fd is open for.
 
@@ -123,6 +136,47 @@ def entries(batch: bytes, begin: int) -> Iterator[tuple[bytes, int, int]]:
         name, _, _ = batch[begin + _ENTRY.size : begin + length].partition(b"\0")
         begin += length
         yield name, begin, offset
+
+
+def clone_mount(fd: int) -> int:
+    """open_tree(2): return an O_PATH descriptor of a new mount that shows what fd is open for.
+
+    It is in no tree, shows no mount that is below fd's, and ends when its last descriptor
+    is closed.
+
+    Raises OSError: EPERM, EINVAL (mounts below are locked, or it is unbindable), ENOSYS.
+    """
+    flags = _OPEN_TREE_CLONE | _AT_EMPTY_PATH | os.O_CLOEXEC
+    clone: int = _libc.syscall(_SYS_OPEN_TREE, fd, b"", flags)
+    _check(min(clone, 0))
+    return clone
+
+
+def set_mount_attributes(fd: int, attributes: int, cleared: int) -> None:
+    """mount_setattr(2): change MOUNT_ATTR_ flags of a clone, which hears of no other mounts.
+
+    Raises OSError.
+    """
+    wanted = (ctypes.c_uint64 * 4)(attributes, cleared, _MS_PRIVATE, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(wanted))
+    _check(_libc.syscall(_SYS_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, wanted, size))
+
+
+def open_cached(fd: int, path: bytes) -> int:
+    """openat2(2): return an O_PATH descriptor of a path below fd, reached without asking anybody.
+
+    What is mounted on the way is entered; symbolic links are not.
+
+    Raises OSError: EAGAIN where a filesystem would have to be asked.
+    """
+    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
+    size = ctypes.c_size_t(ctypes.sizeof(how))
+    for _ in range(_TRIES):
+        opened: int = _libc.syscall(_SYS_OPENAT2, fd, path, how, size)
+        if opened >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break  # else a rename elsewhere may have come between
+    _check(min(opened, 0))
+    return opened
 
 
 def renameat2(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> None:

@@ -131,7 +131,8 @@ def _run(control: int, mountpoint: str) -> None:
         for standard in range(3):
             os.dup2(nothing, standard)
         os.closerange(3, control)
-        os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
+        # Those that were inherited may be above the limit of open files.
+        os.closerange(control + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
         with socket.socket(fileno=control) as asked:
             while True:
                 message, fds, _, _ = socket.recv_fds(asked, _NUMBER.size, 1)

@@ -32,6 +32,7 @@ from fusenotify.fs.operations import Operations
 from fusenotify.fs.syncing import FullySyncedOperations, SyncedOperations
 from fusenotify.mountinfo import MountId
 from fusenotify.mounting.attached import Attached
+from fusenotify.mounting.attributes import source_attributes
 from fusenotify.mounting.checks import Places
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import State, find, id_of, opened, state_of, take_away
@@ -102,6 +103,7 @@ async def _run(
             exact_access=settings.access == "exact",
             poll_seconds=settings.poll * 1e-6,
             operations=_operations(flags_of(settings.options)),
+            attributes=source_attributes(settings.options),
         )
         server = Server(
             table,

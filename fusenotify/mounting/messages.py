@@ -44,14 +44,19 @@ class Messages(logging.Handler):
         # This kind may be put to also where the garbage collector interrupts a put.
         self._waiting: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
         self._sink = os.open(os.devnull, os.O_RDWR)
-        threading.Thread(target=self._write, daemon=True).start()
+        self._writer: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._waiting.qsize() < MOST:
             self._waiting.put(self.format(record))
+        if self._writer is None:  # not before: what forks at the start has one thread
+            self._writer = threading.Thread(target=self._write, daemon=True)
+            self._writer.start()
 
     def flush(self) -> None:
         """Wait until what was said before is written, two seconds at most."""
+        if self._writer is None:
+            return
         written = threading.Event()
         self._waiting.put(written)
         written.wait(_FLUSH_SECONDS)

@@ -42,6 +42,15 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return any(condition() or tick.wait(0.05) for _ in range(100))
 
 
+def is_read_only(path: Path) -> bool:
+    try:
+        os.utime(path)
+    except OSError as error:
+        assert error.errno == errno.EROFS  # noqa: PT017
+        return True
+    return False
+
+
 def is_served(mount: Mounted) -> bool:
     """Return whether mount and server answer."""
     with mount.client() as client:
@@ -106,6 +115,7 @@ def test_a_read_only_source_is_erofs(source: Path, mounting: Mounting, tmp_path:
         for call in calls:
             refused(errno.EROFS, call)
         run("mount", "-o", "remount,bind,rw", source)
+        assert eventually(lambda: not is_read_only(top / "f"))
         (top / "f").write_text("writable again")
         assert is_served(mount)
 

@@ -13,11 +13,12 @@ import pytest
 from fusenotify.engine.core import Core
 from fusenotify.fs.descriptors import KEPT
 from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.submounts import Submounts
 
 
 @pytest.fixture
 def inodes(tmp_path: Path) -> Iterator[Inodes]:
-    table = Inodes(os.open(tmp_path, os.O_PATH), Core())
+    table = Inodes(Submounts(os.open(tmp_path, os.O_PATH)), Core())
     yield table
     table.close()
 
@@ -109,7 +110,7 @@ def test_numbers_are_the_disks(tmp_path: Path, inodes: Inodes) -> None:
 
 @pytest.mark.skipif(not os.path.ismount("/proc"), reason="needs a second filesystem")
 def test_two_filesystems_do_not_clash() -> None:
-    table = Inodes(os.open("/", os.O_PATH), Core())
+    table = Inodes(Submounts(os.open("/", os.O_PATH)), Core())
     proc, _ = table.lookup(table.root, b"proc")
     assert proc.number != os.stat("/proc").st_ino
     assert table.lookup(table.root, b"proc")[0] is proc

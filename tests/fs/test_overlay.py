@@ -25,6 +25,7 @@ from fusenotify.events import unpack
 from fusenotify.fs import identity
 from fusenotify.fs.descriptors import KEPT
 from fusenotify.fs.inodes import Inodes
+from fusenotify.fs.submounts import Submounts
 from fusenotify.masks import IN_ATTRIB, IN_ISDIR, IN_MODIFY
 from tests.conftest import Mounting
 from tests.differential.linux import LinuxDevice
@@ -266,7 +267,7 @@ def test_the_table_knows_each_object_once(
     with ExitStack() as leaving:
         top = tmp_path / "overlay"
         make_overlay(tmp_path, top, kind, leaving)
-        table = Inodes(os.open(top, os.O_PATH), Core())
+        table = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
         leaving.callback(table.close)
         known = {name: table.lookup(table.root, name.encode())[0] for name in ("a", "b", "single")}
         for inode in known.values():
@@ -291,7 +292,7 @@ def test_what_was_copied_up_and_closed_is_opened_again(tmp_path: Path, kind: Kin
     with ExitStack() as leaving:
         top = tmp_path / "overlay"
         make_overlay(tmp_path, top, kind, leaving)
-        table = Inodes(os.open(top, os.O_PATH), Core(), descriptor_limit=4 * KEPT)
+        table = Inodes(Submounts(os.open(top, os.O_PATH)), Core(), descriptor_limit=4 * KEPT)
         leaving.callback(table.close)
         table.descriptors._ceiling = 1 << 20  # pytest's own descriptors do not count here
         known = {name: table.lookup(table.root, name.encode())[0] for name in ("s", "a")}

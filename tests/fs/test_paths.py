@@ -13,6 +13,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.fs.inodes import Inodes
 from fusenotify.fs.paths import resolved
+from fusenotify.fs.submounts import Submounts
 
 ROOT = Credentials(1, 0, 0)
 ANOTHER = Credentials(1, 1234, 1234)
@@ -26,7 +27,7 @@ class Resolver:
         self.top = top
         (top / "s").mkdir()
         (top / "s" / "f").touch()
-        self.inodes = Inodes(os.open(top, os.O_PATH), Core())
+        self.inodes = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
 
     def __call__(
         self,

@@ -16,6 +16,7 @@ from fusenotify import Mounted
 from fusenotify.engine.core import Core
 from fusenotify.fs.inodes import Inodes
 from fusenotify.fs.requests import Requests, unanswered
+from fusenotify.fs.submounts import Submounts
 from fusenotify.fs.unused import TURN, Unused
 from fusenotify.masks import IN_CREATE
 
@@ -76,7 +77,7 @@ def test_a_chain_of_directories_goes_in_turns(top: Path, depth: int) -> None:
         return await turns_until_only_the_root_is_known(inodes)
 
     dig(top, depth)
-    inodes = Inodes(os.open(top, os.O_PATH), Core())
+    inodes = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
     before = len(os.listdir("/proc/self/fd"))
     deepest = inodes.root
     for _ in range(depth):
@@ -100,7 +101,7 @@ def test_a_file_with_many_names_goes_in_turns(top: Path) -> None:
     (top / "0").touch()
     for number in range(1, names):
         os.link(top / "0", top / str(number))
-    inodes = Inodes(os.open(top, os.O_PATH), Core())
+    inodes = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
     for number in range(names):
         file, _ = inodes.lookup(inodes.root, b"%d" % number)
     file.lookups = 1
@@ -120,7 +121,7 @@ def test_what_is_found_again_in_between_stays(top: Path) -> None:
     (top / "0").write_text("content")
     for number in range(1, 2 * TURN):
         os.link(top / "0", top / str(number))
-    inodes = Inodes(os.open(top, os.O_PATH), Core())
+    inodes = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
     for number in range(2 * TURN):
         file, _ = inodes.lookup(inodes.root, b"%d" % number)
     file.lookups = 1
@@ -132,7 +133,7 @@ def test_what_is_found_again_in_between_stays(top: Path) -> None:
 
 
 def test_renamed_behind_the_mount_a_file_is_not_known_by_all_the_names_it_had(top: Path) -> None:
-    inodes = Inodes(os.open(top, os.O_PATH), Core())
+    inodes = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
     (top / "0").touch()
     file, _ = inodes.lookup(inodes.root, b"0")
     file.lookups = 1
@@ -147,7 +148,7 @@ def test_renamed_behind_the_mount_a_file_is_not_known_by_all_the_names_it_had(to
 
 def test_directories_renamed_behind_the_mount_leave_no_unused_ones(top: Path) -> None:
     """The directory that one was known in goes where it was known for that alone."""
-    inodes = Inodes(os.open(top, os.O_PATH), Core())
+    inodes = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
     (top / "a" / "d").mkdir(parents=True)
     above, _ = inodes.lookup(inodes.root, b"a")
     moved, _ = inodes.lookup(above, b"d")
@@ -160,7 +161,7 @@ def test_directories_renamed_behind_the_mount_leave_no_unused_ones(top: Path) ->
 
 
 def test_directories_that_changed_places_behind_the_mount_are_let_go_of(top: Path) -> None:
-    inodes = Inodes(os.open(top, os.O_PATH), Core())
+    inodes = Inodes(Submounts(os.open(top, os.O_PATH)), Core())
     (top / "a" / "b").mkdir(parents=True)
     outer, _ = inodes.lookup(inodes.root, b"a")
     inner, _ = inodes.lookup(outer, b"b")
