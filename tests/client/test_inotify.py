@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fusenotify.client import ConnectionLost, Inotify, InotifyEvent
+from fusenotify.client.common import READ_SIZE
 from fusenotify.client.events import WatchedPaths
 from fusenotify.client.locate import SOCKET_VARIABLE, SOCKET_XATTR, Place, locate
 from fusenotify.events import Event, pack
@@ -25,6 +27,7 @@ from fusenotify.masks import (
 )
 from fusenotify.mountinfo import FSTYPE, Mount
 from tests.client.running import Running
+from tests.conftest import Mounting
 
 
 @pytest.fixture
@@ -225,3 +228,25 @@ def test_paths_are_forgotten_with_their_watches() -> None:
         b"/mnt/x",
         b"a",
     ]
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("semantics", ["linux-2.6.18", "linux-6"])
+def test_a_path_that_is_longer_than_what_is_read_at_a_time_comes_whole(
+    mounting: Mounting, semantics: str
+) -> None:
+    depth, name = READ_SIZE // 250 + 1, "d" * 250
+    with mounting() as mount, Inotify(semantics=semantics) as inotify:
+        inotify.add_watch(mount.mountpoint, IN_CREATE, tree=True)
+        above = os.open(mount.mountpoint, os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir(name, dir_fd=above)
+            below = os.open(name, os.O_RDONLY, dir_fd=above)
+            os.close(above)
+            above = below
+        os.close(above)
+        told: list[InotifyEvent] = []
+        while len(told) < depth:
+            told += inotify.read(timeout=10.0) or pytest.fail("no more events came")
+        assert told[-1].name == b"/".join([name.encode()] * depth)
+        subprocess.run(["rm", "-r", f"{mount.mountpoint}/{name}"], check=True)
