@@ -98,7 +98,7 @@ class How:
     """How fusenotify is mounted.
 
     watched is what a client watches: "" nothing, "work" the sampled directory,
-    "tree" it and every directory that is made below it.  without is one of LEVERS.
+    "tree" all below it, too.  without is one of LEVERS.
     """
 
     watched: str = ""
@@ -128,10 +128,10 @@ class Ours(Filesystem):
                 raise
 
     def _watch(self, what: str) -> None:
-        recursive = ["--recursive"] * (what == "tree")
-        where = [str(self.place.socket), str(self.place.mountpoint), "work"]
+        tree = ["--tree"] * (what == "tree")
+        where = [str(self.place.socket), "work"]
         self.client = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.watcher", *recursive, *where],
+            [sys.executable, "-m", "tests.bench.watcher", *tree, *where],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

@@ -74,8 +74,8 @@ def compared(
 
 @contextmanager
 def _watched(mount: Mounted) -> Iterator[subprocess.Popen[str]]:
-    """Let a client drain a recursive watch of the mount; it ends with the mount."""
-    command = [sys.executable, watcher.__file__, "--recursive", mount.socket, mount.mountpoint, "/"]
+    """Let a client drain a tree watch of the mount; it ends with the mount."""
+    command = [sys.executable, watcher.__file__, "--tree", mount.socket, "/"]
     client = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(REPOSITORY)}
     )
