@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify wait``: print events as inotifywait(1) does.
 
-It is a client like any other.  With -r it keeps one watch per directory
-(cli.following); cli.lines forms what is printed.  A directory is watched
-before it is listed, so that nothing in it is missed; where it comes after the
-watches are established, the listing itself is among the events, as in
-inotifywait.  What makes the output incomplete is said on stderr, also with -q.
+It is a client like any other.  With -r each directory that is named has one
+tree watch (docs/trees.md), so nothing below it is missed or listed; cli.lines
+forms what is printed.  What makes the output incomplete is said on stderr,
+also with -q.
 
 Exit status: 0 an event came that was asked for, or the monitored mount was
 unmounted; 1 an error, or what was waited for is gone; 2 nothing came in time,
@@ -17,14 +16,17 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import stat
 import sys
 import time
 
-from fusenotify.cli.following import Follower, Told
 from fusenotify.cli.lines import DEFAULT_FORMAT, DEFAULT_TIME_FORMAT, LineFormat
 from fusenotify.client import Inotify
-from fusenotify.masks import IN_ALL_EVENTS, parse_events
-from fusenotify.mounting.failure import Failure
+from fusenotify.client.events import InotifyEvent
+from fusenotify.masks import IN_ALL_EVENTS, IN_IGNORED, IN_Q_OVERFLOW, parse_events
+from fusenotify.mountinfo import contains
+from fusenotify.mounting.failure import Failure, describe
+from fusenotify.protocol.errors import ProtocolError
 
 _TIMED_OUT = 2
 
@@ -36,7 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-m", "--monitor", action="store_true", help="go on after the first event, until unmounted"
     )
     parser.add_argument(
-        "-r", "--recursive", action="store_true", help="watch all subdirectories, new ones too"
+        "-r",
+        "--recursive",
+        action="store_true",
+        help="watch all that is or will be below a directory",
     )
     parser.add_argument(
         "-e",
@@ -97,15 +102,18 @@ class _Printer:
     def __init__(
         self, inotify: Inotify, arguments: argparse.Namespace, line_format: LineFormat
     ) -> None:
+        self._inotify = inotify
         self._format = line_format
         self._end_of_line = b"" if arguments.no_newline else b"\n"
         self._quiet: int = arguments.quiet
         self._monitor: bool = arguments.monitor
+        self._recursive: bool = arguments.recursive
         self._timeout: float | None = arguments.timeout or None
         self._wanted = 0
         for mask in arguments.events or [IN_ALL_EVENTS]:
             self._wanted |= mask
-        self._follower = Follower(inotify, self._wanted, arguments.recursive, complain)
+        # By watch descriptor, a directory's with a slash at the end.
+        self._watched: dict[int, bytes] = {}
 
     def watch(self, paths: list[str]) -> None:
         """Watch what the user named.
@@ -113,9 +121,9 @@ class _Printer:
         Raises Failure where something cannot be watched.
         """
         self._say("Setting up watches.")
-        for path in paths:
-            self._follower.add(os.fsencode(path))
-        self._follower.establish()
+        named = [os.fsencode(path) for path in paths]
+        for path in _outermost(named) if self._recursive else named:
+            self._add(path)
         self._say("Watches established.")
 
     def wait(self) -> int:
@@ -124,34 +132,98 @@ class _Printer:
         Raises Failure where what was waited for can no longer come.
         """
         deadline = self._deadline()
-        while self._follower:
+        while self._watched:
             remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            told = self._follower.read(remaining)
-            if told is None:
+            events = self._inotify.read(remaining)
+            if not events:
                 return _TIMED_OUT
-            for event in told:
+            for event in events:
                 if event.mask & self._wanted:
                     self._print(event)
                     if not self._monitor:
                         return 0
                     deadline = self._deadline()
+                elif event.mask & IN_IGNORED:
+                    self._watched.pop(event.wd, None)
+                elif event.mask & IN_Q_OVERFLOW:
+                    complain("Events were lost: they came faster than they were read.")
             sys.stdout.buffer.flush()
         if not self._monitor:
             raise Failure("what was watched is gone, and no such event came")
         self._say("Nothing is left to watch.")
         return 0
 
+    def _add(self, path: bytes) -> None:
+        is_directory = os.path.isdir(path)
+        if is_directory:
+            path = path.rstrip(b"/") + b"/"
+        try:
+            wd = self._inotify.add_watch(
+                path.rstrip(b"/") or b"/", self._wanted, tree=self._recursive and is_directory
+            )
+        except OSError as error:
+            raise _cannot_watch(path, error.strerror or describe(error)) from error
+        except ProtocolError as refusal:  # as of a daemon of an older release
+            raise _cannot_watch(path, str(refusal)) from refusal
+        self._watched[wd] = path
+
     def _deadline(self) -> float | None:
         return time.monotonic() + self._timeout if self._timeout else None
 
-    def _print(self, event: Told) -> None:
-        if self._quiet < 2:
-            sys.stdout.buffer.write(self._format.line(*event) + self._end_of_line)
+    def _print(self, event: InotifyEvent) -> None:
+        if self._quiet >= 2:
+            return
+        directory, name = split(event.name)
+        line = self._format.line(
+            self._watched[event.wd] + directory, event.mask, event.cookie, name
+        )
+        sys.stdout.buffer.write(line + self._end_of_line)
 
     def _say(self, text: str) -> None:
         """Tell the user what goes on."""
         if not self._quiet:
             complain(text)
+
+
+def split(name: bytes | None) -> tuple[bytes, bytes | None]:
+    """Return the directory, with a slash at the end, and the name in it that a record is about.
+
+    The directory is relative to the watched one.  What a directory says of
+    itself has no name.
+    """
+    if name is None:
+        return b"", None
+    directory, slash, last = name.rpartition(b"/")
+    return directory + slash, last or None
+
+
+def _outermost(paths: list[bytes]) -> list[bytes]:
+    """Return the paths without directories that lie in another one, or are named before.
+
+    So no event is told twice.
+    """
+    directories = [(number, *found) for number, path in enumerate(paths) if (found := _place(path))]
+    covered = {
+        number
+        for number, real, device in directories
+        for other, above, its_device in directories
+        if other != number and device == its_device and contains(above, real)
+        if above != real or other < number
+    }
+    return [path for number, path in enumerate(paths) if number not in covered]
+
+
+def _place(path: bytes) -> tuple[bytes, int] | None:
+    """Return the real path and the filesystem of a directory; None for what is none."""
+    try:
+        status = os.stat(path)
+        return (os.path.realpath(path), status.st_dev) if stat.S_ISDIR(status.st_mode) else None
+    except OSError:
+        return None  # adding the watch says why
+
+
+def _cannot_watch(path: bytes, reason: str) -> Failure:
+    return Failure(f"{os.fsdecode(path)}: cannot be watched: {reason}")
 
 
 def complain(text: str) -> None:

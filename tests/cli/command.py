@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,11 @@ def fusenotify(
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which the command finds the package under test."""
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    """Return an environment in which the command finds the package under test.
+
+    And another user's Python the libraries that it needs.
+    """
+    return {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{sysconfig.get_path('purelib')}"}
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

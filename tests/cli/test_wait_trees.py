@@ -1,36 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify wait -r``: complete, or it says so, and no path that is not the object's own."""
+"""``fusenotify wait -r``: everything below is told, each by the path that it had."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
-import sys
 import threading
-import time
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import fusenotify as package
 from fusenotify import Mounted
+from fusenotify.cli.wait import split
 from fusenotify.fs.syscalls import renameat2
-from tests.cli.command import fusenotify, until
-from tests.cli.storm import Directory, Storm
+from fusenotify.protocol.codec import encode, request_decoder
+from fusenotify.protocol.messages import (
+    NO_REQUEST,
+    VERSION,
+    AddWatch,
+    DeviceMade,
+    Error,
+    Hello,
+    Init,
+    Welcome,
+)
+from tests.cli.command import fusenotify
+from tests.cli.storm import Storm
 from tests.cli.waiter import wait_for_watches, waiting
 from tests.conftest import Mounting, User
 
 _EXCHANGE = 2  # Linux: RENAME_EXCHANGE
-
-_WITH_A_SMALL_STACK = [
-    sys.executable,
-    "-c",
-    "import sys, fusenotify.cli, fusenotify.cli.wait\n"
-    "sys.setrecursionlimit(150)\n"
-    "sys.exit(fusenotify.cli.main())",
-]
 
 
 def exchange(one: str, other: str) -> None:
@@ -49,11 +54,27 @@ def dig(top: Path, name: str, depth: int) -> int:
     return deepest
 
 
+@pytest.mark.parametrize(
+    ("name", "directory", "entry"),
+    [
+        pytest.param(None, b"", None, id="the watched directory says it of itself"),
+        pytest.param(b"c", b"", b"c", id="of an entry"),
+        pytest.param(b"a/b/c", b"a/b/", b"c", id="a directory below of an entry"),
+        pytest.param(b"a/b/", b"a/b/", None, id="a directory below of itself"),
+    ],
+)
+def test_the_name_says_which_watch_it_would_have_been(
+    name: bytes | None, directory: bytes, entry: bytes | None
+) -> None:
+    assert split(name) == (directory, entry)
+
+
 @pytest.mark.mount
-def test_recursion_sees_all_below_and_nothing_of_its_own_search(mounted: Mounted) -> None:
+def test_all_below_is_heard_and_nothing_of_the_setting_up(mounted: Mounted) -> None:
     root = mounted.mountpoint
     os.makedirs(f"{root}/old/below")
     with waiting("-m", "-r", root) as waiter:
+        wait_for_watches(mounted, 1)  # one, for all directories
         Path(root, "old/below/x").touch()
         assert waiter.lines_until(f"{root}/old/below/ CLOSE_WRITE,CLOSE x") == [
             f"{root}/old/below/ CREATE x",
@@ -62,29 +83,41 @@ def test_recursion_sees_all_below_and_nothing_of_its_own_search(mounted: Mounted
 
 
 @pytest.mark.mount
-def test_recursion_follows_new_directories(mounted: Mounted) -> None:
-    root = mounted.mountpoint
-    with waiting("-m", "-r", "-e", "delete", root) as waiter:
-        # Only deletions are printed, though what makes directories is heard.
-        os.makedirs(f"{root}/a/b/c")
-        wait_for_watches(mounted, 4)
-        Path(root, "a/b/c/d").touch()
-        os.unlink(f"{root}/a/b/c/d")
-        assert waiter.lines_until(f"{root}/a/b/c/ DELETE d") == []
-
-
-@pytest.mark.mount
-def test_recursion_keeps_the_paths_of_renamed_directories(mounted: Mounted) -> None:
+def test_a_directory_is_told_of_by_the_one_above_and_by_itself(mounted: Mounted) -> None:
     root = mounted.mountpoint
     os.makedirs(f"{root}/a/b")
-    with waiting("-m", "-r", "-e", "create", root) as waiter:
-        os.rename(f"{root}/a", f"{root}/z")
-        Path(root, "z/b/x").touch()
-        assert waiter.lines_until(f"{root}/z/b/ CREATE x") == []
+    with waiting("-m", "-r", "-e", "open,delete_self,delete", root) as waiter:
+        os.close(os.open(f"{root}/a/b", os.O_RDONLY | os.O_DIRECTORY))
+        os.rmdir(f"{root}/a/b")
+        assert waiter.lines_until(f"{root}/a/ DELETE,ISDIR b") == [
+            f"{root}/a/ OPEN,ISDIR b",
+            f"{root}/a/b/ OPEN,ISDIR ",
+            f"{root}/a/b/ DELETE_SELF ",
+        ]
 
 
 @pytest.mark.mount
-def test_recursion_finds_a_directory_that_was_renamed_before_it_could_be_watched(
+def test_of_a_copied_tree_each_file_is_named(mounted: Mounted, tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    for number in range(400):
+        file = original / f"{number % 7}" / f"{number % 31}" / f"{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("text")
+    root = mounted.mountpoint
+    with waiting("-m", "-r", "-e", "create", "--format", "%w%f", root) as waiter:
+        subprocess.run(["cp", "-r", original, f"{root}/copy"], check=True)
+        Path(root, "last").touch()
+        told = waiter.lines_until(f"{root}/last")
+    copied = [
+        os.path.join(path, name)
+        for path, below, names in os.walk(f"{root}/copy")
+        for name in below + names
+    ]
+    assert sorted(told) == sorted([f"{root}/copy", *copied])
+
+
+@pytest.mark.mount
+def test_what_is_made_at_once_in_a_new_directory_is_told_however_late_it_is_read(
     mounted: Mounted,
 ) -> None:
     root = mounted.mountpoint
@@ -92,103 +125,43 @@ def test_recursion_finds_a_directory_that_was_renamed_before_it_could_be_watched
         waiter.process.send_signal(signal.SIGSTOP)
         os.makedirs(f"{root}/a/b")
         os.rename(f"{root}/a", f"{root}/z")
-        waiter.process.send_signal(signal.SIGCONT)
-        wait_for_watches(mounted, 3)
         Path(root, "z/b/x").touch()
-        assert waiter.lines_until(f"{root}/z/b/ CREATE x") == [f"{root}/ CREATE,ISDIR a"]
+        shutil.rmtree(f"{root}/z")
+        waiter.process.send_signal(signal.SIGCONT)
+        assert waiter.lines_until(f"{root}/z/b/ CREATE x") == [
+            f"{root}/ CREATE,ISDIR a",
+            f"{root}/a/ CREATE,ISDIR b",
+        ]
 
 
 @pytest.mark.mount
-def test_recursion_forgets_what_moves_out(mounted: Mounted) -> None:
+def test_only_what_was_asked_for_is_told(mounted: Mounted) -> None:
     root = mounted.mountpoint
-    os.makedirs(f"{root}/in/a/b")
-    os.mkdir(f"{root}/out")
-    with waiting("-m", "-r", "-e", "create", f"{root}/in") as waiter:
-        os.rename(f"{root}/in/a", f"{root}/out/a")
-        Path(root, "in/next").touch()
-        assert waiter.lines_until(f"{root}/in/ CREATE next") == []
-        wait_for_watches(mounted, 1)
-        Path(root, "out/a/b/unseen").touch()
-        Path(root, "in/last").touch()
-        assert waiter.lines_until(f"{root}/in/ CREATE last") == []
+    with waiting("-m", "-r", "-e", "delete", root) as waiter:
+        os.makedirs(f"{root}/a/b")
+        os.rename(f"{root}/a", f"{root}/z")
+        os.rmdir(f"{root}/z/b")
+        os.rmdir(f"{root}/z")
+        assert waiter.lines_until(f"{root}/ DELETE,ISDIR z") == [f"{root}/z/ DELETE,ISDIR b"]
 
 
 @pytest.mark.mount
-def test_after_an_overflow_the_tree_is_complete_again(mounting: Mounting) -> None:
-    with mounting(max_queued_events=4) as mount:
-        root = mount.mountpoint
-        with waiting("-m", "-r", "-e", "create", root) as waiter:
-            waiter.process.send_signal(signal.SIGSTOP)
-            for number in range(20):
-                os.mkdir(f"{root}/{number}")
-            waiter.process.send_signal(signal.SIGCONT)
-            wait_for_watches(mount, 21)
-            Path(root, "19/x").touch()
-            assert f"{root}/19/ CREATE x" not in waiter.lines_until(f"{root}/19/ CREATE x")
-            waiter.process.send_signal(signal.SIGINT)
-            _, said, status = waiter.end()
-            assert "Events were lost" in said
-            assert status == -signal.SIGINT
-
-
-def told_in(storm: Storm, directory: Directory, told: list[str]) -> bool:
-    """Make a file in a directory, and return whether it is told soon."""
-    path = storm.file_in(directory)
-    for _ in range(50):
-        if path in told[-100:]:
-            return True
-        time.sleep(0.002)
-    return False
-
-
-@pytest.mark.mount
-@pytest.mark.parametrize("queue", [16384, 40], ids=["no overflow", "overflows"])
-@pytest.mark.parametrize("seed", range(3))
-def test_in_a_storm_no_path_is_wrong_and_afterwards_the_tree_is_complete(
-    mounting: Mounting, seed: int, queue: int
+def test_what_moved_out_is_told_no_more_and_under_its_new_path_when_it_comes_back(
+    mounted: Mounted,
 ) -> None:
-    with mounting(max_queued_events=queue) as mount:
-        tree, outside = (Path(mount.mountpoint, name) for name in ("tree", "outside"))
-        tree.mkdir()
-        outside.mkdir()
-        storm = Storm(tree, outside, seed)
-        for _ in range(100):
-            storm.step()
-        with waiting("-m", "-r", "-e", "create", "--format", "%w%f", tree) as waiter:
-            told: list[str] = []
-            reader = threading.Thread(target=lambda: told.extend(waiter.lines()))
-            reader.start()
-            for _ in range(5):
-                for _ in range(300):
-                    storm.step()
-                for directory in storm.directories():
-                    until(partial(told_in, storm, directory, told), f"{directory} is watched")
-            waiter.process.kill()
-            reader.join()
-            assert waiter.process.stderr is not None
-            said = waiter.process.stderr.read()
-        files = [path for path in told if "file-" in path]
-        assert [path for path in files if path != storm.made[path.rpartition("/")[2]]] == []
-        assert ("Events were lost" in said) == (queue == 40)
-
-
-@pytest.mark.mount
-def test_a_directory_that_left_the_tree_is_not_told_under_its_old_path(mounted: Mounted) -> None:
     root = mounted.mountpoint
     os.makedirs(f"{root}/in/a/b")
     os.mkdir(f"{root}/out")
     with waiting("-m", "-r", f"{root}/in") as waiter:
         os.rename(f"{root}/in/a", f"{root}/out/a")
-        wait_for_watches(mounted, 1)
         Path(root, "out/a/first").touch()
         Path(root, "out/a/b/second").touch()
         os.rename(f"{root}/out/a", f"{root}/in/z")
-        wait_for_watches(mounted, 3)
         os.mkdir(f"{root}/in/z/b/last")
-        lines = waiter.lines_until("/in/z/b/ CREATE,ISDIR last")
-        assert lines[0] == f"{root}/in/ MOVED_FROM,ISDIR a"
-        assert lines[1] == f"{root}/in/ MOVED_TO,ISDIR z"
-        assert not [line for line in lines if "/a/" in line or "first" in line or "second" in line]
+        assert waiter.lines_until("/in/z/b/ CREATE,ISDIR last") == [
+            f"{root}/in/ MOVED_FROM,ISDIR a",
+            f"{root}/in/ MOVED_TO,ISDIR z",
+        ]
 
 
 @pytest.mark.mount
@@ -207,63 +180,99 @@ def test_an_exchange_of_two_directories_exchanges_all_below(mounted: Mounted, fi
 
 
 @pytest.mark.mount
+@pytest.mark.parametrize("seed", range(3))
+def test_in_a_storm_each_file_is_told_with_the_path_that_it_had(
+    mounted: Mounted, seed: int
+) -> None:
+    tree, outside = (Path(mounted.mountpoint, name) for name in ("tree", "outside"))
+    tree.mkdir()
+    outside.mkdir()
+    storm = Storm(tree, outside, seed)
+    for _ in range(100):
+        storm.step()
+    before = len(storm.made)
+    with waiting("-m", "-r", "-e", "create", "--format", "%w%f", tree) as waiter:
+        told: list[str] = []
+        reader = threading.Thread(target=lambda: told.extend(waiter.lines_until("/last")))
+        reader.start()
+        for _ in range(1500):
+            storm.step()
+        (tree / "last").touch()
+        reader.join()
+    assert [path for path in told if "file-" in path] == list(storm.made.values())[before:]
+
+
+@pytest.mark.mount
+def test_lost_events_are_said_and_what_comes_after_them_is_told(mounting: Mounting) -> None:
+    with mounting(max_queued_events=4) as mount:
+        root = mount.mountpoint
+        with waiting("-m", "-r", "-e", "create", root) as waiter:
+            waiter.process.send_signal(signal.SIGSTOP)
+            for number in range(2000):  # more than the socket takes
+                os.mkdir(f"{root}/{number}")
+            waiter.process.send_signal(signal.SIGCONT)
+            assert waiter.process.stderr is not None
+            assert waiter.process.stderr.readline() == (
+                "Events were lost: they came faster than they were read.\n"
+            )
+            Path(root, "1999/x").touch()
+            assert f"{root}/1999/ CREATE x" not in waiter.lines_until(f"{root}/1999/ CREATE x")
+
+
+@pytest.mark.mount
+def test_lost_events_are_said_however_quiet(mounting: Mounting) -> None:
+    with mounting(max_queued_events=4) as mount:
+        root = mount.mountpoint
+        with waiting("-m", "-r", "-e", "create", root, quiet=True) as waiter:
+            wait_for_watches(mount, 1)
+            waiter.process.send_signal(signal.SIGSTOP)
+            for number in range(20):
+                os.mkdir(f"{root}/{number}")
+            waiter.process.send_signal(signal.SIGCONT)
+            assert waiter.process.stderr is not None
+            assert waiter.process.stderr.readline().startswith("Events were lost: ")
+
+
+@pytest.mark.mount
 def test_a_recursive_wait_for_one_event_hears_of_directories_that_came_since(
     mounted: Mounted,
 ) -> None:
     root = mounted.mountpoint
     with waiting("-r", "-e", "delete", root) as waiter:
         os.makedirs(f"{root}/a/b")
-        wait_for_watches(mounted, 3)
         os.rmdir(f"{root}/a/b")
         assert waiter.end() == (f"{root}/a/ DELETE,ISDIR b\n", "", 0)
 
 
 @pytest.mark.mount
-def test_a_tree_deeper_than_the_stack_is_watched(mounted: Mounted) -> None:
-    os.close(dig(Path(mounted.source), "d", 300))
-    arguments = ["-m", "-r", "-e", "create", "--format", "%f", mounted.mountpoint]
-    with waiting(*arguments, command=_WITH_A_SMALL_STACK) as waiter:
-        Path(mounted.mountpoint, *["d"] * 300, "x").touch()
-        assert waiter.lines_until("x") == []
-    subprocess.run(["rm", "-r", f"{mounted.mountpoint}/d"], check=True)
+def test_what_no_path_reaches_is_told_with_its_whole_path(mounted: Mounted) -> None:
+    # Longer than PATH_MAX, and than what an Inotify reads at a time.
+    depth, name = 300, "d" * 250
+    root = mounted.mountpoint
+    with waiting("-m", "-r", "-e", "create", "--format", "%w%f", root) as waiter:
+        deepest = dig(Path(root), name, depth)
+        os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=deepest))
+        os.close(deepest)
+        whole = "/".join([root, *[name] * depth, "x"])
+        assert len(waiter.lines_until(whole)) == depth
+    subprocess.run(["rm", "-r", f"{root}/{name}"], check=True)
 
 
 @pytest.mark.mount
-def test_a_directory_that_no_path_reaches_is_status_1_as_with_inotifywait(
-    mounted: Mounted,
-) -> None:
-    os.close(dig(Path(mounted.source), "d" * 250, 20))
-    done = fusenotify("wait", "-r", "-qq", "-m", mounted.mountpoint)
-    assert done.returncode == 1
-    assert done.stderr.endswith("d/: cannot be watched: File name too long\n")
-
-
-@pytest.mark.mount
-def test_too_few_watches_are_status_1_at_the_beginning_as_with_inotifywait(
-    mounting: Mounting,
-) -> None:
-    with mounting(max_user_watches=3) as mount:
-        for name in "abc":
+def test_too_few_tree_watches_are_status_1(mounting: Mounting) -> None:
+    with mounting(max_user_trees=1) as mount:
+        for name in "ab":
             os.mkdir(f"{mount.mountpoint}/{name}")
-        done = fusenotify("wait", "-r", "-qq", "-m", mount.mountpoint)
-        assert done.returncode == 1
-        assert "cannot be watched: " in done.stderr
-        assert "max_user_watches" in done.stderr
-
-
-@pytest.mark.mount
-def test_too_few_watches_are_said_when_directories_come_however_quiet(mounting: Mounting) -> None:
-    with mounting(max_user_watches=2) as mount:
         root = mount.mountpoint
-        with waiting("-m", "-r", "-e", "create", root, quiet=True) as waiter:
-            wait_for_watches(mount, 1)
-            os.makedirs(f"{root}/a/b")
-            assert waiter.process.stderr is not None
-            assert waiter.process.stderr.readline().startswith(f"Couldn't watch {root}/a/b/: ")
+        done = fusenotify("wait", "-r", "-qq", "-m", f"{root}/a", f"{root}/b")
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"fusenotify: {root}/b/: cannot be watched: ")
+        assert "max_user_trees" in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.mount
-def test_what_may_not_be_read_is_said_and_the_rest_is_watched(
+def test_of_what_may_not_be_read_nothing_is_told_and_nothing_said(
     mounting: Mounting, nobody: User, public_path: Path
 ) -> None:
     (public_path / "source/secret").mkdir(parents=True)
@@ -273,22 +282,150 @@ def test_what_may_not_be_read_is_said_and_the_rest_is_watched(
     with package.mounted(
         public_path / "source", public_path / "mnt", options=["allow_other"]
     ) as mount:
-        command = [nobody.python, "-m", "fusenotify", "wait", "-r", "-q", "-t", "0.5"]
-        done = nobody.run(*command, mount.mountpoint)
-    assert done.stderr == f"Couldn't watch {mount.mountpoint}/secret/: " + (
-        "no read permission on it: '/secret'\n"
-    )
-    assert done.returncode == 2
+        root = mount.mountpoint
+        command = nobody.as_user([nobody.python, "-m", "fusenotify"])
+        with waiting("-m", "-r", "-e", "create", root, command=command) as waiter:
+            Path(root, "secret/x").touch()
+            Path(root, "open/below/y").touch()
+            assert waiter.lines_until(f"{root}/open/below/ CREATE y") == []
+            waiter.process.terminate()
+            assert waiter.end()[1] == ""
+        (public_path / "source").chmod(0o711)
+        done = nobody.run(nobody.python, "-m", "fusenotify", "wait", "-r", "-q", root)
+        assert done.stderr.startswith(f"fusenotify: {root}/: cannot be watched: no read permission")
+        assert done.returncode == 1
 
 
 @pytest.mark.mount
-def test_a_watched_tree_that_moves_itself_is_said(mounted: Mounted) -> None:
+def test_a_watched_tree_that_moves_keeps_its_given_path_and_is_heard_on(mounted: Mounted) -> None:
     root = mounted.mountpoint
     os.mkdir(f"{root}/tree")
-    with waiting("-m", "-r", "-e", "create", f"{root}/tree", quiet=True) as waiter:
-        wait_for_watches(mounted, 1)
+    with waiting("-m", "-r", "-e", "create,move_self", f"{root}/tree") as waiter:
         os.rename(f"{root}/tree", f"{root}/moved")
-        assert waiter.process.stderr is not None
-        assert waiter.process.stderr.readline() == (
-            f"{root}/tree/ was moved: directories that come into it are not watched.\n"
-        )
+        os.makedirs(f"{root}/moved/a/b")
+        assert waiter.lines_until(f"{root}/tree/a/ CREATE,ISDIR b") == [
+            f"{root}/tree/ MOVE_SELF ",
+            f"{root}/tree/ CREATE,ISDIR a",
+        ]
+
+
+@pytest.mark.mount
+def test_files_may_be_named_next_to_directories(mounted: Mounted) -> None:
+    root = mounted.mountpoint
+    os.makedirs(f"{root}/tree/a")
+    for name in ("file", "tree/a/in"):
+        Path(root, name).touch()
+    with waiting(
+        "-m", "-r", "-e", "attrib", f"{root}/file", f"{root}/tree", f"{root}/tree/a/in"
+    ) as waiter:
+        os.chmod(f"{root}/tree/a/in", 0o600)
+        os.chmod(f"{root}/file", 0o600)
+        assert waiter.lines_until(f"{root}/file ATTRIB ") == [
+            f"{root}/tree/a/ ATTRIB in",
+            f"{root}/tree/a/in ATTRIB ",
+        ]
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param(["tree", "tree/a"], id="the outer one first"),
+        pytest.param(["tree/a/b", "tree/a", "tree"], id="the inner ones first"),
+        pytest.param(["tree", "link"], id="through a symbolic link"),
+        pytest.param(["tree/a/..", "tree//", "tree/a"], id="in several spellings"),
+    ],
+)
+def test_what_two_named_directories_have_below_is_told_once(
+    mounted: Mounted, named: list[str]
+) -> None:
+    root = mounted.mountpoint
+    os.makedirs(f"{root}/tree/a/b")
+    os.symlink("tree/a", f"{root}/link")
+    paths = [f"{root}/{name}" for name in named]
+    with waiting("-m", "-r", "-e", "create", "--format", "%f", *paths) as waiter:
+        wait_for_watches(mounted, 1)
+        for name in ("tree/a/x", "tree/y", "tree/a/b/z"):
+            Path(root, name).touch()
+        assert waiter.lines_until("z") == ["x", "y"]
+
+
+@pytest.mark.mount
+def test_a_symbolic_link_that_is_named_is_followed_and_one_below_is_not(mounted: Mounted) -> None:
+    root = mounted.mountpoint
+    os.makedirs(f"{root}/tree")
+    os.mkdir(f"{root}/elsewhere")
+    os.symlink("tree", f"{root}/link")
+    with waiting("-m", "-r", "-e", "create", f"{root}/link") as waiter:
+        os.symlink("../elsewhere", f"{root}/tree/out")
+        Path(root, "tree/out/unseen").touch()
+        Path(root, "tree/last").touch()
+        assert waiter.lines_until(f"{root}/link/ CREATE last") == [f"{root}/link/ CREATE out"]
+
+
+@pytest.mark.mount
+def test_a_tree_that_goes_ends_it(mounted: Mounted) -> None:
+    root = mounted.mountpoint
+    os.makedirs(f"{root}/tree/a")
+    with waiting("-m", "-r", "-e", "delete_self", f"{root}/tree") as waiter:
+        shutil.rmtree(f"{root}/tree")
+        lines = f"{root}/tree/a/ DELETE_SELF \n{root}/tree/ DELETE_SELF \n"
+        assert waiter.end() == (lines, "Nothing is left to watch.\n", 0)
+
+
+@pytest.mark.mount
+def test_a_mount_that_goes_ends_it(mounting: Mounting) -> None:
+    with mounting() as mount:
+        os.makedirs(f"{mount.mountpoint}/a/b")
+        with waiting("-m", "-r", mount.mountpoint) as waiter:
+            assert fusenotify("unmount", mount.mountpoint).returncode == 0
+            assert waiter.end() == ("", "Nothing is left to watch.\n", 0)
+
+
+@contextmanager
+def _a_daemon_without_trees(path: Path) -> Iterator[str]:
+    """Answer one client as a release did whose add_watch had no ``tree``."""
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        decoder = request_decoder()
+        with connection:
+            while data := connection.recv(65536):
+                for request in decoder.feed(data):
+                    answer: Welcome | DeviceMade | Error
+                    match request:
+                        case Hello():
+                            answer = Welcome(
+                                id=request.id,
+                                version=VERSION,
+                                semantics="linux-6",
+                                mountpoint=os.fsencode(path),
+                                pid=1,
+                                server="fusenotify 0.0",
+                            )
+                        case Init():
+                            answer = DeviceMade(id=request.id, device=1)
+                        case _:
+                            assert isinstance(request, AddWatch)
+                            said = "Object contains unknown field `tree`"
+                            answer = Error(id=NO_REQUEST, errno=71, message=said)
+                    connection.sendall(encode(answer))
+                    if isinstance(answer, Error):
+                        return
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path / "socket"))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        yield str(path / "socket")
+        thread.join()
+
+
+def test_a_daemon_that_has_no_tree_watches_is_status_1_with_what_it_said(tmp_path: Path) -> None:
+    with _a_daemon_without_trees(tmp_path) as path:
+        done = fusenotify("wait", "-r", tmp_path, env={"FUSENOTIFY_SOCKET": path})
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"fusenotify: {tmp_path}/: cannot be watched: ")
+    assert "unknown field `tree`" in last
+    assert done.returncode == 1

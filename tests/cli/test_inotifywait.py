@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify wait -r`` beside inotifywait(1), which is given the time that it needs.
+
+The same steps are done natively and in a mount.  inotifywait misses nothing
+where its watches stand before the next step; its own listing of new
+directories is left out by asking for other events where there are some.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fusenotify import Mounted
+from tests.cli.command import until
+from tests.cli.waiter import Waiter, waiting
+
+
+class Step(NamedTuple):
+    """What is done, and how many directories inotifywait watches behind it, where that grows."""
+
+    do: Callable[[], object]
+    watches: int | None = None
+
+
+# What listing a directory does not cause.
+_NOT_BY_LISTING = "modify,attrib,close_write,move,move_self,create,delete,delete_self"
+
+
+def _listed(directory: str) -> Step:
+    return Step(lambda: os.listdir(directory))
+
+
+def _written(path: str) -> Step:
+    return Step(lambda: Path(path).write_text("text"))
+
+
+def _made(path: str, watches: int | None = None) -> Step:
+    return Step(lambda: os.mkdir(path), watches)
+
+
+def _renamed(path: str, other: str, watches: int | None = None) -> Step:
+    return Step(lambda: os.rename(path, other), watches)
+
+
+def _removed(path: str) -> Step:
+    return Step(lambda: shutil.rmtree(path))
+
+
+# The tree at first, the events that are asked for (or all), the steps.
+_SCENARIOS = {
+    "reading and writing": (
+        ["t/a/b"],
+        None,
+        [
+            _listed("t"),
+            _listed("t/a/b"),
+            _written("t/x"),
+            _written("t/a/b/x"),
+            _written("t/a/b/x"),
+            Step(lambda: Path("t/a/b/x").read_text()),
+            Step(lambda: os.chmod("t/a/b", 0o700)),
+            Step(lambda: os.chmod("t", 0o700)),
+            _renamed("t/a/b/x", "t/y"),
+            Step(lambda: os.link("t/y", "t/a/z")),
+            Step(lambda: os.unlink("t/a/z")),
+            Step(lambda: os.symlink("a", "t/link")),
+            _written("t/link/through"),
+        ],
+    ),
+    "removing": (["t/a/b", "t/c"], None, [_removed("t/a"), _removed("t/c")]),
+    "new directories": (
+        ["t"],
+        _NOT_BY_LISTING,
+        [
+            _made("t/a", 2),
+            _written("t/a/x"),
+            _made("t/a/b", 3),
+            _made("t/a/b/c", 4),
+            _written("t/a/b/c/x"),
+            _removed("t/a"),
+            _made("t/a", 2),
+            _written("t/a/x"),
+        ],
+    ),
+    "renamed directories": (
+        ["t/a/b/c", "t/d"],
+        None,
+        [
+            _renamed("t/a", "t/z"),
+            _written("t/z/b/c/x"),
+            _renamed("t/z/b", "t/d/b"),
+            _written("t/d/b/c/y"),
+            _listed("t/d/b/c"),
+            _renamed("t/d", "t/z/d"),
+            _written("t/z/d/b/c/z"),
+        ],
+    ),
+    "directories from outside": (
+        ["t", "from/a/b"],
+        _NOT_BY_LISTING,
+        [_renamed("from", "t/from", 4), _written("t/from/a/b/x"), _removed("t/from/a")],
+    ),
+    "the watched directory itself": (
+        ["t/a"],
+        None,
+        [_renamed("t", "elsewhere"), _written("elsewhere/a/x"), _removed("elsewhere/a")],
+    ),
+    "some events only": (
+        ["t/a"],
+        "delete,delete_self,moved_to",
+        [_made("t/b", 3), _renamed("t/b", "t/a/b"), _written("t/a/b/x"), _removed("t/a")],
+    ),
+}
+
+
+def _told(waiter: Waiter, steps: list[Step], caught_up: Callable[[int], object]) -> list[str]:
+    """Take steps and return what the watcher prints, without repeated lines.
+
+    Whether equal events merge is a matter of when they are read.
+    """
+    for step in steps:
+        step.do()
+        if step.watches is not None:
+            caught_up(step.watches)
+    top = "t" if os.path.exists("t") else "elsewhere"
+    Path(top, "last").touch()
+    os.unlink(f"{top}/last")
+    return [line for line, _ in itertools.groupby(waiter.lines_until("t/ DELETE last"))]
+
+
+@contextmanager
+def _standing_in(directory: Path) -> Iterator[None]:
+    before = os.getcwd()
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _watches(pid: int) -> int:
+    """Return how many inotify watches a process has."""
+    return sum(
+        Path(f"/proc/{pid}/fdinfo/{name}").read_text().count("inotify wd:")
+        for name in os.listdir(f"/proc/{pid}/fdinfo")
+    )
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(shutil.which("inotifywait") is None, reason="there is no inotifywait here")
+@pytest.mark.parametrize("scenario", _SCENARIOS)
+def test_it_prints_what_inotifywait_prints_had_it_missed_nothing(
+    mounted: Mounted, tmp_path: Path, scenario: str
+) -> None:
+    directories, events, steps = _SCENARIOS[scenario]
+    arguments = ["-m", "-r", *(["-e", events] if events else []), "t"]
+    native = tmp_path / "native"
+    native.mkdir()
+    for top in (str(native), mounted.mountpoint):
+        for directory in directories:
+            os.makedirs(f"{top}/{directory}")
+    with _standing_in(native), _inotifywait(arguments) as waiter:
+
+        def caught_up(watches: int) -> None:
+            until(
+                lambda: _watches(waiter.process.pid) == watches,
+                "inotifywait watches all directories",
+            )
+
+        expected = _told(waiter, steps, caught_up)
+    with _standing_in(Path(mounted.mountpoint)), waiting(*arguments) as waiter:
+        assert _told(waiter, steps, lambda _: None) == expected
+
+
+@contextmanager
+def _inotifywait(arguments: list[str]) -> Iterator[Waiter]:
+    with subprocess.Popen(
+        ["inotifywait", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Setting up watches.")
+        assert process.stderr.readline() == "Watches established.\n"
+        try:
+            yield Waiter(process)
+        finally:
+            process.kill()
