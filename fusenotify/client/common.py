@@ -10,12 +10,14 @@ import socket
 import time
 from array import array
 
+from fusenotify.events import MOST_BYTES
+
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 # How long a daemon may take to answer the first request.
 HELLO_SECONDS = 10.0
-# What a read takes unless told otherwise.
-READ_SIZE = 64 * 1024
+# What a read takes unless told otherwise: whatever record there is fits.
+READ_SIZE = MOST_BYTES
 # What is asked of the socket at a time.
 RECEIVE_SIZE = 256 * 1024
 

@@ -6,9 +6,8 @@ above is the server, which does for a client what the syscalls do for a
 process.  DeviceTable is what the syscalls share: limits and users.
 
 Invariants
-    At most max_events events are queued, and an IN_Q_OVERFLOW behind them; with
-        paths of tree watches, fewer where these would take more memory than as
-        many of the longest names, and more than a read gives.
+    At most max_events events are queued, and an IN_Q_OVERFLOW behind them; fewer
+        where there is no room for long paths (engine.paths).
     A watch counts against the user who made the device, from add_watch() to
         its last reference; the device itself likewise, from init() to close().
     Nothing blocks: who wants to wait sets on_queued and reads when called.
@@ -24,7 +23,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.exclusion import Exclusion, Unwanted
 from fusenotify.engine.limits import Limits, Users
-from fusenotify.engine.paths import PathRoom
+from fusenotify.engine.paths import LONGEST_NAME, PathRoom
 from fusenotify.engine.policy import Policy
 from fusenotify.engine.resting import Rest, StandIn
 from fusenotify.engine.statistics import Statistics
@@ -79,7 +78,7 @@ class Device:
         # So many of the oldest events were asked for by fionread() already, and take so much.
         self._sized = self._sized_bytes = 0
         self._overflow_queued = False
-        self._paths = PathRoom(table.users, uid, max_events)
+        self._paths = PathRoom(table.users, uid)
         self._rest = table.rest
         # By the inode and whether it is a tree watch.
         self._resting: dict[tuple[Inode, bool], tuple[Watch, StandIn, int]] = {}
@@ -178,10 +177,9 @@ class Device:
                 self._sized_bytes -= len(record)
             if event[1] & IN_Q_OVERFLOW:
                 self._overflow_queued = self._paths.overflowed = False
-            elif len(event) > 4:
-                self._paths.used -= len(event[3] or b"")
+            elif len(event) > 4 and len(path := event[3] or b"") > LONGEST_NAME:
+                self._paths.give_back(path)
         if records:
-            self._paths.give_back()
             self._wake_all()
         elif self.policy.short_read_is_error:
             needed = record_size(events[0][3])
@@ -216,8 +214,7 @@ class Device:
         self._wake_all()
         self._handle.destroy()
         self._events.clear()
-        self._paths.used = 0
-        self._paths.give_back()
+        self._paths.close()
         self._core.asks_for_processes -= self._asks_for_processes
         self._users.charge(self.uid, devices=-1)
         if self.on_queued is not None:
@@ -271,7 +268,13 @@ class Device:
                 return
         if self._paths.overflowed:
             excess = max(excess, 1)
-        elif below is not None and excess < 0 and not self._paths.take(name or b""):
+        elif (
+            below is not None
+            and name is not None
+            and len(name) > LONGEST_NAME
+            and excess < 0
+            and not self._paths.take(name)
+        ):
             excess = 0
         if excess >= 0:
             self._dropped += 1

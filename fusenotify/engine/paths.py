@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The room for the paths in a device's queue, which tree watches bring.
+"""The room for long paths in a device's queue, which tree watches bring.
 
-engine.device asks before it queues a path.  Names have 255 bytes at most, so
+engine.device asks before it queues one.  Names have 255 bytes at most, so
 max_events bounds what they take; a path may be as long as directories are deep.
 
 Invariants
-    A device has room for as many of the longest names as its queue has
-        events, and for one path that a read can give.
-    Beyond it all devices of a user have MOST_PATH_BYTES (engine.limits)
-        together, taken a piece at a time and given back when they are read.
+    What counts are the bytes of each path beyond those of the longest name.
+    A device has room for MOST_BYTES of them, so for any path that a read can
+        give.  Beyond it all devices of a user have MOST_PATH_BYTES
+        (engine.limits) together, taken a piece at a time and given back when
+        they are read.
 """
 
 from __future__ import annotations
@@ -17,43 +18,52 @@ from fusenotify.engine.limits import Users
 from fusenotify.events import HEADER, MOST_BYTES
 
 # The longest name in a directory (NAME_MAX), and the longest path that a read can give.
-_LONGEST_NAME = 255
+LONGEST_NAME = 255
 _LONGEST_PATH = MOST_BYTES - 2 * HEADER.size
 
 
 class PathRoom:
-    """What the paths in a queue of max_events take, of a device that counts against uid.
+    """What the long paths in the queue of a device take, which counts against uid.
 
-    used are their bytes.  overflowed says that a path had no room: the queue
-    counts as full until its reader was told.
+    overflowed says that one had no room: the queue counts as full until its
+    reader was told.
     """
 
-    __slots__ = ("_most", "_own", "_uid", "_users", "overflowed", "used")
+    __slots__ = ("_most", "_uid", "_used", "_users", "overflowed")
 
-    def __init__(self, users: Users, uid: int, max_events: int) -> None:
-        self.used = 0
+    def __init__(self, users: Users, uid: int) -> None:
         self.overflowed = False
         self._users = users
         self._uid = uid
-        self._own = self._most = max(_LONGEST_PATH, max_events * _LONGEST_NAME)
+        self._used = 0
+        self._most = MOST_BYTES
 
     def take(self, path: bytes) -> bool:
-        """Take room for a path; return whether there was some."""
-        used = self.used + len(path)
-        if (used > self._most or len(path) > _LONGEST_PATH) and not self._grow(path):
+        """Take room for a path longer than a name; return whether there was some."""
+        used = self._used + len(path) - LONGEST_NAME
+        if len(path) > _LONGEST_PATH or (used > self._most and not self._grow()):
             self.overflowed = True
             return False
-        self.used = used
+        self._used = used
         return True
 
-    def give_back(self) -> None:
-        """Give back to the user what is beyond a device's own, where it is not used any more."""
-        if self.used <= self._own < self._most:
-            self._users.take_path_bytes(self._uid, self._own - self._most)
-            self._most = self._own
+    def give_back(self, path: bytes) -> None:
+        """Give back the room of a path that was read."""
+        self._used -= len(path) - LONGEST_NAME
+        if self._used <= MOST_BYTES < self._most:
+            self._shrink()
 
-    def _grow(self, path: bytes) -> bool:
-        if len(path) > _LONGEST_PATH or not self._users.take_path_bytes(self._uid, MOST_BYTES):
+    def close(self) -> None:
+        """Give back all."""
+        self._used = 0
+        self._shrink()
+
+    def _grow(self) -> bool:
+        if not self._users.take_path_bytes(self._uid, MOST_BYTES):
             return False
         self._most += MOST_BYTES
         return True
+
+    def _shrink(self) -> None:
+        self._users.take_path_bytes(self._uid, MOST_BYTES - self._most)
+        self._most = MOST_BYTES

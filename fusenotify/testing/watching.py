@@ -15,15 +15,13 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
 
-from fusenotify.events import unpack
+from fusenotify.events import MOST_BYTES, unpack
 from fusenotify.masks import IN_ALL_EVENTS
 from fusenotify.testing.differences import describe
 from fusenotify.testing.expectations import Seen, parse, parse_mask
 from fusenotify.testing.matching import matches
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-
-_READ_SIZE = 256 * 1024
 
 
 class RawDevice(Protocol):
@@ -100,7 +98,7 @@ class Watcher(ABC):
         seen: list[Seen] = []
         while True:
             try:
-                records = self.raw.read(_READ_SIZE)
+                records = self.raw.read(MOST_BYTES)
             except OSError as error:
                 if error.errno != errno.EAGAIN:
                     raise

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fusenotify.client import Device
+from fusenotify.client import Device, Inotify
 from fusenotify.events import Event, unpack
 from fusenotify.masks import IN_CREATE, IN_ISDIR, IN_MOVE, IN_MOVED_FROM, IN_MOVED_TO
 from tests.conftest import Mounting
@@ -32,6 +32,22 @@ def taken(device: Device) -> list[Event]:
         while True:
             found += unpack(device.read(1 << 20))
     return found
+
+
+def test_a_path_of_any_length_that_is_told_is_read_by_the_clients(mounting: Mounting) -> None:
+    name = "n" * 250
+    with mounting() as mount, Inotify() as inotify:
+        inotify.add_watch(mount.mountpoint, IN_CREATE, tree=True)
+        run(
+            f"for _ in range(400):\n    os.mkdir({name!r})\n    os.chdir({name!r})\n",
+            mount.mountpoint,
+        )
+        inotify.sync()
+        found: list[int] = []
+        while len(found) < 400:
+            found += [len(event.name or b"") for event in inotify.read(5)]
+        assert found == [251 * depth - 1 for depth in range(1, 401)]
+        subprocess.run(["rm", "-rf", Path(mount.source) / name], check=True)
 
 
 def test_two_thousand_directories_in_each_other(mounting: Mounting) -> None:
