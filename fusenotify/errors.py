@@ -32,6 +32,12 @@ class InvalidPattern(NotifyError):
     code = errno.EINVAL
 
 
+class NoPatterns(NotifyError):
+    """The libraries for patterns are not installed."""
+
+    code = errno.EOPNOTSUPP
+
+
 class NoSuchWatch(NotifyError):
     """The device has no watch with this descriptor."""
 

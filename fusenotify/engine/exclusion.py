@@ -17,13 +17,18 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
-
-import re2
-from pathspec import GitIgnoreSpec
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from fusenotify.credentials import Actor
-from fusenotify.errors import InvalidPattern
+from fusenotify.errors import InvalidPattern, NoPatterns
 from fusenotify.masks import IN_ISDIR
+
+# Without them all but patterns works, as where an environment was put together by hand.
+_HAS_LIBRARIES = bool(find_spec("pathspec") and find_spec("re2"))
+if TYPE_CHECKING or _HAS_LIBRARIES:
+    import re2
+    from pathspec import GitIgnoreSpec
 
 # Of how many bytes of names the verdicts are remembered before all are forgotten.
 REMEMBERED = 1 << 18
@@ -33,7 +38,7 @@ MOST_PATTERNS = 1000
 # Names are bytes of any kind, and patterns match characters: one for each byte.
 _ONE_CHARACTER_A_BYTE = "latin-1"
 # What pathspec, re (which it asks first) and RE2 raise at a pattern that does not compile.
-_ERRORS = (ValueError, FutureWarning, re.error, re2.error)
+_ERRORS = (ValueError, FutureWarning, re.error, *((re2.error,) if _HAS_LIBRARIES else ()))
 
 
 class Exclusion:
@@ -44,12 +49,15 @@ class Exclusion:
     exclusion back where no directory above is excluded.  Empty lines and
     lines that begin with ``#`` exclude nothing.
 
-    Raises InvalidPattern (EINVAL), which says which pattern is wrong and why.
+    Raises InvalidPattern (EINVAL), which says which pattern is wrong and why;
+    NoPatterns (EOPNOTSUPP) where the libraries are missing.
     """
 
     __slots__ = ("_remembered", "_spec", "_verdicts", "patterns")
 
     def __init__(self, patterns: Sequence[bytes]) -> None:
+        if not _HAS_LIBRARIES:
+            raise NoPatterns("the daemon's Python lacks them: pip install 'pathspec[re2]'")
         if len(patterns) > MOST_PATTERNS:
             raise InvalidPattern(f"{len(patterns)} patterns, of at most {MOST_PATTERNS}")
         self.patterns = tuple(patterns)

@@ -12,7 +12,7 @@ import pytest
 
 from fusenotify.engine import exclusion
 from fusenotify.engine.exclusion import MOST_PATTERNS, Exclusion
-from fusenotify.errors import InvalidPattern
+from fusenotify.errors import InvalidPattern, NoPatterns
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,14 @@ def test_what_is_taken_back_is_one_name() -> None:
 def test_a_pattern_made_to_backtrack_holds_nobody_up() -> None:
     # By backtracking this takes longer than anybody lives.
     assert not Exclusion([b"*a" * 40 + b"b"]).excludes(b"a" * 250, False)
+
+
+def test_without_the_libraries_patterns_are_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exclusion, "_HAS_LIBRARIES", False)
+    with pytest.raises(NoPatterns, match="pip install"):
+        Exclusion([b"*.o"])
 
 
 def test_verdicts_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
