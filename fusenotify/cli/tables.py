@@ -16,7 +16,13 @@ from rich.table import Table
 from fusenotify.cli.report import Report
 from fusenotify.masks import names
 from fusenotify.protocol.faults import ANY_EVENT, Delay, Lose, Refuse
-from fusenotify.protocol.messages import FaultStatus, Statistics, Status
+from fusenotify.protocol.messages import (
+    Status,
+)
+from fusenotify.protocol.status import (
+    FaultStatus,
+    Statistics,
+)
 
 _WIDE = 1000
 # How many directories and users are shown; --json has more.

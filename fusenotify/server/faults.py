@@ -37,7 +37,12 @@ from fusenotify.protocol.faults import (
     Overflow,
     Refuse,
 )
-from fusenotify.protocol.messages import CauseFault, FaultStatus
+from fusenotify.protocol.messages import (
+    CauseFault,
+)
+from fusenotify.protocol.status import (
+    FaultStatus,
+)
 from fusenotify.server.devices import ConnectionDevices
 from fusenotify.server.peer import is_privileged
 

@@ -19,12 +19,14 @@ from fusenotify.engine.device import DeviceTable
 from fusenotify.protocol.messages import (
     MAX_ANSWER_FRAME,
     MAX_REQUEST_FRAME,
+    Status,
+)
+from fusenotify.protocol.status import (
     ClientStatus,
     DeviceStatus,
     DirectoryActivity,
     LimitsStatus,
     Statistics,
-    Status,
     UserActivity,
     UserStatus,
 )

@@ -33,11 +33,13 @@ from fusenotify.protocol.codec import answer_decoder, encode
 from fusenotify.protocol.messages import (
     VERSION,
     AddWatch,
-    DeviceStatus,
     Error,
     Hello,
     Init,
     Stream,
+)
+from fusenotify.protocol.status import (
+    DeviceStatus,
 )
 from tests.bench.results import Results, Seconds, in_turn, ratio_text, time_text
 

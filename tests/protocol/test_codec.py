@@ -20,17 +20,14 @@ from fusenotify.protocol.messages import (
     AnyAnswer,
     AnyRequest,
     Cancel,
-    ClientStatus,
     Close,
     Count,
     DeviceMade,
-    DeviceStatus,
     Done,
     Error,
     Fionread,
     Hello,
     Init,
-    LimitsStatus,
     Poll,
     Read,
     Ready,
@@ -40,9 +37,14 @@ from fusenotify.protocol.messages import (
     StatusOf,
     Stream,
     Sync,
-    UserStatus,
     WatchAdded,
     Welcome,
+)
+from fusenotify.protocol.status import (
+    ClientStatus,
+    DeviceStatus,
+    LimitsStatus,
+    UserStatus,
 )
 
 REQUESTS: list[AnyRequest] = [

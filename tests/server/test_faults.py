@@ -41,7 +41,6 @@ from fusenotify.protocol.messages import (
     Count,
     Done,
     Error,
-    FaultStatus,
     Fionread,
     Poll,
     Read,
@@ -51,6 +50,9 @@ from fusenotify.protocol.messages import (
     StatusOf,
     Stream,
     WatchAdded,
+)
+from fusenotify.protocol.status import (
+    FaultStatus,
 )
 from tests.server.conftest import Served, serving
 from tests.server.memory_tree import MemoryTree

@@ -30,7 +30,6 @@ from fusenotify.protocol.messages import (
     AddWatch,
     AnyRequest,
     Cancel,
-    ClientStatus,
     Close,
     Count,
     Done,
@@ -48,6 +47,9 @@ from fusenotify.protocol.messages import (
     Sync,
     WatchAdded,
     Welcome,
+)
+from fusenotify.protocol.status import (
+    ClientStatus,
 )
 from tests.server.conftest import Served
 from tests.server.peer import SECONDS, Peer

@@ -16,13 +16,15 @@ from fusenotify.protocol.messages import (
     AddWatch,
     Close,
     DeviceMade,
-    DeviceStatus,
-    DirectoryActivity,
     Init,
-    LimitsStatus,
-    Statistics,
     Status,
     StatusOf,
+)
+from fusenotify.protocol.status import (
+    DeviceStatus,
+    DirectoryActivity,
+    LimitsStatus,
+    Statistics,
     UserActivity,
     UserStatus,
 )
