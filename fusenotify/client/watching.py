@@ -39,7 +39,6 @@ from fusenotify.client.events import InotifyEvent, Kind, Watch, WatchedPaths
 from fusenotify.client.locate import Place, locate
 from fusenotify.client.outage import Outage, is_away
 from fusenotify.client.process import Process, foreign
-from fusenotify.events import MOST_BYTES
 from fusenotify.masks import IN_DONT_FOLLOW
 from fusenotify.protocol.connection import ConnectionLost
 
@@ -123,7 +122,6 @@ class InotifyLogic:
         deadline = deadline_of(timeout)
         events: list[InotifyEvent] = []
         gone: set[int] = set()
-        size = READ_SIZE
         try:
             while True:
                 session = self._watching()
@@ -132,19 +130,17 @@ class InotifyLogic:
                 if events:
                     return events
                 try:
-                    events, gone = await session.device.read(size, timeout, session.paths.converted)
+                    events, gone = await session.device.read(
+                        READ_SIZE, timeout, session.paths.converted
+                    )
                     session.paths.forget(gone)
                 except BlockingIOError:
                     return []
                 except ConnectionLost as lost:
                     if not await self._restored(session, lost, deadline):
                         return []
-                except OSError as refusal:
-                    if refusal.errno != errno.EINVAL or size == MOST_BYTES:
-                        raise
                 if events:
                     return events
-                size = MOST_BYTES  # the path of something very deep in a tree needs it
                 if timeout is not None:
                     timeout = max(0.0, deadline - time.monotonic())
         except BaseException:

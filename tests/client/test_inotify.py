@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from fusenotify.client import ConnectionLost, Inotify, InotifyEvent
-from fusenotify.client.common import READ_SIZE
 from fusenotify.client.events import WatchedPaths
 from fusenotify.client.locate import SOCKET_VARIABLE, SOCKET_XATTR, Place, locate
 from fusenotify.events import Event, pack
@@ -232,10 +231,10 @@ def test_paths_are_forgotten_with_their_watches() -> None:
 
 @pytest.mark.mount
 @pytest.mark.parametrize("semantics", ["linux-2.6.18", "linux-6"])
-def test_a_path_that_is_longer_than_what_is_read_at_a_time_comes_whole(
+def test_a_path_that_is_longer_than_any_that_can_be_opened_comes_whole(
     mounting: Mounting, semantics: str
 ) -> None:
-    depth, name = READ_SIZE // 250 + 1, "d" * 250
+    depth, name = 300, "d" * 250
     with mounting() as mount, Inotify(semantics=semantics) as inotify:
         inotify.add_watch(mount.mountpoint, IN_CREATE, tree=True)
         above = os.open(mount.mountpoint, os.O_RDONLY)
