@@ -23,14 +23,20 @@ from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser, by_owner
 from fusenotify.fs.permissions import allowed
 from fusenotify.fs.requests import answered, answered_when_possible
-from fusenotify.fs.set_id import keeps_set_id, settable_mode, strip_by_acl, strip_set_id
+from fusenotify.fs.set_id import (
+    CAPABILITY,
+    keeps_set_id,
+    settable_mode,
+    strip_by_acl,
+    strip_set_id,
+    strip_unjudged,
+)
 from fusenotify.fs.syscalls import CAP_CHOWN, utimens
 from fusenotify.fs.writeback import Unwritten
 from fusenotify.view import SET_ID, View
 
 SOCKET_XATTR = b"user.fusenotify.socket"
 _ACCESS_ACL = b"system.posix_acl_access"
-_CAPABILITY = b"security.capability"
 _ROOTS_ALONE = b"trusted."
 
 
@@ -93,6 +99,8 @@ class AttributeRequests(FileRequests):
             gid = attr.st_gid if fields.update_gid else -1
             self._chown(changed, before, uid, gid, ctx)
         if fields.update_mode:  # behind the owner: chown() clears set-id bits
+            if not self._is_plain:
+                strip_unjudged(changed.fd, self._view)
             self.by_owner(ctx, partial(os.chmod, path, mode), changed)
         lost = strips and strip_set_id(changed.fd, before, ctx)
         if times:  # last: the others set times
@@ -130,12 +138,14 @@ class AttributeRequests(FileRequests):
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """SETXATTR: vfs_setxattr()."""
         _refuse_reserved(name)
-        if name == _CAPABILITY and ctx.uid and not self._is_plain:
+        if name == os.fsencode(CAPABILITY) and ctx.uid and not self._is_plain:
             raise FUSEError(errno.EPERM)  # as fs.set_id has it with bits
         changed = self.inodes[inode]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
         before = os.fstat(changed.fd)
+        if name == _ACCESS_ACL and not self._is_plain:
+            strip_unjudged(changed.fd, self._view)
         self.by_owner(ctx, partial(os.setxattr, changed.path, name, value), changed)
         if name == _ACCESS_ACL:
             strip_by_acl(changed.path, before, self._view.shown(before).st_gid, ctx)
@@ -157,6 +167,8 @@ class AttributeRequests(FileRequests):
         changed = self.inodes[inode]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
+        if name == _ACCESS_ACL and not self._is_plain:
+            strip_unjudged(changed.fd, self._view)
         self.by_owner(ctx, partial(os.removexattr, changed.path, name), changed)
         self.forget_attributes(changed)
         self.hooks.by(ctx).xattr_changed(changed)

@@ -11,7 +11,9 @@ Invariants
         somebody in SOURCE whom the kernel did not judge by.  So none is set
         through the mount, whichever way it comes: chmod is EPERM, what is new
         is made without; and those that are there go with the first byte that
-        is written, whoever writes it.
+        is written, whoever writes it, and with a mode or an ACL that somebody
+        gives, who may let others write in SOURCE itself, where stores to a
+        mapping take no bits.  A file's capabilities go the same way.
 
 Linux: setattr_should_drop_suidgid(), setattr_should_drop_sgid(),
 posix_acl_update_mode().
@@ -30,6 +32,8 @@ from fusenotify.fs.processes import status_of
 from fusenotify.fs.syscalls import path_of
 from fusenotify.view import SET_ID, View
 
+CAPABILITY = "security.capability"
+
 _CAP_FSETID = 1 << 4
 
 
@@ -46,7 +50,20 @@ def settable_mode(mode: int, before: os.stat_result, view: View, ctx: RequestCon
         raise FUSEError(errno.EPERM)
     if new & stat.S_ISGID and not (_is_member(ctx, before.st_gid) or keeps_set_id(ctx)):
         mode &= ~stat.S_ISGID
+    if not stat.S_ISDIR(before.st_mode):
+        mode &= ~view.hidden_set_id(before.st_uid, before.st_gid)
     return mode
+
+
+def strip_unjudged(fd: int, view: View) -> None:
+    """Take hidden bits and capabilities before somebody says who may write to a file.
+
+    Raises OSError.
+    """
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        strip_hidden(fd, view)
+        with suppress(OSError):  # most often it has none
+            os.removexattr(path_of(fd), CAPABILITY)
 
 
 def new_mode(mode: int, parent: int, view: View, ctx: RequestContext) -> int:

@@ -233,6 +233,32 @@ def test_what_is_written_to_loses_the_bits_that_are_not_shown(
     assert mode_of(source / "f") == 0o755
 
 
+def _chmod(path: Path) -> None:
+    path.chmod(0o6777)
+
+
+def _set_acl(path: Path) -> None:
+    entries = [(tag, 7, 0xFFFFFFFF) for tag in (0x01, 0x04, 0x10, 0x20)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(path, "system.posix_acl_access", acl)
+
+
+@pytest.mark.parametrize("give", [_chmod, _set_acl])
+def test_what_others_may_write_to_loses_bits_and_capabilities_that_are_not_shown(
+    tops: tuple[Path, Path], give: Callable[[Path], None]
+) -> None:
+    """Else they store another program to a mapping of the file in SOURCE, which takes neither."""
+    source, mnt = tops
+    make(source / "bits", 0o6755)
+    make(source / "capable", 0o755)
+    os.setxattr(source / "capable", "security.capability", struct.pack("<5I", 2 << 24, 1, 0, 0, 0))
+    with showing(tops, f"uid={OWNER}", f"gid={OWNER}"):
+        assert as_user(OWNER, partial(give, mnt / "bits")) == "ok"
+        assert as_user(OWNER, lambda: (mnt / "capable").chmod(0o777)) == "ok"
+    assert mode_of(source / "bits") == 0o777
+    assert "security.capability" not in os.listxattr(source / "capable")
+
+
 def test_a_set_id_file_of_somebody_elses_gets_no_further_name(tops: tuple[Path, Path]) -> None:
     source, mnt = tops
     make(source / "f", 0o4755)
