@@ -288,7 +288,7 @@ _ALL = "directory file link program"
         ([], _DAYS, _ALL),
         ([], _AHEAD, ""),
         (["noatime"], _DAYS, ""),
-        (["noatime", "relatime"], _DAYS, _ALL),
+        (["noatime", "relatime"], _DAYS, ""),
         (["nodiratime"], _DAYS, "file link program"),
         (["strictatime"], _AHEAD, _ALL),
         (["strictatime", "nodiratime"], _AHEAD, "file link program"),
