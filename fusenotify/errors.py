@@ -60,6 +60,10 @@ class TooManyTrees(TooManyWatches):
     """The user's tree watches have reached max_user_trees."""
 
 
+class TooManyExclusions(TooManyWatches):
+    """The user's watches have as many lists of patterns as they may have."""
+
+
 class NoDirectory(NotifyError):
     """A tree watch stands on a directory only."""
 

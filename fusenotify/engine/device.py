@@ -21,7 +21,7 @@ from itertools import islice
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
-from fusenotify.engine.exclusion import Exclusion, Unwanted
+from fusenotify.engine.exclusion import Exclusion, Exclusions, Unwanted
 from fusenotify.engine.limits import Limits, Users
 from fusenotify.engine.paths import LONGEST_NAME, PathRoom
 from fusenotify.engine.policy import Policy
@@ -115,7 +115,7 @@ class Device:
         self._wake(inode, tree)
         unwanted = None
         if exclusion is not None or ignored:
-            unwanted = Unwanted(exclusion, ignored, self._core.process_of)
+            unwanted = Unwanted(exclusion, ignored, self._core.process_of, self._lose)
         if ignored and not self._asks_for_processes:
             self._asks_for_processes = True
             self._core.asks_for_processes += 1
@@ -276,24 +276,32 @@ class Device:
             and not self._paths.take(name)
         ):
             excess = 0
-        if excess >= 0:
-            self._dropped += 1
-            self._statistics.lost += 1
-            if excess > 0 or (self._overflow_queued and not self.policy.overflow_repeats):
-                self._let_rest(watch, mask)
-                return
-            event = (-1, IN_Q_OVERFLOW, cookie if self.policy.overflow_keeps_cookie else 0, None)
-            self._overflow_queued = True
-            self.overflows += 1
-            self._statistics.overflows += 1
-        events.append(event)
-        if self.on_queued is not None:
-            self.on_queued()
+        if excess < 0:
+            events.append(event)
+            if self.on_queued is not None:
+                self.on_queued()
+        elif not self._lose(cookie, is_full=excess > 0):
+            self._let_rest(watch, mask)
 
     def destroy_watch(self, watch: Watch) -> None:
         """Give the watch back to its user's count.  Seed: free_inotify_user_watch()."""
         self._users.charge(self.uid, watches=-1, trees=-int(watch.tree))
         self._statistics.unfollow(watch.inode, watch.tree)
+
+    def _lose(self, cookie: int = 0, *, is_full: bool = False) -> bool:
+        """Count an event as lost, and queue IN_Q_OVERFLOW; return whether that had a place."""
+        self._dropped += 1
+        self._statistics.lost += 1
+        is_full = is_full or len(self._events) > self.max_events
+        if is_full or (self._overflow_queued and not self.policy.overflow_repeats):
+            return False
+        self._events.append((-1, IN_Q_OVERFLOW, cookie * self.policy.overflow_keeps_cookie, None))
+        self._overflow_queued = True
+        self.overflows += 1
+        self._statistics.overflows += 1
+        if self.on_queued is not None:
+            self.on_queued()
+        return True
 
     def _hearing(self, root: Inode) -> Hearing | None:
         """Return what a tree watch of ours on root may hear; None where that is everything."""
@@ -328,10 +336,8 @@ class Device:
             and not self.policy.merge_into_full_queue
             and len(self._resting) < MOST_RESTING
         ):
-            self._resting[watch.inode, watch.tree] = (
-                watch,
-                *self._rest.lay(watch, self._wake_watch),
-            )
+            stand_in, since = self._rest.lay(watch, self._wake_watch)
+            self._resting[watch.inode, watch.tree] = watch, stand_in, since
 
     def _wake_watch(self, watch: Watch) -> None:
         self._wake(watch.inode, watch.tree)
@@ -361,6 +367,7 @@ class DeviceTable:
         self.limits = limits
         self.policy = policy
         self.users = Users()
+        self.exclusions = Exclusions()
         self.statistics = Statistics(core)
         self.rest = Rest(self.statistics, core.trees)
         # What init() makes.  server.faults has another one made.

@@ -4,12 +4,18 @@
 engine.core and engine.trees ask before a watch is told, so that what is not
 wanted takes no place in a queue and uses up no one-shot watch.  Patterns come
 from clients and are matched in the daemon's only thread, so they are matched by
-an automaton (RE2) whose time grows with the name alone, never by backtracking.
+an automaton (RE2), never by backtracking.  Its time still grows with the name
+times the patterns, so each user has a share of the thread's time
+(engine.time_share).
 
 Invariants
     What lies below an excluded directory is excluded.
     A name is matched once: its verdict is remembered, for names of at most
         REMEMBERED bytes in all.
+    What there is no time to judge is lost, and the device says so: it is
+        neither told nor silently left out.
+    A user's equal lists of patterns are compiled once, and a user has
+        MOST_LISTS of them at most: each takes up to 8 MiB.
 """
 
 from __future__ import annotations
@@ -19,9 +25,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from fusenotify.credentials import Actor
-from fusenotify.errors import InvalidPattern, NoPatterns
+from fusenotify.engine.time_share import TimeShare
+from fusenotify.errors import InvalidPattern, NoPatterns, TooManyExclusions
 from fusenotify.masks import IN_ISDIR
 
 # Without them all but patterns works, as where an environment was put together by hand.
@@ -30,10 +38,20 @@ if TYPE_CHECKING or _HAS_LIBRARIES:
     import re2
     from pathspec import GitIgnoreSpec
 
-# Of how many bytes of names the verdicts are remembered before all are forgotten.
-REMEMBERED = 1 << 18
-# How many patterns a watch may have; together they fill at most a request.
+# Of how many bytes of names the verdicts are remembered before all are forgotten, and what one
+# takes beside its name.
+REMEMBERED = 1 << 20
+_VERDICT_BYTES = 200
+# How many patterns a watch may have, and how many bytes of them.
 MOST_PATTERNS = 1000
+MOST_PATTERN_BYTES = 8 * 1024
+# How many different lists of patterns the watches of a user may have.
+MOST_LISTS = 32
+# The longest name that is matched, times the bytes of the patterns: a quarter of a second, where
+# somebody chose them for that.
+MOST_WORK = 4 << 20
+# How many users without patterns are remembered.
+_MOST_USERS = 1000
 
 # Names are bytes of any kind, and patterns match characters: one for each byte.
 _ONE_CHARACTER_A_BYTE = "latin-1"
@@ -47,20 +65,25 @@ class Exclusion:
     ``*.o`` excludes such names everywhere, ``/build`` one in the watched
     directory itself, ``cache/`` directories only, ``!keep.o`` takes an
     exclusion back where no directory above is excluded.  Empty lines and
-    lines that begin with ``#`` exclude nothing.
+    lines that begin with ``#`` exclude nothing.  What is matched takes of time;
+    without, of a share of its own.
 
     Raises InvalidPattern (EINVAL), which says which pattern is wrong and why;
     NoPatterns (EOPNOTSUPP) where the libraries are missing.
     """
 
-    __slots__ = ("_remembered", "_spec", "_verdicts", "patterns")
+    __slots__ = ("__weakref__", "_remembered", "_size", "_spec", "_time", "_verdicts", "patterns")
 
-    def __init__(self, patterns: Sequence[bytes]) -> None:
+    def __init__(self, patterns: Sequence[bytes], time: TimeShare | None = None) -> None:
         if not _HAS_LIBRARIES:
             raise NoPatterns("the daemon's Python lacks them: pip install 'pathspec[re2]'")
         if len(patterns) > MOST_PATTERNS:
             raise InvalidPattern(f"{len(patterns)} patterns, of at most {MOST_PATTERNS}")
+        if (size := sum(map(len, patterns))) > MOST_PATTERN_BYTES:
+            raise InvalidPattern(f"{size} bytes of patterns, of at most {MOST_PATTERN_BYTES}")
         self.patterns = tuple(patterns)
+        self._size = size
+        self._time = TimeShare() if time is None else time
         self._spec = _compiled(self.patterns)
         self._verdicts: dict[tuple[bytes, bool], bool] = {}
         self._remembered = 0
@@ -69,9 +92,19 @@ class Exclusion:
         """Return whether nothing is told of path, which is relative to the watched directory.
 
         is_dir says that it is a directory.
+
+        Raises OutOfTime.
         """
         verdict = self._verdicts.get((path, is_dir))
-        return self._judge(path, is_dir) if verdict is None else verdict
+        if verdict is not None:
+            return verdict
+        if self._time.wait():
+            raise OutOfTime
+        self._time.begin()
+        try:
+            return self._judge(path, is_dir)
+        finally:
+            self._time.end()
 
     def _judge(self, path: bytes, is_dir: bool) -> bool:
         """Judge a path from the top: a directory that is excluded decides for all below."""
@@ -87,16 +120,75 @@ class Exclusion:
         return self._remember(path, is_dir, self._matches(path, is_dir))
 
     def _remember(self, path: bytes, is_dir: bool, verdict: bool) -> bool:
-        self._remembered += len(path)
+        size = _VERDICT_BYTES + len(path)
+        self._remembered += size
         if self._remembered > REMEMBERED:
             self._verdicts.clear()
-            self._remembered = len(path)
+            self._remembered = size
         self._verdicts[path, is_dir] = verdict
         return verdict
 
     def _matches(self, path: bytes, is_dir: bool) -> bool:
+        if len(path) * self._size > MOST_WORK or self._time.is_used_up():
+            raise OutOfTime
         text = path.decode(_ONE_CHARACTER_A_BYTE)
         return self._spec.match_file(text + "/" if is_dir else text)
+
+
+class OutOfTime(Exception):
+    """There is no time to judge a name for this user now, or it would take too long."""
+
+
+class UsersExclusions:
+    """The lists of patterns of one user, each compiled once while a watch has it.
+
+    compiling is the time that it may take to compile some, and matching that to match names.
+    """
+
+    def __init__(self) -> None:
+        self.compiling = TimeShare()
+        self.matching = TimeShare()
+        self.lists: WeakValueDictionary[tuple[bytes, ...], Exclusion] = WeakValueDictionary()
+
+
+class Exclusions:
+    """The patterns of all watches, by user."""
+
+    def __init__(self) -> None:
+        self._users: dict[int, UsersExclusions] = {}
+
+    def wait(self, uid: int, patterns: Sequence[bytes]) -> float:
+        """Return for how many seconds the user has to wait before of() may compile patterns."""
+        user = self._users.get(uid)
+        return 0.0 if user is None or tuple(patterns) in user.lists else user.compiling.wait()
+
+    def of(self, uid: int, patterns: Sequence[bytes]) -> Exclusion:
+        """Return what all watches of a user with these patterns share.
+
+        Raises InvalidPattern (EINVAL), NoPatterns (EOPNOTSUPP), TooManyExclusions (ENOSPC).
+        """
+        user = self._users.get(uid)
+        if user is None:
+            self._forget_idle()
+            user = self._users[uid] = UsersExclusions()
+        found = user.lists.get(tuple(patterns))
+        if found is not None:
+            return found
+        if len(user.lists) >= MOST_LISTS:
+            raise TooManyExclusions(f"user {uid} has {MOST_LISTS} lists of patterns already")
+        user.compiling.begin()
+        try:
+            found = user.lists[tuple(patterns)] = Exclusion(patterns, user.matching)
+        finally:
+            user.compiling.end()
+        return found
+
+    def _forget_idle(self) -> None:
+        if len(self._users) < _MOST_USERS:
+            return
+        for uid, user in list(self._users.items()):
+            if not (user.lists or user.compiling.wait() or user.matching.wait()):
+                del self._users[uid]
 
 
 class Unwanted:
@@ -104,17 +196,20 @@ class Unwanted:
 
     exclusion are its patterns, or None; process is the id of a process whose
     own doings it does not hear of, or 0.  process_of returns that of a thread.
+    lose is called for an event that there is no time to judge.
     """
 
-    __slots__ = ("_exclusion", "_process", "_process_of")
+    __slots__ = ("_exclusion", "_lose", "_process", "_process_of")
 
     def __init__(
         self,
         exclusion: Exclusion | None = None,
         process: int = 0,
         process_of: Callable[[int], int] = int,
+        lose: Callable[[], object] = int,
     ) -> None:
         self._exclusion = exclusion
+        self._lose = lose
         self._process = process
         self._process_of = process_of
 
@@ -126,7 +221,11 @@ class Unwanted:
         """
         if self._exclusion is not None and name:
             path = name.removesuffix(b"/")
-            if self._exclusion.excludes(path, bool(mask & IN_ISDIR) or path is not name):
+            try:
+                if self._exclusion.excludes(path, bool(mask & IN_ISDIR) or path is not name):
+                    return True
+            except OutOfTime:
+                self._lose()
                 return True
         if not self._process or actor is None or not actor.pid:
             return False

@@ -20,7 +20,6 @@ import trio
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import Device, DeviceTable
-from fusenotify.engine.exclusion import Exclusion
 from fusenotify.engine.limits import MOST
 from fusenotify.engine.policy import semantics
 from fusenotify.masks import IN_DONT_FOLLOW, IN_ONLYDIR
@@ -113,6 +112,11 @@ class ConnectionDevices:
             served.device.close()
         self._devices.clear()
 
+    async def wait_for_time(self, request: AddWatch) -> None:
+        """Wait until its patterns may be compiled: behind this, answer() is called at once."""
+        while wait := self._table.exclusions.wait(self._who.uid, request.exclude):
+            await trio.sleep(wait)
+
     def answer(
         self, request: Init | AddWatch | RmWatch | Fionread | Close, passed: int | None = None
     ) -> AnyAnswer:
@@ -166,7 +170,9 @@ class ConnectionDevices:
         if not 0 <= mask <= _ALL_BITS:
             raise OSError(errno.EINVAL, f"a mask has 32 bits; {mask:#x} has not")
         device.check_mask(mask)
-        exclusion = Exclusion(request.exclude) if request.exclude else None
+        exclusion = None
+        if request.exclude:
+            exclusion = self._table.exclusions.of(device.uid, request.exclude)
         ignored = self._own_process() if request.ignore_self else 0
         directory = bool(mask & IN_ONLYDIR) or request.tree
         if request.path is not None:

@@ -219,6 +219,7 @@ class Session:
                 try:
                     await self._shared.tree.fence()
                     await self._shared.turns.take(self.who)
+                    await self.devices.wait_for_time(request)
                     answer = self.devices.answer(request, passed)
                 finally:
                     await self._inlet.close([passed])
@@ -229,6 +230,7 @@ class Session:
                     await self._shared.tree.fence()
                 if isinstance(request, AddWatch):
                     await self._shared.turns.take(self.who)
+                    await self.devices.wait_for_time(request)
                 await self._reply(self.devices.answer(request))
 
     def _welcome(self, request: Hello) -> Welcome:

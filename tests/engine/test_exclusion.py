@@ -6,13 +6,21 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from fusenotify.engine import exclusion
-from fusenotify.engine.exclusion import MOST_PATTERNS, Exclusion
-from fusenotify.errors import InvalidPattern, NoPatterns
+from fusenotify.engine.exclusion import (
+    MOST_LISTS,
+    MOST_PATTERNS,
+    Exclusion,
+    Exclusions,
+    OutOfTime,
+)
+from fusenotify.engine.time_share import SHARE
+from fusenotify.errors import InvalidPattern, NoPatterns, TooManyExclusions
 
 
 @pytest.mark.parametrize(
@@ -46,17 +54,19 @@ def test_verdicts(patterns: list[bytes], path: bytes, is_dir: bool, excluded: bo
         pytest.param([b"*.o", b"a\\"], "the pattern 'a\\'", id="a backslash with nothing behind"),
         pytest.param([b"!"], "the pattern '!'", id="nothing is taken back"),
         pytest.param([b"*"] * (MOST_PATTERNS + 1), "1001 patterns, of at most 1000", id="too many"),
-        pytest.param(
-            [b"*a*b*c*d*e" * 20 + b"%d" % n for n in range(300)],
-            "too much for one watch",
-            id="an automaton that is too large",
-        ),
+        pytest.param([b"a" * 8193], "8193 bytes of patterns, of at most 8192", id="too long"),
     ],
 )
 def test_a_pattern_that_does_not_compile_is_named(patterns: list[bytes], said: str) -> None:
     with pytest.raises(InvalidPattern) as refusal:
         Exclusion(patterns)
     assert said in str(refusal.value)
+
+
+def test_an_automaton_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exclusion, "MOST_PATTERN_BYTES", 1 << 20)
+    with pytest.raises(InvalidPattern, match="too much for one watch"):
+        Exclusion([b"*a*b*c*d*e" * 20 + b"%d" % n for n in range(300)])
 
 
 def test_the_verdicts_are_those_of_git(tmp_path: Path) -> None:
@@ -111,9 +121,71 @@ def test_without_the_libraries_patterns_are_refused_with_what_to_do(
         Exclusion([b"*.o"])
 
 
+# Made so that one name takes a tenth of a second.
+SLOW = [b"*%c?%c?*%d" % (97 + k % 26, 97 + k // 26, k % 10) for k in range(600)]
+
+
+def test_matching_takes_a_share_of_the_thread_and_no_more() -> None:
+    letters = b"abcdefghijklmnopqrstuvwxyz0123"
+    draw = random.Random(5)
+    slow = Exclusion(SLOW)
+    refused = 0
+    began, cpu = time.monotonic(), time.thread_time()
+    for _ in range(1000):  # minutes, if all were matched
+        try:
+            slow.excludes(bytes(draw.choices(letters, k=250)), False)
+        except OutOfTime:
+            refused += 1
+    taken, passed = time.thread_time() - cpu, time.monotonic() - began
+    assert refused > 900
+    assert taken < 2 + SHARE * passed
+
+
+def test_no_name_is_matched_that_would_take_long() -> None:
+    with pytest.raises(OutOfTime):
+        Exclusion([b"a" * 4096]).excludes(b"a" * 2000, False)
+
+
+def test_no_deep_path_is_judged_for_long() -> None:
+    deep = Exclusion([b"*%d" % k for k in range(300)])
+    with pytest.raises(OutOfTime):
+        deep.excludes(b"/".join([b"a"] * 1000) * 2, False)
+
+
+def test_equal_patterns_of_a_user_are_compiled_once_and_a_user_has_so_many_lists() -> None:
+    users = Exclusions()
+    lists = [users.of(1, [b"%d" % n]) for n in range(MOST_LISTS)]
+    assert users.of(1, [b"0"]) is lists[0]
+    with pytest.raises(TooManyExclusions):
+        users.of(1, [b"x"])
+    assert users.of(2, [b"0"]) is not lists[0]
+    del lists[1:]
+    users.of(1, [b"x"])
+
+
+def test_who_took_long_to_compile_waits_before_the_next() -> None:
+    users = Exclusions()
+    assert not users.wait(1, SLOW)
+    slow = users.of(1, SLOW)
+    assert users.wait(1, [b"a"])
+    assert not users.wait(1, SLOW), "what is compiled takes no time"
+    assert not users.wait(2, [b"a"])
+    assert slow.patterns == tuple(SLOW)
+
+
+def test_users_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exclusion, "_MOST_USERS", 10)
+    users = Exclusions()
+    kept = users.of(1, [b"a"])
+    for uid in range(2, 100):
+        users.of(uid, [b"a"])
+    assert len(users._users) <= 11
+    assert users.of(1, [b"a"]) is kept
+
+
 def test_verdicts_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exclusion, "REMEMBERED", 1000)
+    monkeypatch.setattr(exclusion, "REMEMBERED", 10_000)
     patterns = Exclusion([b"1*"])
     for number in range(1000):
         assert patterns.excludes(b"%d" % number, False) is str(number).startswith("1")
-        assert len(patterns._verdicts) <= 1000
+        assert len(patterns._verdicts) <= 50

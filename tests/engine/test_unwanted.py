@@ -111,3 +111,17 @@ def test_a_pattern_that_does_not_compile_watches_nothing() -> None:
         device.watch(".", "CREATE", exclude=["!"])
     assert refusal.value.errno == errno.EINVAL
     assert not list(device.raw.watches())
+
+
+def test_what_there_is_no_time_to_judge_is_an_overflow() -> None:
+    engine = EngineTree()
+    device = engine.device()
+    device.watch(".", "CREATE", exclude=["a" * 4096])
+    name = "b" * 1100
+    engine.create("first")
+    engine.create(name)
+    engine.create(f"{name}c")
+    engine.create("last")
+    assert_events(device, ["CREATE first", "Q_OVERFLOW", "CREATE last"])
+    engine.create(name + "d")
+    assert_events(device, ["Q_OVERFLOW"])
