@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``fusenotify mount | unmount | wait | status | fault``.
+"""The command line: ``fusenotify mount | unmount | wait | status | limits | fault``.
 
 Each command is a module of this package with configure(parser) and
 run(arguments) -> exit status.  Only the module of the command that is run is
@@ -22,12 +22,14 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from fusenotify.mounting.failure import Failure, describe
+from fusenotify.protocol.errors import ProtocolError
 
 _COMMANDS = {
     "mount": "show a directory through an observable mount",
     "unmount": "take a mount away and wait for its daemon to end",
     "wait": "print the events of files and directories, as inotifywait does",
     "status": "show mounts, their clients, watches and queues",
+    "limits": "show a mount's limits, or set some",
     "fault": "let something go wrong, for a test, on a mount made with --faults",
 }
 _INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(failure))
     except OSError as error:
         return _fail(describe(error))
+    except ProtocolError as violation:
+        return _fail(str(violation))
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status

@@ -15,6 +15,7 @@ import pwd
 from dataclasses import asdict
 
 from fusenotify.admission import Admission, Quotas
+from fusenotify.cli.counts import LIMITS, QUOTAS, add_options, count
 from fusenotify.mountinfo import MountId
 from fusenotify.mounting import messages
 from fusenotify.mounting.checks import check
@@ -32,7 +33,6 @@ from fusenotify.mounting.remount import remount
 from fusenotify.mounting.settings import (
     ACCESSES,
     LINUX_6,
-    MOST,
     POLL_MICROSECONDS,
     SEMANTICS,
     Limits,
@@ -104,7 +104,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--poll",
         metavar="MICROSECONDS",
-        type=_count,
+        type=count,
         default=POLL_MICROSECONDS,
         help="how long to look for the next request of a busy stream before sleeping; 0 never "
         "(%(default)s)",
@@ -126,21 +126,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="nothing but this mount changes SOURCE: the kernel may remember for long, and also "
         "which names there are not",
     )
-    for limit, meaning in (
-        ("max_queued_events", "events that a device keeps"),
-        ("max_user_watches", "watches that a user may have"),
-        ("max_user_trees", "of these, how many may be tree watches"),
-        ("max_user_instances", "devices that a user may have"),
-        ("max_user_connections", "connections that a user other than root may have"),
-        ("max_waiting_requests", "requests of a connection that may wait at a time"),
-    ):
-        parser.add_argument(
-            "--" + limit.replace("_", "-"),
-            metavar="N",
-            type=_count,
-            default=_DEFAULTS[limit],
-            help=f"{meaning} (%(default)s)",
-        )
+    add_options(parser, LIMITS | QUOTAS, _DEFAULTS)
     parser.add_argument(
         "--faults",
         action="store_true",
@@ -272,14 +258,6 @@ def _seconds(text: str) -> float:
             f"'{text}' is not a number of seconds between 0 and {_MAX_SECONDS:g}"
         )
     return seconds
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
-    if len(text) > len(str(MOST)) or int(text) > MOST:
-        raise argparse.ArgumentTypeError(f"'{text}' is more than {MOST}, the most that can be said")
-    return int(text)
 
 
 def _mode(text: str) -> int:

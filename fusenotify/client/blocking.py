@@ -21,6 +21,7 @@ from fusenotify.client.events import kind_of
 from fusenotify.client.link import BLOCKING
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
+from fusenotify.protocol.status import LimitsStatus
 
 
 class Client:
@@ -76,6 +77,30 @@ class Client:
     def status(self) -> Status:
         """Return the mount's limits, clients, devices and users, as far as we may see them."""
         return run(self._logic.status)
+
+    def limits(self) -> LimitsStatus:
+        """Return the mount's limits."""
+        return run(self._logic.limits)
+
+    def set_limits(
+        self,
+        *,
+        max_queued_events: int | None = None,
+        max_user_watches: int | None = None,
+        max_user_trees: int | None = None,
+        max_user_instances: int | None = None,
+    ) -> LimitsStatus:
+        """Set limits of the mount, those that are given, and return all as they are then.
+
+        They count from the next request on: a limit below what a user has
+        refuses only what is new, and a device keeps the queue that it was made
+        with.
+
+        Raises OSError: EPERM for those who are neither root nor the daemon's
+        user, EINVAL for a number below 0 or above 2147483647; then nothing is set.
+        """
+        wanted = (max_queued_events, max_user_watches, max_user_trees, max_user_instances)
+        return run(self._logic.limits, *wanted)
 
     def fault(self, fault: AnyFault, device: int | None = None) -> None:
         """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.

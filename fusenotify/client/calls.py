@@ -33,6 +33,8 @@ from fusenotify.protocol.messages import (
     Done,
     Fionread,
     Init,
+    LimitsAre,
+    LimitsOf,
     Poll,
     Read,
     RmWatch,
@@ -42,6 +44,7 @@ from fusenotify.protocol.messages import (
     Sync,
     WatchAdded,
 )
+from fusenotify.protocol.status import LimitsStatus
 from fusenotify.protocol.unread import Unread
 
 A = TypeVar("A", bound=AnyAnswer)
@@ -91,6 +94,21 @@ class ClientLogic:
 
     async def status(self) -> Status:
         return await ask(self.link, StatusOf(), Status)
+
+    async def limits(
+        self,
+        max_queued_events: int | None = None,
+        max_user_watches: int | None = None,
+        max_user_trees: int | None = None,
+        max_user_instances: int | None = None,
+    ) -> LimitsStatus:
+        request = LimitsOf(
+            max_queued_events=max_queued_events,
+            max_user_watches=max_user_watches,
+            max_user_trees=max_user_trees,
+            max_user_instances=max_user_instances,
+        )
+        return (await ask(self.link, request, LimitsAre)).limits
 
     async def fault(self, fault: AnyFault, device: int | None) -> None:
         await ask(self.link, CauseFault(fault=fault, device=device), Done)

@@ -319,7 +319,7 @@ class ClientConnection:
             if call is not None and (call.answer is None or call.answer is answer):
                 call.deliver(answer, ordinal)
             elif answer.id == NO_REQUEST and isinstance(answer, Error):
-                self.fail(OSError(answer.errno, answer.message))
+                self.fail(_ended(answer))
             else:
                 self.fail(_unexpected(answer))
         following = arrived.first + len(arrived.answers)
@@ -373,6 +373,14 @@ def _encoded(request: AnyRequest) -> bytes:
         raise OSError(too_long.code, too_long.detail) from None
     check_request(frame)
     return bytes(frame)
+
+
+def _ended(answer: Error) -> OSError:
+    """Return why the server ends the connection."""
+    message = answer.message
+    if answer.errno == errno.EPROTO:  # to a server of our release we say nothing wrong
+        message += "; is the daemon of another release?"
+    return OSError(answer.errno, message)
 
 
 def _unexpected(answer: AnyAnswer) -> RemoteProtocolError:

@@ -155,6 +155,20 @@ class StatusOf(Request, tag="status"):
     """Ask for Status."""
 
 
+class LimitsOf(Request, tag="limits", omit_defaults=True):
+    """Ask for the limits, once those that are named here are set.  Answered by LimitsAre.
+
+    Setting is for root and the daemon's user, and for all that are named or
+    none.  A limit below what a user has refuses only what is new; a device
+    keeps the queue that it was made with.
+    """
+
+    max_queued_events: int | None = None
+    max_user_instances: int | None = None
+    max_user_watches: int | None = None
+    max_user_trees: int | None = None
+
+
 class CauseFault(Request, tag="fault"):
     """Cause a fault, for a test, where the mount was made with --faults.  Answered by Done.
 
@@ -212,6 +226,12 @@ class Count(Answer, tag="count"):
     bytes: int
 
 
+class LimitsAre(Answer, tag="limits"):
+    """The limits of the mount, as they are now."""
+
+    limits: LimitsStatus
+
+
 class Done(Answer, tag="done"):
     """It is done, and there is no more to say."""
 
@@ -264,6 +284,9 @@ AnyRequest = (
     | Stream
     | Cancel
     | StatusOf
+    | LimitsOf
     | CauseFault
 )
-AnyAnswer = Welcome | DeviceMade | WatchAdded | Records | Ready | Count | Done | Status | Error
+AnyAnswer = (
+    Welcome | DeviceMade | WatchAdded | Records | Ready | Count | LimitsAre | Done | Status | Error
+)

@@ -40,6 +40,8 @@ from fusenotify.protocol.messages import (
     Done,
     Error,
     Hello,
+    LimitsAre,
+    LimitsOf,
     Poll,
     Read,
     Ready,
@@ -53,6 +55,7 @@ from fusenotify.protocol.messages import (
 )
 from fusenotify.server.devices import ConnectionDevices, Waiting
 from fusenotify.server.inlet import Inlet
+from fusenotify.server.limits import limits_status, set_limits
 from fusenotify.server.outlet import Outlet
 from fusenotify.server.status import SERVER_NAME
 from fusenotify.server.tree import Tree
@@ -210,6 +213,11 @@ class Session:
                 await self._reply(Done(id=request.id))
             case StatusOf():
                 await self._reply(self._shared.status(self.who, request.id))
+            case LimitsOf():
+                limits = self._shared.table.limits
+                set_limits(limits, request, self.who)
+                now = limits_status(limits, self._shared.quotas)
+                await self._reply(LimitsAre(id=request.id, limits=now))
             case CauseFault():
                 await self._shared.tree.fence()  # what was done before shall not suffer
                 self._shared.cause_fault(self, request)

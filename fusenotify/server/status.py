@@ -17,21 +17,19 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine import statistics
 from fusenotify.engine.device import DeviceTable
 from fusenotify.protocol.messages import (
-    MAX_ANSWER_FRAME,
-    MAX_REQUEST_FRAME,
     Status,
 )
 from fusenotify.protocol.status import (
     ClientStatus,
     DeviceStatus,
     DirectoryActivity,
-    LimitsStatus,
     Statistics,
     UserActivity,
     UserStatus,
 )
 from fusenotify.server.devices import ServedDevice
 from fusenotify.server.faults import Faults
+from fusenotify.server.limits import limits_status
 from fusenotify.server.peer import is_privileged
 
 # How many of the busiest directories and users are shown.
@@ -64,7 +62,6 @@ def status_for(
 ) -> Status:
     """Return what who may see.  started is of time.monotonic()."""
     everybody = is_privileged(who)
-    limits = table.limits
     seen = [each for each in clients if everybody or each[0].uid == who.uid]
     connections = Counter(client.uid for client, _ in seen)
     users = table.users.all() if everybody else ()
@@ -77,16 +74,7 @@ def status_for(
         source=source,
         uptime=time.monotonic() - started,
         tasks=tasks,
-        limits=LimitsStatus(
-            max_queued_events=limits.max_queued_events,
-            max_user_instances=limits.max_user_instances,
-            max_user_watches=limits.max_user_watches,
-            max_user_trees=limits.max_user_trees,
-            max_user_connections=quotas.max_user_connections,
-            max_waiting_requests=quotas.max_waiting_requests,
-            max_request_bytes=MAX_REQUEST_FRAME,
-            max_answer_bytes=MAX_ANSWER_FRAME,
-        ),
+        limits=limits_status(table.limits, quotas),
         clients=[
             ClientStatus(
                 pid=client.pid,

@@ -6,11 +6,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,18 +16,8 @@ import fusenotify as package
 from fusenotify import Mounted
 from fusenotify.cli.wait import split
 from fusenotify.fs.syscalls import renameat2
-from fusenotify.protocol.codec import encode, request_decoder
-from fusenotify.protocol.messages import (
-    NO_REQUEST,
-    VERSION,
-    AddWatch,
-    DeviceMade,
-    Error,
-    Hello,
-    Init,
-    Welcome,
-)
 from tests.cli.command import fusenotify
+from tests.cli.older_daemon import older_daemon
 from tests.cli.storm import Storm
 from tests.cli.waiter import wait_for_watches, waiting
 from tests.conftest import Mounting, User
@@ -246,7 +233,6 @@ def test_a_recursive_wait_for_one_event_hears_of_directories_that_came_since(
 
 @pytest.mark.mount
 def test_what_no_path_reaches_is_told_with_its_whole_path(mounted: Mounted) -> None:
-    # Longer than PATH_MAX, and than what an Inotify reads at a time.
     depth, name = 300, "d" * 250
     root = mounted.mountpoint
     with waiting("-m", "-r", "-e", "create", "--format", "%w%f", root) as waiter:
@@ -382,50 +368,10 @@ def test_a_mount_that_goes_ends_it(mounting: Mounting) -> None:
             assert waiter.end() == ("", "Nothing is left to watch.\n", 0)
 
 
-@contextmanager
-def _a_daemon_without_trees(path: Path) -> Iterator[str]:
-    """Answer one client as a release did whose add_watch had no ``tree``."""
-
-    def serve(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        decoder = request_decoder()
-        with connection:
-            while data := connection.recv(65536):
-                for request in decoder.feed(data):
-                    answer: Welcome | DeviceMade | Error
-                    match request:
-                        case Hello():
-                            answer = Welcome(
-                                id=request.id,
-                                version=VERSION,
-                                semantics="linux-6",
-                                mountpoint=os.fsencode(path),
-                                pid=1,
-                                server="fusenotify 0.0",
-                            )
-                        case Init():
-                            answer = DeviceMade(id=request.id, device=1)
-                        case _:
-                            assert isinstance(request, AddWatch)
-                            said = "Object contains unknown field `tree`"
-                            answer = Error(id=NO_REQUEST, errno=71, message=said)
-                    connection.sendall(encode(answer))
-                    if isinstance(answer, Error):
-                        return
-
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path / "socket"))
-        listener.listen()
-        thread = threading.Thread(target=serve, args=[listener])
-        thread.start()
-        yield str(path / "socket")
-        thread.join()
-
-
 def test_a_daemon_that_has_no_tree_watches_is_status_1_with_what_it_said(tmp_path: Path) -> None:
-    with _a_daemon_without_trees(tmp_path) as path:
+    with older_daemon(tmp_path, "Object contains unknown field `tree`") as path:
         done = fusenotify("wait", "-r", tmp_path, env={"FUSENOTIFY_SOCKET": path})
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"fusenotify: {tmp_path}/: cannot be watched: ")
-    assert "unknown field `tree`" in last
+    assert last.endswith("unknown field `tree`; is the daemon of another release?")
     assert done.returncode == 1

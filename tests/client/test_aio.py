@@ -84,6 +84,17 @@ def test_the_syscalls(running: Running, mountpoint: bytes, run: Callable[[Test],
     run(test)
 
 
+def test_limits_are_asked_for_and_set(running: Running, run: Callable[[Test], None]) -> None:
+    async def test() -> None:
+        async with Client(running.socket) as client:
+            assert (await client.limits()).max_user_trees == 128
+            assert (await client.set_limits(max_user_trees=3)).max_user_trees == 3
+            assert (await client.status()).limits == await client.limits()
+            assert await refusal(client.set_limits(max_user_trees=-1)) == "EINVAL"
+
+    run(test)
+
+
 def test_options_of_a_device(running: Running, run: Callable[[Test], None]) -> None:
     async def test() -> None:
         async with Client(running.socket) as client:

@@ -91,6 +91,24 @@ def test_a_tree_watch_tells_of_all_below(running: Running, client: Client) -> No
     assert (status.users[0].trees, status.limits.max_user_trees) == (1, 128)
 
 
+def test_limits_are_asked_for_and_set(client: Client) -> None:
+    before = client.limits()
+    assert before == client.status().limits
+    after = client.set_limits(max_user_watches=5, max_queued_events=0)
+    assert (after.max_user_watches, after.max_queued_events) == (5, 0)
+    assert after.max_user_instances == before.max_user_instances
+    assert client.limits() == after == client.set_limits()
+    for number in (-1, 2**31):
+        with pytest.raises(OSError, match="max_user_trees is 0 to 2147483647") as refused:
+            client.set_limits(max_user_trees=number)
+        assert refused.value.errno == errno.EINVAL
+    with pytest.raises(OSError, match="more than 64 bits"):
+        client.set_limits(max_user_trees=2**70)
+    with pytest.raises(TypeError):
+        client.set_limits(max_user_trees="many")  # type: ignore[arg-type]
+    assert client.limits() == after
+
+
 @pytest.mark.parametrize("path", ["docs", "/docs/", b"docs", Path("docs")])
 def test_a_path_may_be_what_python_takes_for_one(
     running: Running, client: Client, path: Any

@@ -15,6 +15,7 @@ from fusenotify.errors import (
     InvalidMask,
     QueueEmpty,
     TooManyInstances,
+    TooManyTrees,
     TooManyWatches,
 )
 from fusenotify.events import Event, record_size, unpack
@@ -229,6 +230,24 @@ def test_max_user_watches_is_enospc_and_re_adding_is_free(policy: Policy, next_w
     assert watched.device.add_watch(watched.directory, IN_OPEN) == watched.wd
     watched.limits.max_user_watches = 2
     assert watched.device.add_watch(Inode(is_dir=True), IN_OPEN) == next_wd
+
+
+def test_a_limit_below_what_is_in_use_refuses_only_what_is_new() -> None:
+    watched = Watched()
+    other = watched.table.init(USER)
+    other.add_watch(Inode(is_dir=True), IN_ALL_EVENTS, tree=True)
+    watched.limits.max_user_watches = watched.limits.max_user_instances = 1
+    watched.limits.max_user_trees = 0
+    assert watched.device.add_watch(watched.directory, IN_OPEN) == watched.wd
+    with pytest.raises(TooManyWatches):
+        watched.device.add_watch(Inode(is_dir=False), IN_ALL_EVENTS)
+    with pytest.raises(TooManyInstances):
+        watched.table.init(USER)
+    watched.limits.max_user_watches = 3
+    watched.device.add_watch(Inode(is_dir=False), IN_ALL_EVENTS)
+    watched.limits.max_user_watches = 4
+    with pytest.raises(TooManyTrees):
+        watched.device.add_watch(Inode(is_dir=True), IN_ALL_EVENTS, tree=True)
 
 
 def test_the_queue_limit_is_fixed_when_the_device_is_made() -> None:

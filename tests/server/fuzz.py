@@ -43,6 +43,7 @@ _GOOD = [
     "stream",
     "cancel",
     "status",
+    "limits",
     "fault",
 ]
 _TYPES = [*_GOOD * 8, "hello", "mount"]
@@ -56,6 +57,7 @@ _FIELDS: dict[str, tuple[Any, ...]] = {
     "size": (65536, 16, 0, 1, 2**40, -1),
     "timeout": (0, 0.0, 0.001, -1, float("nan"), float("inf"), None),
     "max_queued_events": (None, 0, 1, -1, 2**63),
+    "max_user_watches": (None, 8192, -1, 2**63),
     "semantics": (None, "linux-6", "linux-2.6.18", "x", "\ud7ff"),
     "request": (1, 2, 3, 0),
     "fault": (

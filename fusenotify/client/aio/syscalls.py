@@ -20,6 +20,7 @@ from fusenotify.client.common import HELLO_SECONDS, READ_SIZE, AnyPath, socket_n
 from fusenotify.client.events import kind_of
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
+from fusenotify.protocol.status import LimitsStatus
 
 
 class Client:
@@ -86,6 +87,30 @@ class Client:
     async def status(self) -> Status:
         """Return the mount's limits, clients, devices and users, as far as we may see them."""
         return await self._logic.status()
+
+    async def limits(self) -> LimitsStatus:
+        """Return the mount's limits."""
+        return await self._logic.limits()
+
+    async def set_limits(
+        self,
+        *,
+        max_queued_events: int | None = None,
+        max_user_watches: int | None = None,
+        max_user_trees: int | None = None,
+        max_user_instances: int | None = None,
+    ) -> LimitsStatus:
+        """Set limits of the mount, those that are given, and return all as they are then.
+
+        They count from the next request on: a limit below what a user has
+        refuses only what is new, and a device keeps the queue that it was made
+        with.
+
+        Raises OSError: EPERM for those who are neither root nor the daemon's
+        user, EINVAL for a number below 0 or above 2147483647; then nothing is set.
+        """
+        wanted = (max_queued_events, max_user_watches, max_user_trees, max_user_instances)
+        return await self._logic.limits(*wanted)
 
     async def fault(self, fault: AnyFault, device: int | None = None) -> None:
         """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.

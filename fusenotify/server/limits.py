@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The limits of a mount, shown to everybody and set by root and the daemon's user.
+
+server.session answers with it; engine.limits says what each limit bounds, and
+looks them up at each request, so a new one counts at once.  Linux: those who
+may write /proc/sys/fs/inotify.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import fields
+
+from fusenotify.admission import Quotas
+from fusenotify.credentials import Credentials
+from fusenotify.engine.limits import MOST, Limits
+from fusenotify.protocol.messages import MAX_ANSWER_FRAME, MAX_REQUEST_FRAME, LimitsOf
+from fusenotify.protocol.status import LimitsStatus
+from fusenotify.server.peer import is_privileged
+
+
+def limits_status(limits: Limits, quotas: Quotas) -> LimitsStatus:
+    """Return all limits as clients are told them."""
+    return LimitsStatus(
+        max_queued_events=limits.max_queued_events,
+        max_user_instances=limits.max_user_instances,
+        max_user_watches=limits.max_user_watches,
+        max_user_trees=limits.max_user_trees,
+        max_user_connections=quotas.max_user_connections,
+        max_waiting_requests=quotas.max_waiting_requests,
+        max_request_bytes=MAX_REQUEST_FRAME,
+        max_answer_bytes=MAX_ANSWER_FRAME,
+    )
+
+
+def set_limits(limits: Limits, request: LimitsOf, who: Credentials) -> None:
+    """Set the limits that a request names, all or none.
+
+    Raises OSError: EPERM where who may not, EINVAL for a number out of range.
+    """
+    wanted = {
+        limit.name: number
+        for limit in fields(limits)
+        if (number := getattr(request, limit.name)) is not None
+    }
+    if wanted and not is_privileged(who):
+        raise OSError(errno.EPERM, "only root and the daemon's user may set the mount's limits")
+    for name, number in wanted.items():
+        if not 0 <= number <= MOST:
+            raise OSError(errno.EINVAL, f"{name} is 0 to {MOST}, not {number}")
+    for name, number in wanted.items():
+        setattr(limits, name, number)
