@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from fusenotify.client import Client, Device
 from fusenotify.events import unpack
 from fusenotify.masks import IN_CREATE, IN_IGNORED, IN_MASK_CREATE
+from tests.cli.command import until
 from tests.client.running import MOUNTPOINT, Running
 from tests.server.fuzz import daemon, fuzz_decoder, fuzz_server
 
@@ -33,7 +34,8 @@ def test_hostile_frames_on_a_server_that_serves_another_client() -> None:
         fuzz_server(served, 1000, seed=2)
         before = served.descriptors()
         fuzz_server(served, 4000, seed=3)
-        assert served.descriptors() <= before
+        # A connection that the client closed is the daemon's to close yet.
+        until(lambda: served.descriptors() <= before, "all connections are closed")
 
 
 @contextlib.contextmanager
