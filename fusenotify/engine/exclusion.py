@@ -50,6 +50,9 @@ MOST_LISTS = 32
 # The longest name that is matched, times the bytes of the patterns: a quarter of a second, where
 # somebody chose them for that.
 MOST_WORK = 4 << 20
+# What the shortest patterns count, so that no path of half a megabyte is matched: engine.trees has
+# one that stands for all that are too long.
+_LEAST_SIZE = 8
 # How many users without patterns are remembered.
 _MOST_USERS = 1000
 
@@ -82,7 +85,7 @@ class Exclusion:
         if (size := sum(map(len, patterns))) > MOST_PATTERN_BYTES:
             raise InvalidPattern(f"{size} bytes of patterns, of at most {MOST_PATTERN_BYTES}")
         self.patterns = tuple(patterns)
-        self._size = size
+        self._size = max(size, _LEAST_SIZE)
         self._time = TimeShare() if time is None else time
         self._spec = _compiled(self.patterns)
         self._verdicts: dict[tuple[bytes, bool], bool] = {}

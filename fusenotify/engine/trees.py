@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 from fusenotify.credentials import Actor, Credentials
 from fusenotify.engine.inodes import DEAD, Dentry, Inode
 from fusenotify.engine.watches import Hearing, Watch, tell
+from fusenotify.events import MOST_BYTES
 from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
 
 # How long a verdict holds, in seconds: what changes behind the filesystem tells nobody.
@@ -35,11 +36,17 @@ VERDICT_SECONDS = 1.0
 _MOST_VERDICTS = 100_000
 _MOST_BYTES = 8 * 1024 * 1024
 _WAY_BYTES, _PATH_BYTES = 800, 100
-# A path longer than this is remembered for one directory, not for all above it.
+# Paths of more bytes together are remembered for one directory, not for all above it.
 _LONG_PATH = 4096
+# How many bytes the paths to one directory take together, but for those that are SHORT: a user may
+# watch a hundred directories on the way to one that is a megabyte of names away.
+MOST_TOGETHER = 4 * MOST_BYTES
+SHORT = 16 * 1024
+# Stands for a path that is too long to be made, as for any that no read can give.
+TOO_LONG = bytes(MOST_BYTES)
 
 # The watched directories above one, the nearest first, and the path down from
-# each, which ends in a slash.
+# each, which ends in a slash, or TOO_LONG.
 Above = tuple[tuple[Inode, bytes], ...]
 
 
@@ -216,7 +223,8 @@ class Trees:
     def above(self, directory: Inode) -> Above:
         """Return the watched directories above one, the nearest first.
 
-        With each goes the path from it to the directory, which ends in a slash.
+        With each goes the path from it to the directory, which ends in a slash;
+        TOO_LONG where those from directories further up take all the room.
         """
         known = self.known.get(directory)
         return self._find(directory) if known is None else known
@@ -243,7 +251,7 @@ class Trees:
         for root, path_down in above:
             if only is not None and root not in only:
                 continue
-            path = path_down if name is None else path_down + name
+            path = path_down if name is None or path_down is TOO_LONG else path_down + name
             for watch in root.watches:
                 wanted = watch.mask
                 if not watch.tree or not wanted & asked or not watch.attached:
@@ -277,7 +285,7 @@ class Trees:
                 break
             way[upper] = dentry
             upper = dentry.parent
-        while way and not any(len(path) > _LONG_PATH for _, path in found):
+        while way and sum([len(path) for _, path in found]) <= _LONG_PATH:
             below, dentry = way.popitem()
             found = self._down(found, [dentry])
             self._remember(below, found)
@@ -289,17 +297,25 @@ class Trees:
     def _down(self, above: Above, way: Iterable[Dentry]) -> Above:
         """Return what is above the end of a way of names, given what is above its beginning."""
         names: list[bytes] = []
-        begins: list[tuple[Inode, int]] = [(root, 0) for root, _ in reversed(above)]
+        length = 0
+        # Each with the names and the bytes before it, and the path to where the way begins.
+        begins = [(root, 0, 0, path) for root, path in reversed(above)]
         for dentry in way:
             if dentry.parent in self.roots:
-                begins.append((dentry.parent, len(names)))
+                begins.append((dentry.parent, len(names), length, b""))
             names.append(dentry.name)
-        before = [path for _, path in reversed(above)]
+            length += len(dentry.name) + 1
         names.append(b"")
+        room = MOST_TOGETHER
         found = []
-        for number, (root, begin) in enumerate(begins):
-            path = b"/".join(names[begin:])
-            found.append((root, before[number] + path if number < len(before) else path))
+        for root, begin, bytes_before, path in begins:
+            size = len(path) + length - bytes_before
+            if size > SHORT:
+                if path is TOO_LONG or size >= MOST_BYTES or size > room:
+                    found.append((root, TOO_LONG))
+                    continue
+                room -= size
+            found.append((root, path + b"/".join(names[begin:])))
         return tuple(reversed(found))
 
     def _remember(self, directory: Inode, above: Above) -> None:

@@ -13,6 +13,7 @@ import pytest
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Inode
 from fusenotify.engine.limits import Limits
+from fusenotify.engine.trees import MOST_TOGETHER, SHORT, TOO_LONG
 from fusenotify.errors import NoDirectory, TooManyTrees, TooManyWatches, WatchExists
 from fusenotify.events import Event, unpack
 from fusenotify.masks import (
@@ -757,6 +758,34 @@ def test_memory_for_paths_is_bounded_however_deep_and_many_the_directories_are()
         engine.create(f"{deep}/{number}/f")
     trees = engine.core.trees
     assert sum(len(path) for above in trees.known.values() for _, path in above) <= 8 * 2**20
+
+
+def test_a_path_for_each_of_a_hundred_watched_directories_above_takes_no_more_than_a_few() -> None:
+    names = [f"{number:0200}" for number in range(2000)]  # 400 kB
+    engine = EngineTree()
+    engine.prepare("/".join(names) + "/")
+    top, device, near = engine.device(), engine.device(), engine.device()
+    top.watch(".", IN_CREATE, tree=True)
+    for level in range(1, 120):
+        device.watch("/".join(names[:level]), IN_CREATE, tree=True)
+    near.watch("/".join(names[:-50]), IN_CREATE, tree=True)
+    directory = engine.inode("/".join(names))
+    paths = {path for _, path in engine.core.trees.above(directory) if path is not TOO_LONG}
+    assert MOST_TOGETHER // 2 < sum(map(len, paths)) <= MOST_TOGETHER + SHORT
+    engine.create("/".join([*names, "f"]))
+    assert_events(top, ["CREATE " + "/".join([*names, "f"])])
+    assert_events(near, ["CREATE " + "/".join([*names[-50:], "f"])])
+    assert IN_Q_OVERFLOW in [event.mask for event in unpack(device.raw.read(1 << 24))]
+
+
+def test_patterns_say_nothing_of_a_path_that_was_not_made() -> None:
+    deep = "/".join(["x" * 250] * 4200)  # a megabyte and more
+    engine = EngineTree()
+    engine.prepare(f"{deep}/")
+    device = engine.device()
+    device.watch(".", IN_CREATE, tree=True, exclude=["*"])
+    engine.create(f"{deep}/f")
+    assert_events(device, ["Q_OVERFLOW"])
 
 
 def test_memory_for_ways_and_verdicts_is_bounded_however_many_directories_there_are(
