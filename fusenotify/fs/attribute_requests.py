@@ -38,6 +38,7 @@ from fusenotify.view import SET_ID, View
 SOCKET_XATTR = b"user.fusenotify.socket"
 _ACCESS_ACL = b"system.posix_acl_access"
 _ROOTS_ALONE = b"trusted."
+_SYSTEMS = b"system."
 
 
 class AttributeRequests(FileRequests):
@@ -83,15 +84,16 @@ class AttributeRequests(FileRequests):
         times = fields.update_atime or fields.update_mtime
         nothing = not (owner or times or fields.update_mode or fields.update_size)
         strips = False
-        if nothing or owner or fields.update_size or fields.update_mode:
+        mode = stat.S_IMODE(attr.st_mode) if fields.update_mode else 0
+        if nothing or owner or fields.update_size or mode & SET_ID:
             before = os.fstat(changed.fd)
             if before.st_mode & SET_ID:
                 if nothing:
                     strips = self._may_strip(changed, before, ctx)
                 elif owner or fields.update_size:
                     strips = owner or not keeps_set_id(ctx)
-        if fields.update_mode:
-            mode = settable_mode(stat.S_IMODE(attr.st_mode), before, self._view, ctx)
+        if mode & SET_ID:
+            mode = settable_mode(mode, before, self._view, ctx)
         if fields.update_size:  # first: it may have to wait
             self.resize(changed, file, attr.st_size, ctx, opened)
         if owner:
@@ -143,11 +145,15 @@ class AttributeRequests(FileRequests):
         changed = self.inodes[inode]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
-        before = os.fstat(changed.fd)
+        before = os.fstat(changed.fd) if name == _ACCESS_ACL else None
         if name == _ACCESS_ACL and not self._is_plain:
             strip_unjudged(changed.fd, self._view)
-        self.by_owner(ctx, partial(os.setxattr, changed.path, name, value), changed)
-        if name == _ACCESS_ACL:
+        act = partial(os.setxattr, changed.path, name, value)
+        if _is_for_owners(changed, name) or (ctx.uid and self.is_short_of_room(changed.fd)):
+            self.by_owner(ctx, act, changed)
+        else:
+            act()
+        if before is not None:
             strip_by_acl(changed.path, before, self._view.shown(before).st_gid, ctx)
         self.forget_attributes(changed)  # an ACL sets the mode
         self.hooks.by(ctx).xattr_changed(changed)
@@ -169,7 +175,11 @@ class AttributeRequests(FileRequests):
             self.names.use(changed, ctx.pid)
         if name == _ACCESS_ACL and not self._is_plain:
             strip_unjudged(changed.fd, self._view)
-        self.by_owner(ctx, partial(os.removexattr, changed.path, name), changed)
+        act = partial(os.removexattr, changed.path, name)
+        if _is_for_owners(changed, name):
+            self.by_owner(ctx, act, changed)
+        else:
+            act()
         self.forget_attributes(changed)
         self.hooks.by(ctx).xattr_changed(changed)
 
@@ -225,6 +235,15 @@ class AttributeRequests(FileRequests):
             by_owner(ctx, act, lambda: [os.fstat(changed.fd)], gid=member, capability=CAP_CHOWN)
         else:
             act()
+
+
+def _is_for_owners(inode: Inode, name: bytes) -> bool:
+    """Return whether it matters to SOURCE whose an object is that gets, or loses, an attribute.
+
+    That is so for an ACL, and for a user's own attribute of a sticky directory.
+    Linux: xattr_permission().
+    """
+    return inode.is_dir or name.startswith(_SYSTEMS)
 
 
 def _refuse_reserved(name: bytes) -> None:

@@ -254,7 +254,10 @@ class FileRequests(Requests):
         own = file if file is not None and file.writable else None
         fd = self.descriptor_of(inode, os.O_WRONLY, opened) if own is None else own.fd
         try:
-            with AsUser.calling(ctx):
+            if ctx.uid and self.is_short_of_room(fd):
+                with AsUser.calling(ctx):
+                    os.ftruncate(fd, size)
+            else:
                 os.ftruncate(fd, size)
         finally:
             if own is None:

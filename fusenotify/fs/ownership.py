@@ -22,7 +22,13 @@ from types import TracebackType
 from pyfuse3 import RequestContext
 
 from fusenotify.fs.processes import is_capable
-from fusenotify.fs.syscalls import CAP_CHOWN, CAP_FOWNER, regain_capabilities, set_fs_ids
+from fusenotify.fs.syscalls import (
+    CAP_CHOWN,
+    CAP_FOWNER,
+    regain_capabilities,
+    set_fs_gid,
+    set_fs_uid,
+)
 
 _OWN_UMASK = 0  # that of fs.mount
 _OWN_UID, _OWN_GID = os.geteuid(), os.getegid()  # a daemon never changes them
@@ -41,7 +47,7 @@ class AsUser:
     Linux: inode_init_owner(), posix_acl_create().  Nothing in it awaits.
     """
 
-    __slots__ = ("_changes", "_gid", "_uid", "_umask", "_without")
+    __slots__ = ("_gid", "_is_other", "_uid", "_umask", "_without")
 
     def __init__(
         self, uid: int, gid: int, umask: int = _OWN_UMASK, *, as_owner: bool = True
@@ -49,19 +55,21 @@ class AsUser:
         self._uid = uid
         self._gid = gid
         self._umask = umask
-        self._without = () if as_owner or not uid else _OWNERS
-        self._changes = not _OWN_UID and (uid != _OWN_UID or gid != _OWN_GID)
+        self._is_other = uid and not _OWN_UID
+        self._without = () if as_owner else _OWNERS
 
     @classmethod
-    def calling(cls, ctx: RequestContext, *, as_owner: bool = True) -> AsUser:
-        """Who makes a request; as_owner says that any object is as good as the caller's own."""
-        return cls(ctx.uid, ctx.gid, ctx.umask, as_owner=as_owner)
+    def calling(cls, ctx: RequestContext) -> AsUser:
+        """Who makes a request."""
+        return cls(ctx.uid, ctx.gid, ctx.umask)
 
     def __enter__(self) -> None:
         os.umask(self._umask)
-        if self._changes:
-            set_fs_ids(self._uid, self._gid)
-            regain_capabilities(*self._without)
+        if not _OWN_UID:
+            set_fs_gid(self._gid)  # and stays: nothing is made but in somebody's name
+            if self._is_other:
+                set_fs_uid(self._uid)
+                regain_capabilities(*self._without)
 
     def __exit__(
         self,
@@ -69,8 +77,8 @@ class AsUser:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if self._changes:
-            set_fs_ids(_OWN_UID, _OWN_GID)
+        if self._is_other:
+            set_fs_uid(_OWN_UID)
         os.umask(_OWN_UMASK)
 
 
@@ -92,23 +100,28 @@ def by_owner(
     Raises OSError, EPERM among others.
     """
     gid = ctx.gid if gid is None else gid
+    if not ctx.uid or _OWN_UID:  # who may do what owners may, or whom SOURCE judges anyway
+        if not _OWN_UID:
+            set_fs_gid(gid)
+        act()
+        return
     try:
-        with AsUser(ctx.uid, gid, ctx.umask, as_owner=False):
+        with AsUser(ctx.uid, gid, as_owner=False):
             act()
     except PermissionError as refusal:
-        if refusal.errno != errno.EPERM or not ctx.uid or _OWN_UID:
+        if refusal.errno != errno.EPERM:
             raise
         others = [status for status in about() if status.st_uid != ctx.uid]
         if not others or not all(is_capable(ctx.pid, capability, status) for status in others):
             raise
-        with AsUser(ctx.uid, gid, ctx.umask):
+        with AsUser(ctx.uid, gid):
             act()
 
 
 def is_short_of_room(fd: int) -> bool:
     """Return whether what a write takes may be room that is kept for root.
 
-    Asking takes half a microsecond, being AsUser fourteen.
+    Asking takes half a microsecond, being AsUser six.
     """
     room = os.fstatvfs(fd)
     return room.f_bavail * room.f_frsize < _ENOUGH

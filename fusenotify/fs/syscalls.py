@@ -11,12 +11,15 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from fusenotify.masks import IN_DELETE_SELF
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_open_tree = getattr(_libc, "open_tree", None)
+# For calls that never sleep: faster, as no other thread of Python's gets to run meanwhile.
+_libc_at_once = ctypes.PyDLL(None, use_errno=True)
+_open_tree = getattr(_libc_at_once, "open_tree", None)
 _getdents = getattr(_libc, "getdents64", None) or _libc.getdents  # of glibc, of musl
 _AT_FDCWD = -100
 _UTIME_OMIT = (1 << 30) - 2
@@ -73,8 +76,11 @@ class _Capabilities(ctypes.Structure):
 
 _directory = ctypes.create_string_buffer(_DIRECTORY_BUFFER)
 _directory_bytes = memoryview(_directory).cast("B")
-_capability_header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
-_capabilities = (_Capabilities * 2)()
+_capability_header = ctypes.byref(_CapabilityHeader(_CAPABILITY_VERSION_3, 0))
+_setfsuid, _setfsgid = _libc_at_once.setfsuid, _libc_at_once.setfsgid
+_capset = _libc_at_once.capset
+# Who the serving thread is to filesystems, as far as groups go.
+_fs_gid = os.getegid()
 
 
 def enter_descriptors() -> None:
@@ -277,13 +283,20 @@ def sync_file(fd: int) -> None:
     _check(_libc.sync_file_range(fd, nothing, nothing, ctypes.c_uint(_SYNC_ALL)))
 
 
-def set_fs_ids(uid: int, gid: int) -> None:
-    """setfsuid(2), setfsgid(2): who this thread is to filesystems.
+def set_fs_uid(uid: int) -> None:
+    """setfsuid(2): who this thread is to filesystems.
 
     Leaving uid 0 takes the capabilities about files, coming back gives them.
     """
-    _libc.setfsgid(ctypes.c_uint(gid))
-    _libc.setfsuid(ctypes.c_uint(uid))
+    _setfsuid(uid)
+
+
+def set_fs_gid(gid: int) -> None:
+    """setfsgid(2): of which group the serving thread, and no other, is to filesystems."""
+    global _fs_gid
+    if gid != _fs_gid:
+        _setfsgid(gid)
+        _fs_gid = gid
 
 
 def give_up_resource_capability() -> None:
@@ -291,11 +304,12 @@ def give_up_resource_capability() -> None:
 
     Raises OSError.
     """
-    _check(_libc.capget(ctypes.byref(_capability_header), _capabilities))
-    _capabilities[0].permitted &= ~(1 << _CAP_SYS_RESOURCE)
-    for each in _capabilities:
+    capabilities = _own_capabilities()
+    capabilities[0].permitted &= ~(1 << _CAP_SYS_RESOURCE)
+    for each in capabilities:
         each.effective = each.permitted
-    regain_capabilities()
+    _check(_capset(_capability_header, capabilities))
+    _regained.cache_clear()
 
 
 def regain_capabilities(*without: int) -> None:
@@ -303,8 +317,25 @@ def regain_capabilities(*without: int) -> None:
 
     Raises OSError.
     """
-    _capabilities[0].effective = _capabilities[0].permitted & ~sum(1 << each for each in without)
-    _check(_libc.capset(ctypes.byref(_capability_header), _capabilities))
+    if _capset(_capability_header, _regained(*without)):
+        _check(-1)
+
+
+@cache
+def _regained(*without: int) -> ctypes.Array[_Capabilities]:
+    """Return what the process may have, without some."""
+    capabilities = _own_capabilities()
+    for each in capabilities:
+        each.effective = each.permitted
+    capabilities[0].effective &= ~sum(1 << each for each in without)
+    return capabilities
+
+
+def _own_capabilities() -> ctypes.Array[_Capabilities]:
+    """capget(2).  Raises OSError."""
+    capabilities = (_Capabilities * 2)()
+    _check(_libc.capget(_capability_header, capabilities))
+    return capabilities
 
 
 def _timespec(nanoseconds: int | None) -> _Timespec:

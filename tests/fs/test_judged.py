@@ -273,6 +273,20 @@ def test_what_is_roots_by_now_is_no_longer_for_who_was_its_owner(
     assert went == "EPERM" or act is take_it
 
 
+def test_roots_sticky_directory_by_now_gets_no_users_attribute(places: Places) -> None:
+    x = places.mnt / "x"
+    x.mkdir()
+    x.chmod(0o1777)
+    own(x, USER)
+    assert as_user(USER, lambda: os.setxattr(x, "user.a", b"1")) == "ok"
+    assert x.stat().st_uid == USER
+    own(places.source / "x", 0)
+    assert x.stat().st_uid == USER  # so the kernel remembers
+    assert as_user(USER, lambda: os.setxattr(x, "user.b", b"1")) == "EPERM"
+    assert as_user(USER, lambda: os.removexattr(x, "user.a")) == "EPERM"
+    assert os.listxattr(places.source / "x") == ["user.a"]
+
+
 def test_a_group_by_now_gets_no_set_gid_bit_from_who_is_not_of_it(places: Places) -> None:
     x = make(places.mnt / "x", USER)
     os.chown(places.source / "x", -1, 0)
