@@ -163,7 +163,7 @@ class Hooks:
         """do_dentry_open()."""
         if file.dentry is not None:
             file.dentry.users += 1
-        self._file_event(file, IN_OPEN)
+        self._event(file.inode, file.dentry, IN_OPEN, is_open=True)
 
     def process_of(self, thread: int) -> int:
         """Return the process of a thread that opens a file, if somebody asks for such; else itself.
@@ -179,11 +179,11 @@ class Hooks:
 
     def accessed(self, file: File) -> None:
         """vfs_read() of at least a byte, iterate_dir() whatever it gave."""
-        self._file_event(file, IN_ACCESS)
+        self._event(file.inode, file.dentry, IN_ACCESS, is_open=True)
 
     def modified(self, file: File) -> None:
         """vfs_write() of at least a byte, vfs_fallocate()."""
-        self._file_event(file, IN_MODIFY)
+        self._event(file.inode, file.dentry, IN_MODIFY, is_open=True)
 
     def truncated_by_open(self, file: File, set_id_bits_lost: bool) -> None:
         """handle_truncate(): open(2) with O_TRUNC, reported behind IN_OPEN."""
@@ -192,7 +192,8 @@ class Hooks:
 
     def closed(self, file: File) -> None:
         """__fput(): the last descriptor of an open description is gone."""
-        self._file_event(file, IN_CLOSE_WRITE if file.writable else IN_CLOSE_NOWRITE)
+        mask = IN_CLOSE_WRITE if file.writable else IN_CLOSE_NOWRITE
+        self._event(file.inode, file.dentry, mask, is_open=True)
         if file.dentry is not None:
             self._put(file.dentry)
 
@@ -234,15 +235,11 @@ class Hooks:
         """generic_shutdown_super()."""
         self.core.unmount(inodes)
 
-    def _file_event(self, file: File, mask: int) -> None:
-        """Report what was done through an open description.  Linux: fsnotify_file()."""
-        dentry = file.dentry
-        self._event(file.inode, dentry, mask, dentry is not None and dentry.unlinked)
+    def _event(self, inode: Inode, dentry: Dentry | None, mask: int, is_open: bool = False) -> None:
+        """Tell the directory's watches, then the object's.  Linux: fsnotify_parent().
 
-    def _event(
-        self, inode: Inode, dentry: Dentry | None, mask: int, unlinked: bool = False
-    ) -> None:
-        """Tell the directory's watches, then the object's.  Linux: fsnotify_parent()."""
+        is_open says that it was done through an open description.  Linux: fsnotify_file().
+        """
         in_watched_directory = dentry is not None and (
             dentry.parent.watches
             # What is not remembered is found out when it is told.
@@ -251,6 +248,7 @@ class Hooks:
         if not in_watched_directory and not inode.watches:
             return
         mask |= _isdir(inode)
+        unlinked = is_open and dentry is not None and dentry.unlinked
         if dentry is not None and in_watched_directory:
             self.core.queue_parent_event(dentry, mask, unlinked=unlinked)
         self.core.queue_event(inode, mask, unlinked=unlinked)

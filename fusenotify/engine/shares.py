@@ -34,6 +34,8 @@ class Shares:
     def may_take(self, uid: int) -> bool:
         """Return whether a user may take one more."""
         free = self._most - self.taken
+        if self.taken < free:  # so he holds less, too
+            return True
         return free > 0 and (self._held.get(uid, 0) < free or uid in self._without_share)
 
     def take(self, uid: int) -> None:
@@ -54,26 +56,27 @@ class Shares:
 class Kept(Generic[_T]):
     """Objects that are kept for users, of whom each may have as many as he leaves free of most.
 
-    Nobody is refused: who has too many loses what was kept for longest.
+    Nobody is refused: who has too many loses what was kept for longest.  owners
+    says whom each object is kept for.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._owners: dict[_T, int] = {}
+        self.owners: dict[_T, int] = {}
         self._by_owner: dict[int, OrderedDict[_T, None]] = {}
 
     def __len__(self) -> int:
-        return len(self._owners)
+        return len(self.owners)
 
     def __contains__(self, kept: object) -> bool:
-        return kept in self._owners
+        return kept in self.owners
 
     def add(self, kept: _T, uid: int) -> _T | None:
         """Keep an object for a user; return the one that he loses, if he has too many."""
         own = self._by_owner.setdefault(uid, OrderedDict())
         own[kept] = None
-        self._owners[kept] = uid
-        if len(own) <= self._most - len(self._owners) + 1:
+        self.owners[kept] = uid
+        if len(own) <= self._most - len(self.owners) + 1:
             return None
         oldest = next(iter(own))
         self.remove(oldest)
@@ -81,7 +84,7 @@ class Kept(Generic[_T]):
 
     def remove(self, kept: _T) -> None:
         """Keep an object no longer."""
-        uid = self._owners.pop(kept)
+        uid = self.owners.pop(kept)
         own = self._by_owner[uid]
         del own[kept]
         if not own:
@@ -89,8 +92,8 @@ class Kept(Generic[_T]):
 
     def pop(self) -> _T | None:
         """Remove one and return it, while there are any."""
-        if not self._owners:
+        if not self.owners:
             return None
-        kept = next(iter(self._owners))
+        kept = next(iter(self.owners))
         self.remove(kept)
         return kept

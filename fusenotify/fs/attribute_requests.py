@@ -57,7 +57,7 @@ class AttributeRequests(FileRequests):
     @answered
     def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
         """GETATTR: vfs_getattr()."""
-        found = self.inodes[inode]
+        found = self.known[inode]
         return self.attributes(found, os.fstat(found.fd))
 
     @answered_when_possible
@@ -73,7 +73,7 @@ class AttributeRequests(FileRequests):
         written: bool = False,
     ) -> EntryAttributes:
         """SETATTR: notify_change()."""
-        changed = self.inodes[inode]
+        changed = self.known[inode]
         if fields.update_mtime and not (fields.update_size or written) and self._stores(changed):
             raise Unwritten  # what was stored before must not move the time that is set
         file = None if fh is None else self.files[fh]
@@ -122,7 +122,7 @@ class AttributeRequests(FileRequests):
     @answered
     def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
         """ACCESS: inode_permission().  Not asked with default_permissions."""
-        found = self.inodes[inode]
+        found = self.known[inode]
         groups = frozenset(pyfuse3.get_sup_groups(ctx.pid))
         who = Credentials(ctx.pid, ctx.uid, ctx.gid, groups)
         return allowed(found.fd, os.fstat(found.fd), who, mode, self._view)
@@ -134,7 +134,7 @@ class AttributeRequests(FileRequests):
         """GETXATTR: vfs_getxattr(); the reserved one tells where the server listens."""
         if name == SOCKET_XATTR:
             return self._socket
-        return os.getxattr(self.inodes[inode].path, name)
+        return os.getxattr(self.known[inode].path, name)
 
     @answered
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
@@ -142,7 +142,7 @@ class AttributeRequests(FileRequests):
         _refuse_reserved(name)
         if name == os.fsencode(CAPABILITY) and ctx.uid and not self._is_plain:
             raise FUSEError(errno.EPERM)  # as fs.set_id has it with bits
-        changed = self.inodes[inode]
+        changed = self.known[inode]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
         before = os.fstat(changed.fd) if name == _ACCESS_ACL else None
@@ -161,7 +161,7 @@ class AttributeRequests(FileRequests):
     @answered
     def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
         """LISTXATTR: vfs_listxattr()."""
-        names = [os.fsencode(name) for name in os.listxattr(self.inodes[inode].path)]
+        names = [os.fsencode(name) for name in os.listxattr(self.known[inode].path)]
         if ctx.uid:
             return [name for name in names if not name.startswith(_ROOTS_ALONE)]
         return names
@@ -170,7 +170,7 @@ class AttributeRequests(FileRequests):
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         """REMOVEXATTR: vfs_removexattr()."""
         _refuse_reserved(name)
-        changed = self.inodes[inode]
+        changed = self.known[inode]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
         if name == _ACCESS_ACL and not self._is_plain:

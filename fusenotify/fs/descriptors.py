@@ -154,12 +154,23 @@ class Descriptors:
         return self._open + len(self._nameless)
 
     def open(
-        self, path: str | bytes, flags: int, mode: int = 0, *, dir_fd: int | None = None
+        self,
+        path: str | bytes,
+        flags: int,
+        mode: int = 0,
+        *,
+        uid: int | None = None,
+        dir_fd: int | None = None,
     ) -> int:
-        """Open a descriptor for an inode, or for a moment; others are closed to make room.
+        """Open a descriptor, as os.open() does; others are closed to make room.
 
-        Raises OSError.
+        uid is the user whose program keeps it, and who keeps it says so to
+        shares; None where it is for an inode, or for a moment.
+
+        Raises OSError, EMFILE where it is more than the user's share.
         """
+        if uid is not None:
+            self.make_room(uid)
         for _ in range(SPARE):
             try:
                 return os.open(path, flags, mode, dir_fd=dir_fd)
@@ -172,18 +183,6 @@ class Descriptors:
         """Open a descriptor for a name, or for what is mounted on it; raise OSError."""
         mounted = self.submounts.on(above, name) if self.submounts.is_asked else -1
         return self.open(name, HOLD, dir_fd=above) if mounted < 0 else mounted
-
-    def open_file(
-        self, path: str | bytes, flags: int, mode: int = 0, *, uid: int, dir_fd: int | None = None
-    ) -> int:
-        """Open a descriptor that a user's program keeps, as os.open() does.
-
-        Who keeps it says so to shares.
-
-        Raises OSError, EMFILE where it is more than the user's share.
-        """
-        self.make_room(uid)
-        return self.open(path, flags, mode, dir_fd=dir_fd)
 
     def make_room(self, uid: int) -> None:
         """Make room for a descriptor that a user is about to take from shares.
@@ -319,7 +318,8 @@ class Descriptors:
         return -1
 
     def _is_full(self) -> bool:
-        open_now = self._open + len(self._nameless) + self.shares.taken + self.submounts.count
+        nameless = len(self._nameless.owners)
+        open_now = self._open + nameless + self.shares.taken + self.submounts.count
         return open_now >= self._ceiling
 
     def _close_oldest(self) -> bool:

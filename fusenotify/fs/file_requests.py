@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -53,18 +54,20 @@ class FileRequests(Requests):
     def __init__(self, inodes: Inodes, hooks: Hooks, *, view: View, exact_access: bool) -> None:
         super().__init__(inodes, hooks, view=view)
         self._exact_access = exact_access
-        self._open = inodes.descriptors.open_file
+        self._open_below = inodes.descriptors.open
         self._wanted_flags = inodes.submounts.open_flags
         self._below = Below.of(inodes.submounts.source)
+        self._opens_at_once = not (self._below.sleeps or self._below.copies_up)
 
     @answered_when_possible
     def open(
         self, inode: int, flags: int, ctx: RequestContext, *, opened: int | None = None
     ) -> FileInfo:
         """OPEN: do_dentry_open(), handle_truncate()."""
-        if self.write_back is not None and self.write_back.asks(ctx.pid):
+        write_back = self.write_back
+        if write_back is not None and write_back.under_way and write_back.asks(ctx.pid):
             return FileInfo(fh=pyfuse3.FileHandleT(OWN_FILE), keep_cache=True)
-        known = self.inodes[inode]
+        known = self.known[inode]
         before = os.fstat(known.fd) if flags & os.O_TRUNC else None
         fd = self.descriptor_of(known, flags, opened, uid=ctx.uid)
         lost = False
@@ -95,12 +98,12 @@ class FileRequests(Requests):
         it is ESTALE: the kernel looks again, judges what it finds, and sends
         OPEN (fs/namei.c do_filp_open()).
         """
-        parent = self.inodes[parent_inode]
+        parent = self.known[parent_inode]
         below = flags_below(flags) | os.O_CREAT | os.O_EXCL
         mode = new_mode(mode, parent.fd, self._view, ctx)
         try:
             with AsUser.calling(ctx):
-                fd = self._open(name, below, mode, uid=ctx.uid, dir_fd=parent.fd)
+                fd = self._open_below(name, below, mode, uid=ctx.uid, dir_fd=parent.fd)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
@@ -193,9 +196,11 @@ class FileRequests(Requests):
     @answered
     def opendir(self, inode: int, ctx: RequestContext) -> int:
         """OPENDIR: do_dentry_open()."""
-        opened = self.inodes[inode]
+        opened = self.known[inode]
         flags = os.O_RDONLY | os.O_DIRECTORY
-        return self._opened(opened, self._open_quietly(opened, flags, ctx.uid), flags, ctx).fd
+        fd = self._open_quietly(opened, flags, ctx.uid)
+        self._opened(opened, fd, flags, ctx)
+        return fd
 
     @answered
     def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -206,13 +211,19 @@ class FileRequests(Requests):
         shown = 0
         try:
             for name, offset in directory.entries(start_id):
-                if shown == _MOST_ENTRIES:
-                    break
-                try:
-                    entry, inode = self._listed(directory, name)
-                except FileNotFoundError:
-                    continue  # removed meanwhile
-                if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, offset):
+                if shown == _MOST_ENTRIES or (shown and not name):
+                    break  # the program asks again in any case
+                if not name:
+                    continue
+                if name in _DOTS:
+                    entry, inode = self._dots(directory.inode), None
+                else:
+                    try:
+                        inode, status = self.inodes.find(directory.inode, name)
+                    except FileNotFoundError:
+                        continue  # removed meanwhile
+                    entry = self.entry(inode, status)
+                if not pyfuse3.readdir_reply(token, name, entry, offset):
                     if inode is not None:
                         self.inodes.forget(inode.number, 1)
                     break
@@ -224,18 +235,14 @@ class FileRequests(Requests):
                 raise
         self.hooks.by(directory).accessed(directory)
 
-    def _listed(
-        self, directory: OpenDirectory, name: bytes
-    ) -> tuple[EntryAttributes, Inode | None]:
-        """Return an entry, and the inode where the kernel will know it by this name."""
-        inode = directory.inode
-        if name in _DOTS:
-            # The kernel takes no reference to these and reads only the type.
-            return self.attributes(inode, os.fstat(directory.fd)), None
-        listed, status = self.inodes.find(inode, name)
-        return self.entry(listed, status), listed
+    def _dots(self, directory: Inode) -> EntryAttributes:
+        """Answer with . or .. of a directory: the kernel takes no reference, and reads no more."""
+        answer = EntryAttributes()
+        answer.st_ino = directory.number
+        answer.st_mode = stat.S_IFDIR
+        return answer
 
-    releasedir = release
+    releasedir = release  # type: ignore[assignment]  # pyfuse3 calls without names
     fsyncdir = fsync
 
     def resize(
@@ -279,7 +286,8 @@ class FileRequests(Requests):
         if opened is not None:
             return opened
         below = flags_below(flags)
-        if self._sleeps(inode, flags):
+        at_once = self._opens_at_once and inode.device == self.inodes.device
+        if not at_once and self._sleeps(inode, flags):
             raise SleepingOpen(os.dup(inode.fd), below & ~os.O_TRUNC)
         try:
             return self._open_quietly(inode, below | os.O_NONBLOCK, uid)
@@ -292,13 +300,8 @@ class FileRequests(Requests):
         """Open a file or directory, with O_NOATIME where that is wanted and the daemon may."""
         if self._wanted_flags:
             with suppress(PermissionError):  # it is another user's
-                return self._open_for(inode.path, flags | self._wanted_flags, uid)
-        return self._open_for(inode.path, flags, uid)
-
-    def _open_for(self, path: str, flags: int, uid: int | None) -> int:
-        if uid is None:
-            return self.inodes.descriptors.open(path, flags)
-        return self._open(path, flags, uid=uid)
+                return self._open_below(inode.path, flags | self._wanted_flags, uid=uid)
+        return self._open_below(inode.path, flags, uid=uid)
 
     def _sleeps(self, inode: Inode, flags: int) -> bool:
         """Return whether open(2) of a file may take long, and O_NONBLOCK does not help."""
@@ -330,7 +333,7 @@ class FileRequests(Requests):
         direct = self._exact_access and not file.writable
         # Data that the kernel has is read without a request: nobody would hear of it.
         keep = self._view.keeps_data and not self.hooks.is_heard(file)
-        return FileInfo(fh=pyfuse3.FileHandleT(file.fd), keep_cache=keep, direct_io=direct)
+        return FileInfo(fh=file.fd, keep_cache=keep, direct_io=direct)
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile

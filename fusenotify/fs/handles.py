@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fusenotify.engine.hooks import File
 from fusenotify.fs.descriptors import Held
 from fusenotify.fs.inodes import Inode
-from fusenotify.fs.syscalls import entries, getdents
+from fusenotify.fs.syscalls import entries, getdents, may_be_the_last
 
 # What an open below takes over from the program's flags.  O_APPEND counts at each write
 # (fs.appending), O_SYNC and O_DSYNC come as FSYNCs, which let others go on; O_DIRECT would ask for
@@ -39,9 +39,11 @@ class OpenFile(File):
     inode: Inode
 
     def __init__(self, inode: Inode, fd: int, flags: int, pid: int, uid: int, gid: int) -> None:
-        super().__init__(inode, writable=flags & os.O_ACCMODE != os.O_RDONLY)
-        self.appends = bool(flags & os.O_APPEND) and self.writable
-        self.stores = flags & os.O_ACCMODE == os.O_RDWR
+        access = flags & os.O_ACCMODE
+        writable = access != os.O_RDONLY
+        super().__init__(inode, writable)
+        self.appends = writable and flags & os.O_APPEND != 0
+        self.stores = access == os.O_RDWR
         self.fd = fd
         self.pid = pid
         self.uid = uid
@@ -67,6 +69,7 @@ class OpenDirectory(OpenFile):
     def entries(self, offset: int) -> Iterator[tuple[bytes, int]]:
         """Yield names and the offset behind each, from an offset on.
 
+        An empty name comes where the directory is likely to end: to know takes a system call.
         The listing stands behind a name when the next one is asked for.
 
         Raises OSError, EINVAL for an offset that is none.
@@ -77,6 +80,8 @@ class OpenDirectory(OpenFile):
             for name, index, behind in entries(self._batch, self._index):
                 yield name, behind
                 self._index, self._offset = index, behind
+            if self._batch and may_be_the_last(self._batch):
+                yield b"", self._offset
             self._batch, self._index = getdents(self.fd), 0
             if not self._batch:
                 return
@@ -84,10 +89,11 @@ class OpenDirectory(OpenFile):
     def _seek(self, offset: int) -> None:
         self._offset = offset
         # Where a program's buffer was too small for an answer, it goes back a little.
-        found = (index for _, index, behind in entries(self._batch, 0) if behind == offset)
-        if offset and (index := next(found, None)) is not None:
-            self._index = index
-            return
+        if offset:
+            found = (index for _, index, behind in entries(self._batch, 0) if behind == offset)
+            if (index := next(found, None)) is not None:
+                self._index = index
+                return
         os.lseek(self.fd, offset, os.SEEK_SET)
         self._batch, self._index = b"", 0
 

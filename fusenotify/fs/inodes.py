@@ -72,7 +72,7 @@ class Inodes:
 
     submounts say what is mounted below SOURCE; they belong to the table from now
     on.  descriptors are those of the inodes; what requests open is opened by them, too.
-    device is SOURCE's st_dev.
+    device is SOURCE's st_dev.  by_number is for reading: the known ones.
     unused are those that lost what may have been the last to hold them.
     """
 
@@ -89,19 +89,19 @@ class Inodes:
         self._index: Index[Inode] = Index(self.device)
         self._identity: Identity[Inode] = Identity()
         self._identity.is_exact(self.device, root_fd)
-        self._by_number = self._index.by_number
+        self.by_number = self._index.by_number
         self.root = self._add(root_fd, status, ROOT_NUMBER)
         self.root.pin()
 
     def __getitem__(self, number: int) -> Inode:
-        return self._by_number[number]
+        return self.by_number[number]
 
     def __len__(self) -> int:
-        return len(self._by_number)
+        return len(self.by_number)
 
     def all(self) -> list[Inode]:
         """Return the known inodes, in the order in which they became known."""
-        return list(self._by_number.values())
+        return list(self.by_number.values())
 
     def lookup(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
         """Return the object of a name, and its attributes; it is known from now on.
@@ -181,11 +181,12 @@ class Inodes:
     def forget(self, number: int, lookups: int) -> None:
         """The kernel gives lookups back.  FUSE: FORGET."""
         self.give_back(number, lookups)
-        self.unused.turn()
+        if self.unused.waiting:
+            self.unused.turn()
 
     def give_back(self, number: int, lookups: int) -> None:
         """Do as forget(), but for letting go, which the next unused.turn() does."""
-        inode = self._by_number.get(number)
+        inode = self.by_number.get(number)
         if inode is not None:
             inode.lookups -= lookups
             if inode.lookups <= 0:
@@ -193,8 +194,10 @@ class Inodes:
 
     def drop_if_unused(self, inode: Inode) -> None:
         """Let go of an inode that nobody holds, and of those above that it held."""
-        self.unused.add(inode)
-        self.unused.turn()
+        if inode.lookups <= 0 and not inode.pins and not inode.children:
+            self.unused.add(inode)
+        if self.unused.waiting:
+            self.unused.turn()
 
     def _let_go(self, inode: Inode) -> bool:
         """Let go of an inode that nobody holds, or of one of its names; return whether it has more.
@@ -203,7 +206,7 @@ class Inodes:
         """
         if inode.lookups > 0 or inode.pins or inode.children:
             return False
-        if self._by_number.get(inode.number) is not inode:
+        if self.by_number.get(inode.number) is not inode:
             return False
         dentry = inode.dentry
         if dentry is not None and not dentry.unlinked:
@@ -223,7 +226,7 @@ class Inodes:
 
     def of_device(self, device: int) -> list[Inode]:
         """Return the known inodes of a filesystem."""
-        return [inode for inode in self._by_number.values() if inode.device == device]
+        return [inode for inode in self.by_number.values() if inode.device == device]
 
     def abandon(self, device: int) -> None:
         """Close the descriptors of a filesystem that is gone: its inodes are ESTALE from now on."""
@@ -243,7 +246,7 @@ class Inodes:
         self.descriptors.close()
         self.submounts.close()
         os.close(self.root.held)
-        self._by_number.clear()
+        self.by_number.clear()
         self._identity.close()
 
     def _found(self, fd: int, status: os.stat_result) -> Inode | None:

@@ -29,19 +29,17 @@ MOST = 1000
 
 
 class NamesUsed:
-    """seconds is for how long the kernel may remember a name (View.entry_timeout)."""
+    """seconds is for how long the kernel may remember a name (View.entry_timeout).
+
+    waiting are the threads that looked up one of several names and have not yet
+    said what for, each with the name.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        # By thread: what it looked up last, where that has several names.
-        self._looked_up: OrderedDict[int, Dentry] = OrderedDict()
+        self.waiting: OrderedDict[int, Dentry] = OrderedDict()
         # By file: the name that the kernel may remember, and until when (monotonic).
         self._remembered: OrderedDict[Inode, tuple[Dentry, float]] = OrderedDict()
-
-    @property
-    def is_waiting(self) -> bool:
-        """A thread has looked up one of several names, and not yet said what for."""
-        return bool(self._looked_up)
 
     def looked_up(self, inode: Inode, thread: int) -> None:
         """A thread (0: not known) was told what inode's name used last stands for."""
@@ -52,13 +50,13 @@ class NamesUsed:
         if inode in self._remembered and self._remembered[inode][0] is dentry:
             del self._remembered[inode]  # told that it is one of several
         if thread:
-            self._looked_up[thread] = dentry
-            if len(self._looked_up) > MOST:
-                self._looked_up.popitem(last=False)
+            self.waiting[thread] = dentry
+            if len(self.waiting) > MOST:
+                self.waiting.popitem(last=False)
 
     def settled(self, thread: int) -> None:
         """A thread has looked a name up to rename or remove it."""
-        self._looked_up.pop(thread, None)
+        self.waiting.pop(thread, None)
 
     def linked(self, inode: Inode, used: Dentry | None, names: int, thread: int) -> None:
         """A thread gave inode one name more, so many by now; used is the one used before."""
@@ -73,7 +71,7 @@ class NamesUsed:
 
         opens says that it comes by a name; without, it may come by a descriptor.
         """
-        dentry = self._looked_up.pop(thread, None)
+        dentry = self.waiting.pop(thread, None)
         if dentry is None or dentry.inode is not inode:
             if not opens:
                 return

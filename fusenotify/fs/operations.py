@@ -60,12 +60,12 @@ class Operations(AttributeRequests):
     @answered
     def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """LOOKUP: path_lookup()."""
-        parent = self.inodes[parent_inode]
+        parent = self.known[parent_inode]
         try:
             found, status = self.inodes.lookup(parent, name)
         except FileNotFoundError:
             return self._absent
-        if found.others is not None or self.names.is_waiting:
+        if found.others is not None or self.names.waiting:
             self.names.looked_up(found, ctx.pid)
         return self.entry(found, status)
 
@@ -76,12 +76,13 @@ class Operations(AttributeRequests):
             self.inodes.give_back(number, lookups)
             if not count % _FORGOTTEN_AT_A_TIME:
                 await trio.lowlevel.checkpoint()
-        self.inodes.unused.turn()
+        if self.inodes.unused.waiting:
+            self.inodes.unused.turn()
 
     @answered
     def readlink(self, inode: int, ctx: RequestContext) -> bytes:
         """READLINK: vfs_readlink()."""
-        return os.readlink(b"", dir_fd=self.inodes[inode].fd)
+        return os.readlink(b"", dir_fd=self.known[inode].fd)
 
     # Making, moving and removing names.
 
@@ -90,7 +91,7 @@ class Operations(AttributeRequests):
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         """MKNOD: vfs_mknod()."""
-        parent = self.inodes[parent_inode]
+        parent = self.known[parent_inode]
         mode = new_mode(mode, parent.fd, self._view, ctx)
         with AsUser.calling(ctx):
             os.mknod(name, mode, rdev, dir_fd=parent.fd)
@@ -101,7 +102,7 @@ class Operations(AttributeRequests):
         self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
     ) -> EntryAttributes:
         """MKDIR: vfs_mkdir()."""
-        parent = self.inodes[parent_inode]
+        parent = self.known[parent_inode]
         with AsUser.calling(ctx):
             os.mkdir(name, mode, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
@@ -111,7 +112,7 @@ class Operations(AttributeRequests):
         self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         """SYMLINK: vfs_symlink()."""
-        parent = self.inodes[parent_inode]
+        parent = self.known[parent_inode]
         with AsUser.calling(ctx):
             os.symlink(target, name, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
@@ -121,7 +122,7 @@ class Operations(AttributeRequests):
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         """LINK: vfs_link()."""
-        linked, parent = self.inodes[inode], self.inodes[new_parent_inode]
+        linked, parent = self.known[inode], self.known[new_parent_inode]
         if not self._is_plain:
             before = os.fstat(linked.fd)
             if before.st_mode & self._view.hidden_set_id(before.st_uid, before.st_gid):
@@ -137,19 +138,19 @@ class Operations(AttributeRequests):
     @answered
     def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """UNLINK: vfs_unlink()."""
-        parent = self.inodes[parent_inode]
+        parent = self.known[parent_inode]
         victim, status = self.inodes.judged(parent, name)
         self.names.settled(ctx.pid)
-        self._remove(parent, partial(os.unlink, name, dir_fd=parent.fd), victim, ctx)
+        self._remove(os.unlink, parent, name, victim, ctx)
         self.hooks.by(ctx).unlinked(parent, name, victim, _links_left(status))
         self.inodes.drop_if_unused(victim)
 
     @answered
     def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """RMDIR: vfs_rmdir()."""
-        parent = self.inodes[parent_inode]
+        parent = self.known[parent_inode]
         victim, _ = self.inodes.judged(parent, name)
-        self._remove(parent, partial(os.rmdir, name, dir_fd=parent.fd), victim, ctx)
+        self._remove(os.rmdir, parent, name, victim, ctx)
         self.hooks.by(ctx).removed_directory(parent, name, victim)
         self.inodes.drop_if_unused(victim)
 
@@ -164,20 +165,17 @@ class Operations(AttributeRequests):
         ctx: RequestContext,
     ) -> None:
         """RENAME, RENAME2: vfs_rename()."""
-        parent, new_parent = self.inodes[parent_inode_old], self.inodes[parent_inode_new]
+        parent, new_parent = self.known[parent_inode_old], self.known[parent_inode_new]
         moved, _ = self.inodes.judged(parent, name_old)
         self.names.settled(ctx.pid)
         target, links_left = self._judged_target(new_parent, name_new)
         try:
-            if flags:
-                act = partial(renameat2, parent.fd, name_old, new_parent.fd, name_new, flags)
+            names = parent.fd, name_old, new_parent.fd, name_new
+            if flags & _RENAME_WHITEOUT or (ctx.uid and self._asks_who(parent, new_parent)):
+                objects = [moved] if target is None else [moved, target]
+                self.by_owner(ctx, partial(_rename, *names, flags), *objects)
             else:
-                directories = {"src_dir_fd": parent.fd, "dst_dir_fd": new_parent.fd}
-                act = partial(os.rename, name_old, name_new, **directories)
-            if flags & _RENAME_WHITEOUT or self._asks_who(ctx, parent, new_parent):
-                self.by_owner(ctx, act, *[moved] if target is None else [moved, target])
-            else:
-                act()
+                _rename(*names, flags)
             if flags & pyfuse3.RENAME_EXCHANGE:
                 assert target is not None
                 self.hooks.by(ctx).exchanged(parent, name_old, moved, new_parent, name_new, target)
@@ -226,23 +224,40 @@ class Operations(AttributeRequests):
         return target, _links_left(status)
 
     def _remove(
-        self, parent: Inode, act: Callable[[], None], victim: Inode, ctx: RequestContext
+        self,
+        remove: Callable[..., None],
+        parent: Inode,
+        name: bytes,
+        victim: Inode,
+        ctx: RequestContext,
     ) -> None:
         """Remove a name from a directory; in a sticky one it is for the victim's owner."""
-        if ctx.uid and os.fstat(parent.fd).st_mode & stat.S_ISVTX:
-            self.by_owner(ctx, act, victim)
+        if ctx.uid and _is_sticky(parent):
+            self.by_owner(ctx, partial(remove, name, dir_fd=parent.fd), victim)
         else:
-            act()
+            remove(name, dir_fd=parent.fd)
 
-    def _asks_who(self, ctx: RequestContext, parent: Inode, new_parent: Inode) -> bool:
-        """Return whether it matters to SOURCE who renames: for the room that a name takes, too.
+    def _asks_who(self, parent: Inode, new_parent: Inode) -> bool:
+        """Return whether it matters to SOURCE which user renames: for the room of a name, too.
 
         Being somebody else takes far longer than to look.
         """
-        return bool(ctx.uid) and (
-            bool((os.fstat(parent.fd).st_mode | os.fstat(new_parent.fd).st_mode) & stat.S_ISVTX)
+        return (
+            _is_sticky(parent)
+            or (new_parent is not parent and _is_sticky(new_parent))
             or self.is_short_of_room(new_parent.fd)
         )
+
+
+def _is_sticky(directory: Inode) -> bool:
+    return bool(os.fstat(directory.fd).st_mode & stat.S_ISVTX)
+
+
+def _rename(directory: int, name: bytes, new_directory: int, new_name: bytes, flags: int) -> None:
+    if flags:
+        renameat2(directory, name, new_directory, new_name, flags)
+    else:  # faster
+        os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=new_directory)
 
 
 def _links_left(status: os.stat_result) -> int:

@@ -20,7 +20,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
@@ -36,23 +36,24 @@ from fusenotify.view import View
 
 _Self = TypeVar("_Self", bound="Requests")
 _P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
 
 def answered(
-    method: Callable[Concatenate[_Self, _P], _T],
-) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
+    method: Callable[[_Self, *_Args], _T],
+) -> Callable[[_Self, *_Args], Coroutine[Any, Any, _T]]:
     """Make a request of a method; all its exceptions become the errno that the program gets.
 
     The method cannot await, so the request ends before another begins.
     """
 
     @functools.wraps(method)
-    async def answer(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def answer(self: _Self, /, *args: *_Args) -> _T:
         try:
-            return method(self, *args, **kwargs)
+            return method(self, *args)
         except Exception as error:
             raise _refusal(error, method.__name__, args) from None
 
@@ -125,9 +126,9 @@ def _refusal(error: Exception, name: str, args: tuple[object, ...]) -> FUSEError
 class Requests(pyfuse3.Operations):
     """The state behind the requests of one mount.
 
-    view is how SOURCE is shown.  names tell by which of several a program
-    came.  files are the open ones, by descriptor, ends
-    those of the files among them that are open to append to.
+    view is how SOURCE is shown.  known are the inodes, by number.  names tell
+    by which of several a program came.  files are the open ones, by descriptor,
+    ends those of the files among them that are open to append to.
     write_back writes what is stored to mappings of theirs.
     background counts the requests done of the kinds that the kernel sends
     without a program that waits, released the RELEASEs among them.
@@ -140,6 +141,7 @@ class Requests(pyfuse3.Operations):
         super().__init__()
         self.enable_acl = view.acl
         self.inodes = inodes
+        self.known = inodes.by_number
         self.hooks = hooks
         self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
@@ -160,7 +162,7 @@ class Requests(pyfuse3.Operations):
     ) -> _T:
         """Call a request's method when what it needs is possible, or done."""
         ctx = args[-1]
-        inode = self.inodes[args[0]]
+        inode = self.known[args[0]]
         inode.pin()
         try:
             if isinstance(obstacle, SleepingOpen):
@@ -216,10 +218,10 @@ class Requests(pyfuse3.Operations):
         if self.ends and (end := self.ends.get(inode)) is not None:
             end.told(status.st_size)
         answer = EntryAttributes()
-        answer.st_ino = pyfuse3.InodeT(inode.number)
+        answer.st_ino = inode.number
         answer.entry_timeout = self._view.entry_timeout
         answer.attr_timeout = self._view.attr_timeout
-        answer.st_mode = pyfuse3.ModeT(status.st_mode)
+        answer.st_mode = status.st_mode
         answer.st_nlink = status.st_nlink
         answer.st_uid = status.st_uid
         answer.st_gid = status.st_gid
@@ -231,6 +233,5 @@ class Requests(pyfuse3.Operations):
         answer.st_mtime_ns = status.st_mtime_ns
         answer.st_ctime_ns = status.st_ctime_ns
         if not self._is_plain:
-            mode, answer.st_uid, answer.st_gid = self._view.shown(status)
-            answer.st_mode = pyfuse3.ModeT(mode)
+            answer.st_mode, answer.st_uid, answer.st_gid = self._view.shown(status)
         return answer

@@ -39,6 +39,7 @@ _MAX_HANDLE = 128
 _DIRECTORY_BUFFER = 4096
 # struct linux_dirent64: inode number, the offset behind the entry, its length, type, and the name.
 _ENTRY = struct.Struct("=QqHB")
+_LONGEST_ENTRY = _ENTRY.size + 255 + 1 + 7  # with NUL and padding
 # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER.
 _SYNC_ALL = 7
 # Bytes: more than struct statfs has anywhere.
@@ -126,8 +127,14 @@ def getdents(fd: int) -> bytes:
     Raises OSError.
     """
     length: int = _getdents(fd, _directory, _DIRECTORY_BUFFER)
-    _check(min(length, 0))
+    if length < 0:
+        _check(length)
     return _directory_bytes[:length].tobytes()
+
+
+def may_be_the_last(batch: bytes) -> bool:
+    """Return whether a batch of getdents() had room for another name, of whatever length."""
+    return len(batch) <= _DIRECTORY_BUFFER - _LONGEST_ENTRY
 
 
 def entries(batch: bytes, begin: int) -> Iterator[tuple[bytes, int, int]]:

@@ -28,26 +28,24 @@ class Unused(Generic[_T]):
     """A queue of objects that may be unused.
 
     let_go looks at one, lets go of it or of a part of it, and returns whether
-    it has to be called for it again.  It may add others.
+    it has to be called for it again.  It may add others.  waiting are those
+    that it is to look at.
     """
 
     def __init__(self, let_go: Callable[[_T], bool]) -> None:
         self._let_go = let_go
-        self._queue: deque[_T] = deque()
+        self.waiting: deque[_T] = deque()
         self._runs = False
-
-    def __len__(self) -> int:
-        return len(self._queue)
 
     def add(self, candidate: _T) -> None:
         """Look at candidate later: in the next turn, or soon where many wait."""
-        self._queue.append(candidate)
-        if len(self._queue) > TURN:
+        self.waiting.append(candidate)
+        if len(self.waiting) > TURN:
             self._go_on()
 
     def turn(self) -> None:
         """Let go of the next; a task does the rest where a turn is not enough."""
-        queue = self._queue
+        queue = self.waiting
         for _ in range(TURN):
             if not queue:
                 return
@@ -70,7 +68,7 @@ class Unused(Generic[_T]):
 
     async def _run(self) -> None:
         try:
-            while self._queue:
+            while self.waiting:
                 await trio.lowlevel.checkpoint()
                 self.turn()
         finally:

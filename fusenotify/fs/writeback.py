@@ -52,12 +52,15 @@ class Unwritten(Exception):
 
 
 class WriteBack:
-    """The process, as the daemon sees it; start() makes it."""
+    """The process, as the daemon sees it; start() makes it.
+
+    under_way counts what it has been asked for and not yet done.
+    """
 
     def __init__(self, control: socket.socket, pid: int) -> None:
         self._control = control
         self._pid = pid
-        self._under_way = 0
+        self.under_way = 0
 
     @classmethod
     def start(cls, mountpoint: str) -> WriteBack | None:
@@ -92,7 +95,7 @@ class WriteBack:
             reader, writer = os.pipe()
         except OSError:  # EMFILE
             return
-        self._under_way += 1
+        self.under_way += 1
         try:
             try:
                 socket.send_fds(self._control, [_NUMBER.pack(number)], [writer])
@@ -102,13 +105,11 @@ class WriteBack:
                 os.close(writer)
             await trio.lowlevel.wait_readable(reader)
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
             os.close(reader)
 
     def asks(self, pid: int) -> bool:
-        """Return whether a request is the process's own."""
-        if not self._under_way:
-            return False
+        """Return whether a request is the process's own, while something is under way."""
         with suppress(OSError):
             return os.getsid(pid) == self._pid
         return False

@@ -267,10 +267,10 @@ def test_no_request_looks_through_the_open_descriptors(
     crowd(inodes, tmp_path / "top")
     opened = []
     for _ in range(3 * KEPT):
-        opened.append(descriptors.open_file(os.fspath(tmp_path), os.O_RDONLY, uid=0))
+        opened.append(descriptors.open(os.fspath(tmp_path), os.O_RDONLY, uid=0))
         descriptors.shares.take(0)
     with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
-        descriptors.open_file(os.fspath(tmp_path), os.O_RDONLY, uid=0)
+        descriptors.open(os.fspath(tmp_path), os.O_RDONLY, uid=0)
     assert len(descriptors) == KEPT
     for fd in opened:
         os.close(fd)

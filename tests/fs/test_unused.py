@@ -115,7 +115,7 @@ def test_what_is_found_again_in_between_stays(top: Path) -> None:
         inodes.forget(file.number, 1)
         inodes.lookup(inodes.root, b"0")
         file.lookups = 1
-        while len(inodes.unused):
+        while inodes.unused.waiting:
             await trio.lowlevel.checkpoint()
 
     (top / "0").write_text("content")
