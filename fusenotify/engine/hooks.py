@@ -165,13 +165,6 @@ class Hooks:
             file.dentry.users += 1
         self._event(file.inode, file.dentry, IN_OPEN, is_open=True)
 
-    def process_of(self, thread: int) -> int:
-        """Return the process of a thread that opens a file, if somebody asks for such; else itself.
-
-        Later, when the file is used, the thread may have ended.
-        """
-        return self.core.process_of(thread) if self.core.asks_for_processes else thread
-
     def is_heard(self, file: File) -> bool:
         """Return whether a watch would be told now of what is done through file."""
         dentry = file.dentry

@@ -137,7 +137,10 @@ class Descriptors:
         # How many inodes, files and clients may have.
         self._ceiling = limit - SPARE - open_descriptors()
         nameless = max(limit // 16, 1)
-        self.shares = Shares(self._ceiling - KEPT_FOR_INODES - nameless)
+        for_users = self._ceiling - KEPT_FOR_INODES - nameless
+        self.shares = Shares(for_users)
+        # While users have fewer, nobody has more than a share, and there is room for all.
+        self._plenty = min(for_users // 2, self._ceiling - self._most - nameless)
         self._nameless: Kept[Held] = Kept(nameless)
         self.borrow: Callable[[Held], int] = _no_file
         self._open = 0
@@ -169,7 +172,7 @@ class Descriptors:
 
         Raises OSError, EMFILE where it is more than the user's share.
         """
-        if uid is not None:
+        if uid is not None and self.shares.taken + self.submounts.count >= self._plenty:
             self.make_room(uid)
         for _ in range(SPARE):
             try:

@@ -337,7 +337,10 @@ class FileRequests(Requests):
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile
-        file = kind(inode, fd, flags, self.hooks.process_of(ctx.pid), ctx.uid, ctx.gid)
+        pid, core = ctx.pid, self.hooks.core
+        if core.asks_for_processes:  # later, when the file is used, the thread may have ended
+            pid = core.process_of(pid)
+        file = kind(inode, fd, flags, pid, ctx.uid, ctx.gid)
         self.files[fd] = file
         self.files_by_inode.add(file)
         self.inodes.descriptors.shares.take(ctx.uid)
