@@ -123,7 +123,7 @@ class Device:
         if wd is not None:
             return wd
         self._check_limits(tree)
-        watch = Watch() if not tree else TreeWatch(self._hearing(inode))
+        watch = Watch() if not tree else TreeWatch(self._hearing())
         watch.unwanted = unwanted
         wd = self._handle.add_watch(watch, inode, mask)
         self._users.charge(self.uid, watches=1, trees=int(tree))
@@ -303,9 +303,9 @@ class Device:
             self.on_queued()
         return True
 
-    def _hearing(self, root: Inode) -> Hearing | None:
-        """Return what a tree watch of ours on root may hear; None where that is everything."""
-        return None if self.who is None else self._core.trees.hearing(root, self.who)
+    def _hearing(self) -> Hearing | None:
+        """Return what tree watches of ours may hear; None where that is everything."""
+        return None if self.who is None else self._core.trees.hearing(self.who)
 
     def _check_limits(self, tree: bool) -> None:
         """Refuse a watch too many.

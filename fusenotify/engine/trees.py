@@ -19,7 +19,7 @@ Invariants
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -77,34 +77,41 @@ class NoPermissions:
 
 
 class UsersHearing:
-    """What a user may hear of a tree: the verdicts on its directories, remembered.
+    """What a user may hear of trees: the verdicts on directories, remembered.
 
-    Watches of one user on one directory share it.
+    All tree watches of a user share it: what it costs does not grow with them.
     """
 
-    def __init__(self, trees: Trees, root: Inode, who: Credentials) -> None:
+    def __init__(self, trees: Trees, who: Credentials) -> None:
         self._trees = trees
-        self._root = root
         self._who = who
         self._changes = trees.changes
         self._until = 0.0
         self._readable: dict[Inode, bool] = {}
-        self._searchable: dict[Inode, bool] = {}
+        # How far down a directory is, and how far down the uppermost one from which on the user
+        # may search all to it; one more than itself, where not even that.
+        self._searchable: dict[Inode, tuple[int, int]] = {}
 
-    def allows(self, directory: Inode) -> bool:
-        """Return whether the user could watch a directory below the root now.
+    def allows(self, directory: Inode, root: Inode) -> bool:
+        """Return whether the user could watch a directory below root now.
 
-        That takes leave to read it, and to search all from the root to above it.
+        That takes leave to read it, and to search all from root to above it.
         """
         trees = self._trees
         if self._changes != trees.changes or trees.clock() >= self._until:
             self.forget()
             self._changes = trees.changes
             self._until = trees.clock() + VERDICT_SECONDS
+        dentry = directory.dentry
+        if dentry is None:
+            return False
+        _, uppermost = self._search(dentry.parent)
+        if uppermost > self._search(root)[0]:
+            return False
         verdict = self._readable.get(directory)
         if verdict is None:
-            trees.make_room_for_verdict()
-            verdict = self._judge(directory)
+            trees.make_room_for_verdicts(1)
+            verdict = trees.permissions.may_read(directory, self._who)
             self._readable[directory] = verdict
         return verdict
 
@@ -113,34 +120,31 @@ class UsersHearing:
         self._readable.clear()
         self._searchable.clear()
 
-    def _judge(self, directory: Inode) -> bool:
-        dentry = directory.dentry
-        return (
-            dentry is not None
-            and self._reaches(dentry.parent)
-            and self._trees.permissions.may_read(directory, self._who)
-        )
+    def _search(self, directory: Inode) -> tuple[int, int]:
+        """Return how far down a directory is, and where the way begins that may be searched."""
+        found = self._searchable.get(directory)
+        if found is not None:
+            return found
+        way = self._unknown(directory)
+        if self._trees.make_room_for_verdicts(len(way)):
+            way = self._unknown(directory)
+        dentry = way[-1].dentry
+        depth, uppermost = (-1, 0) if dentry is None else self._searchable[dentry.parent]
+        for below in reversed(way):
+            depth += 1
+            if not self._trees.permissions.may_search(below, self._who):
+                uppermost = depth + 1
+            self._searchable[below] = depth, uppermost
+        return depth, uppermost
 
-    def _reaches(self, directory: Inode) -> bool:
-        """Return whether the user may search a directory, and all from the root to it."""
+    def _unknown(self, directory: Inode) -> list[Inode]:
+        """Return the directories from one up to below one that is known, or to the root."""
         way: list[Inode] = []
         above: Inode | None = directory
-        verdict: bool | None = None
-        while above is not None:
-            verdict = self._searchable.get(above)
-            if verdict is not None:
-                break
+        while above is not None and above not in self._searchable:
             way.append(above)
-            if above is self._root:
-                verdict = True
-                break
             above = None if above.dentry is None else above.dentry.parent
-        may = bool(verdict)
-        for below in reversed(way):
-            self._trees.make_room_for_verdict()
-            may = may and self._trees.permissions.may_search(below, self._who)
-            self._searchable[below] = may
-        return may
+        return way
 
 
 class TreeWatch(Watch):
@@ -172,9 +176,7 @@ class Trees:
         self.known: dict[Inode, Above] = {}
         self._bytes = 0
         self._verdicts = 0
-        self._hearings: WeakValueDictionary[tuple[Inode, Credentials], UsersHearing] = (
-            WeakValueDictionary()
-        )
+        self._hearings: WeakValueDictionary[Hashable, UsersHearing] = WeakValueDictionary()
 
     # What engine.watches says.
 
@@ -203,22 +205,25 @@ class Trees:
 
     # What engine.core asks.
 
-    def hearing(self, root: Inode, who: Credentials) -> UsersHearing | None:
-        """Return what who may hear of the tree below root; None where that is everything."""
+    def hearing(self, who: Credentials) -> UsersHearing | None:
+        """Return what who may hear of trees; None where that is everything."""
         if not self.permissions.may_refuse(who):
             return None
-        found = self._hearings.get((root, who))
+        judged_by = who.uid, who.gid, who.groups
+        found = self._hearings.get(judged_by)
         if found is None:
-            found = self._hearings[root, who] = UsersHearing(self, root, who)
+            found = self._hearings[judged_by] = UsersHearing(self, who)
         return found
 
-    def make_room_for_verdict(self) -> None:
-        """Count a verdict; where there are too many all are forgotten."""
-        if self._verdicts >= _MOST_VERDICTS:
+    def make_room_for_verdicts(self, count: int) -> bool:
+        """Count verdicts; return whether all were forgotten, as where there are too many."""
+        full = self._verdicts + count > _MOST_VERDICTS
+        if full:
             self._verdicts = 0
             for hearing in list(self._hearings.values()):
                 hearing.forget()
-        self._verdicts += 1
+        self._verdicts += count
+        return full
 
     def above(self, directory: Inode) -> Above:
         """Return the watched directories above one, the nearest first.
@@ -262,7 +267,7 @@ class Trees:
                 if unwanted is not None and unwanted.has(mask, path, actor):
                     continue
                 hearing = watch.hearing
-                if hearing is not None and not hearing.allows(directory):
+                if hearing is not None and not hearing.allows(directory, root):
                     continue
                 if not wanted & IN_ONESHOT:
                     watch.handle.tell_below(watch, watch.wd, mask, cookie, path, directory)

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 class Hearing(Protocol):
     """What a tree watch may hear.  engine.trees has it."""
 
-    def allows(self, directory: Inode) -> bool:
-        """Return whether it may be told now what a directory below its own says."""
+    def allows(self, directory: Inode, root: Inode) -> bool:
+        """Return whether it may be told now what a directory below its own, root, says."""
 
 
 class Unwanted(Protocol):

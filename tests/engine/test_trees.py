@@ -750,6 +750,21 @@ def test_deep_trees_are_heard_by_permission_without_recursion() -> None:
     assert tree.heard(names)
 
 
+def test_permissions_are_asked_for_once_however_many_directories_above_are_watched() -> None:
+    tree = Guarded()
+    names = ["d"] * 500
+    tree.engine.prepare("/".join(names) + "/")
+    for level in range(1, 100):
+        tree.alice.watch("/".join(names[:level]), "CREATE", tree=True)
+    tree.modes.unsearchable.add(tree.engine.inode("/".join(names[:50])))
+    tree.engine.chmod("a")
+    tree.modes.asked = 0
+    tree.engine.create("/".join([*names, "f"]))
+    assert tree.modes.asked <= len(names) + 2
+    heard = [event.name for event in tree.alice.take()]
+    assert heard == [os.fsencode("/".join([*names[level:], "f"])) for level in range(99, 50, -1)]
+
+
 def test_memory_for_paths_is_bounded_however_deep_and_many_the_directories_are() -> None:
     deep = "/".join(["x" * 250] * 400)  # 100 kB
     engine, _ = watched(f"{deep}/", mask=IN_CREATE)
@@ -800,7 +815,7 @@ def test_memory_for_ways_and_verdicts_is_bounded_however_many_directories_there_
         directory = Inode(is_dir=True)
         tree.engine.core.instantiate(top, b"%d" % number, directory)
         tree.engine.hooks.created(directory, b"f", Inode(is_dir=False))
-        hearing = trees.hearing(tree.engine.root, ALICE)
+        hearing = trees.hearing(ALICE)
         assert hearing is not None
         verdicts.append(len(hearing._readable) + len(hearing._searchable))
     assert len(trees.known) <= 8 * 2**20 / 800
