@@ -7,7 +7,7 @@ Every layer imports this module; it imports nothing of ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +36,20 @@ class Actor(Protocol):
     @property
     def uid(self) -> int:
         """The user as which it is done."""
+
+    @property
+    def gid(self) -> int:
+        """The group as which it is done."""
+
+
+class Process(NamedTuple):
+    """A process that does something, an Actor of which no more is to be found out.
+
+    pid is that of the process, 0 where it is not known; command is the name of what it
+    runs (comm in proc(5)), None where that is not known.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    command: bytes | None = None

@@ -14,6 +14,8 @@ from typing import NamedTuple
 HEADER = struct.Struct("=iIII")
 # The most bytes of records that one read gives, and so the longest record there is.
 MOST_BYTES = 1024 * 1024
+# What a detailed event takes of a read, beside its paths: more than it takes in any message.
+DETAILED_SIZE = 192
 
 
 class Event(NamedTuple):
@@ -42,6 +44,11 @@ def record_size(name: bytes | None) -> int:
     if name is None:
         return HEADER.size
     return HEADER.size + (len(name) + HEADER.size) // HEADER.size * HEADER.size
+
+
+def detailed_size(path: bytes | None, old_path: bytes | None) -> int:
+    """Return the bytes that a detailed event with these paths takes of a read."""
+    return DETAILED_SIZE + len(path or b"") + len(old_path or b"")
 
 
 def pack(event: tuple[int, int, int, bytes | None]) -> bytes:

@@ -49,7 +49,7 @@ LIBRARIES = {
     "fs": {"trio", "pyfuse3"},
     "protocol": {"msgspec"},
     "server": {"trio"},
-    "client": {"anyio"},
+    "client": {"anyio", "typing_extensions"},
     "mounting": {"trio"},
     "cli": {"msgspec", "rich"},
     "testing": set[str](),

@@ -6,8 +6,17 @@ ordinary paths and finds the socket itself.
 """
 
 from fusenotify.client.blocking import Client, Device
-from fusenotify.client.events import InotifyEvent
+from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.client.inotify import Inotify
 from fusenotify.protocol.connection import ConnectionLost
+from fusenotify.protocol.details import DetailedEvent
 
-__all__ = ["Client", "ConnectionLost", "Device", "Inotify", "InotifyEvent"]
+__all__ = [
+    "Client",
+    "ConnectionLost",
+    "DetailedEvent",
+    "DetailedInotifyEvent",
+    "Device",
+    "Inotify",
+    "InotifyEvent",
+]

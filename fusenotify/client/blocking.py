@@ -10,18 +10,25 @@ asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sized
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Literal, Self, overload
 
-from fusenotify.client.calls import ClientLogic, DeviceLogic, as_they_are
+from typing_extensions import TypeVar
+
+from fusenotify.client.calls import ClientLogic, DeviceLogic, as_it_is
 from fusenotify.client.common import READ_SIZE, AnyPath, socket_name
 from fusenotify.client.driver import run
 from fusenotify.client.events import kind_of
 from fusenotify.client.link import BLOCKING
+from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import LimitsStatus
+from fusenotify.protocol.unread import UnreadEvents, UnreadRecords
+
+# What a device gives.
+D = TypeVar("D", bound=Sized, default=bytes)
 
 
 class Client:
@@ -54,21 +61,45 @@ class Client:
     ) -> None:
         self.close()
 
+    @overload
     def init(
         self,
         nonblock: bool = False,
         max_queued_events: int | None = None,
         semantics: str | None = None,
-    ) -> Device:
+        *,
+        detailed: Literal[False] = False,
+    ) -> Device: ...
+
+    @overload
+    def init(
+        self,
+        nonblock: bool = False,
+        max_queued_events: int | None = None,
+        semantics: str | None = None,
+        *,
+        detailed: Literal[True],
+    ) -> Device[tuple[DetailedEvent, ...]]: ...
+
+    def init(
+        self,
+        nonblock: bool = False,
+        max_queued_events: int | None = None,
+        semantics: str | None = None,
+        *,
+        detailed: bool = False,
+    ) -> Device[Any]:
         """Return a new device.  Linux: inotify_init1().
 
         A read of a nonblock device never waits.  max_queued_events counts
-        events; it and semantics default to the mount's.
+        events; it and semantics default to the mount's.  A detailed one gives
+        fusenotify.client.DetailedEvent where others give records (docs/events.md).
 
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
-        longer than the mount's).
+        longer than the mount's), EPROTO where the daemon is too old for a detailed one.
         """
-        return Device(run(self._logic.init, max_queued_events, semantics), nonblock)
+        unread: Any = UnreadEvents() if detailed else UnreadRecords()
+        return Device(run(self._logic.init, max_queued_events, semantics, unread), nonblock)
 
     def sync(self) -> None:
         """Return when the events of what was done through the mount before are queued."""
@@ -117,15 +148,16 @@ class Client:
         run(self._logic.close)
 
 
-class Device:
+class Device(Generic[D]):
     """A queue of events and its watches.  Linux: an inotify descriptor.
 
-    number is the one that ``fusenotify status`` shows.
+    number is the one that ``fusenotify status`` shows.  It gives records, bytes,
+    or as a detailed device events.
 
     Every method raises OSError (EBADF) when the device or its client was closed.
     """
 
-    def __init__(self, logic: DeviceLogic, nonblock: bool) -> None:
+    def __init__(self, logic: DeviceLogic[D], nonblock: bool) -> None:
         self.nonblock = nonblock
         self._logic = logic
         self.number = logic.number
@@ -171,18 +203,20 @@ class Device:
         """
         run(self._logic.rm_watch, wd)
 
-    def read(self, size: int = READ_SIZE, timeout: float | None = None) -> bytes:
+    def read(self, size: int = READ_SIZE, timeout: float | None = None) -> D:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
+
+        A detailed device gives events (DetailedEvent.size says what each takes).
 
         Waits for the first one, at most timeout seconds where given.
 
         Raises OSError: EAGAIN (BlockingIOError) where none came in time or
         the device is nonblock, EINVAL where the first does not fit.
         """
-        return run(self._logic.read, size, 0.0 if self.nonblock else timeout, as_they_are)
+        return run(self._logic.read, size, 0.0 if self.nonblock else timeout, as_it_is)
 
-    def stream(self, size: int = READ_SIZE) -> Generator[bytes, None, None]:
-        """Yield records as they come, at most size bytes at a time, without asking for each.
+    def stream(self, size: int = READ_SIZE) -> Generator[D, None, None]:
+        """Yield records or events as they come, at most size bytes at a time, unasked.
 
         While the caller is busy, events wait in the socket, then in the
         device's queue.  Closing the generator ends the stream.
@@ -197,7 +231,7 @@ class Device:
             stream.close()
 
     def fionread(self) -> int:
-        """Return how many bytes of records wait to be read."""
+        """Return how many bytes a read could give."""
         return run(self._logic.fionread)
 
     def poll(self, timeout: float | None = None) -> bool:

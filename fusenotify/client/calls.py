@@ -15,7 +15,7 @@ import errno
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from fusenotify.client.common import AnyPath, deadline_of
 from fusenotify.client.driver import Link
@@ -45,7 +45,7 @@ from fusenotify.protocol.messages import (
     WatchAdded,
 )
 from fusenotify.protocol.status import LimitsStatus
-from fusenotify.protocol.unread import Unread
+from fusenotify.protocol.unread import Data, Unread, UnreadEvents
 
 A = TypeVar("A", bound=AnyAnswer)
 T = TypeVar("T")
@@ -84,10 +84,17 @@ class ClientLogic:
         self.pid = link.welcome.pid
         self.server = link.welcome.server
 
-    async def init(self, max_queued_events: int | None, semantics: str | None) -> DeviceLogic:
-        request = Init(max_queued_events=max_queued_events, semantics=semantics)
+    async def init(
+        self, max_queued_events: int | None, semantics: str | None, unread: Unread[Data]
+    ) -> DeviceLogic[Data]:
+        """Make a device, of the kind that unread keeps what comes from."""
+        request = Init(
+            max_queued_events=max_queued_events,
+            semantics=semantics,
+            detailed=isinstance(unread, UnreadEvents),
+        )
         made = await ask(self.link, request, DeviceMade)
-        return DeviceLogic(self.link, made.device)
+        return DeviceLogic(self.link, made.device, unread)
 
     async def sync(self) -> None:
         await ask(self.link, Sync(), Done)
@@ -117,13 +124,13 @@ class ClientLogic:
         self.link.close()
 
 
-class DeviceLogic:
+class DeviceLogic(Generic[Data]):
     """A queue of events and its watches, by the number that the daemon gave it."""
 
-    def __init__(self, link: Link, number: int) -> None:
+    def __init__(self, link: Link, number: int, unread: Unread[Data]) -> None:
         self.number = number
         self._link = link
-        self._unread = Unread()
+        self._unread = unread
 
     async def add_watch(
         self,
@@ -158,11 +165,11 @@ class DeviceLogic:
     async def rm_watch(self, wd: int) -> None:
         await ask(self._link, RmWatch(device=self.number, wd=wd), Done)
 
-    async def read(self, size: int, timeout: float | None, meaning: Callable[[bytes], T]) -> T:
-        """Return the meaning of what is read; it is told in the order of the records.
+    async def read(self, size: int, timeout: float | None, meaning: Callable[[Data], T]) -> T:
+        """Return the meaning of what is read; it is told in the order in which that came.
 
-        Where an exception comes from outside, as a signal handler's, the
-        records are there for the next read.
+        Where an exception comes from outside, as a signal handler's, it is there
+        for the next read.
         """
         deadline = deadline_of(timeout)
         taken: T | _Spent
@@ -171,7 +178,9 @@ class DeviceLogic:
             call = self._link.send(request, self._unread)
             try:
                 try:
-                    taken = await self._link.wait(call, partial(_taken, call, size, meaning))
+                    taken = await self._link.wait(
+                        call, partial(_taken, call, self._unread, size, meaning)
+                    )
                 finally:
                     self._link.give_up(call)  # where it took what came for another
                 if not isinstance(taken, _Spent):
@@ -181,15 +190,15 @@ class DeviceLogic:
                 raise
             timeout = None if timeout is None else max(0.0, deadline - time.monotonic())
 
-    async def stream(self, size: int) -> Streaming:
+    async def stream(self, size: int) -> Streaming[Data]:
         call = self._link.send(Stream(device=self.number, size=size), self._unread)
-        return Streaming(self._link, call, size)
+        return Streaming(self._link, call, self._unread, size)
 
     async def fionread(self) -> int:
         waiting: list[int] = []
 
         def tell(count: Count) -> None:
-            waiting[:] = [count.bytes + len(self._unread)]
+            waiting[:] = [count.bytes + self._unread.size()]
 
         await ask(self._link, Fionread(device=self.number), Count, tell)
         return waiting[0]
@@ -214,19 +223,21 @@ class DeviceLogic:
                     raise
 
 
-class Streaming:
+class Streaming(Generic[Data]):
     """A stream under way."""
 
-    def __init__(self, link: Link, call: Call, size: int) -> None:
+    def __init__(self, link: Link, call: Call, unread: Unread[Data], size: int) -> None:
         self._link = link
         self._call = call
+        self._unread = unread
         self._size = size
 
-    async def next(self) -> bytes:
-        """Return the next records."""
+    async def next(self) -> Data:
+        """Return the next records or events."""
         self._call.begin_taking()
         try:
-            return await self._link.wait(self._call, partial(self._call.take_records, self._size))
+            take = partial(self._call.take_data, self._unread, self._size)
+            return await self._link.wait(self._call, take)
         except BaseException:
             self._link.put_back(self._call)
             raise
@@ -240,14 +251,16 @@ class _Spent:
     """What was answered to a read that another one was faster to take."""
 
 
-def _taken(call: Call, size: int, meaning: Callable[[bytes], T]) -> T | _Spent | None:
+def _taken(
+    call: Call, unread: Unread[Data], size: int, meaning: Callable[[Data], T]
+) -> T | _Spent | None:
     """Return what a read takes; _Spent where it has to ask again, None where it has to wait."""
-    records = call.take_records(size)
-    if records is not None:
-        return meaning(records)
+    data = call.take_data(unread, size)
+    if data is not None:
+        return meaning(data)
     return _Spent() if call.is_spent() else None
 
 
-def as_they_are(records: bytes) -> bytes:
-    """Return records: what a Device's read means."""
-    return records
+def as_it_is(data: Data) -> Data:
+    """Return data: what a Device's read means."""
+    return data

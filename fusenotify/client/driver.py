@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from fusenotify.protocol.connection import Call, Descriptor
 from fusenotify.protocol.messages import AnyAnswer, AnyRequest, Welcome
-from fusenotify.protocol.unread import Unread
+from fusenotify.protocol.unread import AnyUnread
 
 A = TypeVarTuple("A")
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Link(Protocol):
     def send(
         self,
         request: AnyRequest,
-        unread: Unread | None = None,
+        unread: AnyUnread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:

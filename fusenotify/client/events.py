@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from fusenotify.masks import (
     IN_Q_OVERFLOW,
     IN_UNMOUNT,
 )
+from fusenotify.protocol.details import DetailedEvent
 
 
 class InotifyEvent(NamedTuple):
@@ -41,6 +43,38 @@ class InotifyEvent(NamedTuple):
     cookie: int
     name: bytes | None
     path: bytes
+
+
+class DetailedInotifyEvent(NamedTuple):
+    """One event with all that is known of it.  What is not is None.
+
+    wd, mask, cookie, name and path are those of InotifyEvent; the rest, but for
+    old_path, is that of DetailedEvent (fusenotify.protocol.details): sequence is
+    its number in the mount's order, time in ns since 1970; pid, uid, gid and
+    command are of the process that did it, where we may know.
+
+    A rename within what is watched is one event: its mask is that of IN_MOVED_TO,
+    path the new one and old_path the one before, the watched path as it was given
+    and the old name.
+
+    lost is how many events an IN_Q_OVERFLOW stands for; None where nobody knows,
+    because the connection was lost.  Then sequence is 0: numbers begin again.
+    """
+
+    wd: int
+    mask: int
+    cookie: int
+    name: bytes | None
+    path: bytes
+    is_dir: bool = False
+    old_path: bytes | None = None
+    sequence: int = 0
+    time: int = 0
+    pid: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    command: bytes | None = None
+    lost: int | None = None
 
 
 class Kind(NamedTuple):
@@ -73,6 +107,13 @@ class Watch:
     inner_path: bytes
     mask: int
     kind: Kind
+
+
+class _Shown(NamedTuple):
+    """A watch as the caller knows it."""
+
+    wd: int
+    path: bytes
 
 
 class WatchedPaths:
@@ -162,15 +203,62 @@ class WatchedPaths:
         found = []
         gone: set[int] = set()
         for wd, mask, cookie, name in unpack(records):
-            if mask & IN_UNMOUNT and self._outlives_mount:
-                self._unmounted.add(wd)
-            if mask & IN_IGNORED and wd in self._unmounted:
-                continue  # it will be made again
-            watch = None if wd in gone else self._watches.get(wd)
-            shown, path = (wd, b"") if watch is None else (watch.wd, watch.path)
-            if mask & IN_IGNORED:
-                gone.add(wd)
-            if name is not None:
-                path = os.path.join(path, name.removesuffix(b"/"))
-            found.append(InotifyEvent(shown, mask, cookie, name, path))
+            shown = self._shown(wd, mask, gone)
+            if shown is not None:
+                path = _joined(shown.path, name)
+                found.append(InotifyEvent(shown.wd, mask, cookie, name, path))
         return found, gone
+
+    def converted_details(
+        self, events: Iterable[DetailedEvent]
+    ) -> tuple[list[DetailedInotifyEvent], set[int]]:
+        """Do as converted() with a detailed device's events."""
+        found = []
+        gone: set[int] = set()
+        for event in events:
+            shown = self._shown(event.wd, event.mask, gone)
+            if shown is None:
+                continue
+            old = event.old_path
+            found.append(
+                DetailedInotifyEvent(
+                    shown.wd,
+                    event.mask,
+                    event.cookie,
+                    event.path,
+                    _joined(shown.path, event.path),
+                    event.is_dir,
+                    None if old is None else _joined(shown.path, old),
+                    event.sequence,
+                    event.time,
+                    event.pid,
+                    event.uid,
+                    event.gid,
+                    event.command,
+                    event.lost,
+                )
+            )
+        return found, gone
+
+    def _shown(self, wd: int, mask: int, gone: set[int]) -> _Shown | None:
+        """Return what an event of a device's watch is shown as; None where it is not shown.
+
+        gone are those that events before said to be gone.
+        """
+        if mask & IN_UNMOUNT and self._outlives_mount:
+            self._unmounted.add(wd)
+        if mask & IN_IGNORED and wd in self._unmounted:
+            return None  # it will be made again
+        watch = None if wd in gone else self._watches.get(wd)
+        if mask & IN_IGNORED:
+            gone.add(wd)
+        return _Shown(wd, b"") if watch is None else _Shown(watch.wd, watch.path)
+
+
+def without_details(event: InotifyEvent) -> DetailedInotifyEvent:
+    """Return an event of our own making, which no device gave."""
+    return DetailedInotifyEvent(*event, time=time.time_ns())
+
+
+def _joined(path: bytes, name: bytes | None) -> bytes:
+    return path if name is None else os.path.join(path, name.removesuffix(b"/"))

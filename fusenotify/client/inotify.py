@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Generic, Literal, Self, overload
+
+from typing_extensions import TypeVar
 
 from fusenotify.client.calls import ClientLogic
 from fusenotify.client.common import AnyPath
 from fusenotify.client.driver import run
-from fusenotify.client.events import InotifyEvent, WatchedPaths, kind_of
+from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent, WatchedPaths, kind_of
 from fusenotify.client.link import BLOCKING
 from fusenotify.client.watching import InotifyLogic
 
+E = TypeVar("E", InotifyEvent, DetailedInotifyEvent, default=InotifyEvent)
 
-class Inotify:
+
+class Inotify(Generic[E]):
     """One device, on the mount in which the first watched path lies.
 
     socket overrides what is found; semantics and max_queued_events are those
-    of Client.init().
+    of Client.init().  A detailed one gives DetailedInotifyEvent (docs/events.md).
 
     With reconnect, a daemon that goes away is waited for, reconnect_seconds
     at most, on the same socket; also where the mount was taken away in order.
@@ -33,20 +37,46 @@ class Inotify:
     only where the time passed.
     """
 
+    @overload
+    def __init__(
+        self: Inotify[InotifyEvent],
+        *,
+        socket: AnyPath | None = None,
+        semantics: str | None = None,
+        max_queued_events: int | None = None,
+        detailed: Literal[False] = False,
+        reconnect: bool = False,
+        reconnect_seconds: float = 30.0,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Inotify[DetailedInotifyEvent],
+        *,
+        socket: AnyPath | None = None,
+        semantics: str | None = None,
+        max_queued_events: int | None = None,
+        detailed: Literal[True],
+        reconnect: bool = False,
+        reconnect_seconds: float = 30.0,
+    ) -> None: ...
+
     def __init__(
         self,
         *,
         socket: AnyPath | None = None,
         semantics: str | None = None,
         max_queued_events: int | None = None,
+        detailed: bool = False,
         reconnect: bool = False,
         reconnect_seconds: float = 30.0,
     ) -> None:
-        self._logic = InotifyLogic(
+        self._logic: InotifyLogic[E] = InotifyLogic(
             BLOCKING,
             socket=socket,
             semantics=semantics,
             max_queued_events=max_queued_events,
+            detailed=detailed,
             reconnect=reconnect,
             reconnect_seconds=reconnect_seconds,
         )
@@ -93,7 +123,7 @@ class Inotify:
         """
         run(self._logic.rm_watch, wd)
 
-    def read(self, timeout: float | None = None) -> list[InotifyEvent]:
+    def read(self, timeout: float | None = None) -> list[E]:
         """Return what is queued; wait for the first event, at most timeout seconds.
 
         Returns nothing where the timeout passed.

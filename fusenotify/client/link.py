@@ -45,7 +45,7 @@ from fusenotify.client.common import (
 from fusenotify.client.process import belongs_here, foreign
 from fusenotify.protocol.connection import Call, ClientConnection, Descriptor
 from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
-from fusenotify.protocol.unread import Unread
+from fusenotify.protocol.unread import AnyUnread
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class Link:
     def send(
         self,
         request: AnyRequest,
-        unread: Unread | None = None,
+        unread: AnyUnread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
@@ -188,7 +188,7 @@ class Link:
     def _send(
         self,
         request: AnyRequest,
-        unread: Unread | None,
+        unread: AnyUnread | None,
         on_answer: Callable[[AnyAnswer], object] | None,
         descriptor: Descriptor | None,
     ) -> Call:

@@ -20,11 +20,11 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fusenotify.client.calls import ClientLogic, DeviceLogic
 from fusenotify.client.common import (
@@ -35,13 +35,22 @@ from fusenotify.client.common import (
     socket_name,
 )
 from fusenotify.client.driver import Driver
-from fusenotify.client.events import InotifyEvent, Kind, Watch, WatchedPaths
+from fusenotify.client.events import (
+    DetailedInotifyEvent,
+    InotifyEvent,
+    Kind,
+    Watch,
+    WatchedPaths,
+    without_details,
+)
 from fusenotify.client.locate import Place, locate
 from fusenotify.client.outage import Outage, is_away
 from fusenotify.client.process import Process, foreign
 from fusenotify.masks import IN_DONT_FOLLOW
 from fusenotify.protocol.connection import ConnectionLost
+from fusenotify.protocol.unread import AnyUnread, UnreadEvents, UnreadRecords
 
+E = TypeVar("E", InotifyEvent, DetailedInotifyEvent)
 T = TypeVar("T")
 
 
@@ -51,11 +60,11 @@ class _Session:
 
     place: Place
     client: ClientLogic
-    device: DeviceLogic
+    device: DeviceLogic[Any]
     paths: WatchedPaths
 
 
-class InotifyLogic:
+class InotifyLogic(Generic[E]):
     """One device, on the mount in which the first watched path lies."""
 
     def __init__(
@@ -65,6 +74,7 @@ class InotifyLogic:
         socket: AnyPath | None,
         semantics: str | None,
         max_queued_events: int | None,
+        detailed: bool,
         reconnect: bool,
         reconnect_seconds: float,
     ) -> None:
@@ -73,12 +83,13 @@ class InotifyLogic:
         self._socket = socket
         self._semantics = semantics
         self._max_queued_events = max_queued_events
+        self._detailed = detailed
         self._reconnect = reconnect
         self._reconnect_seconds = reconnect_seconds
         self._outage: Outage | None = None
         self._session: _Session | None = None
         self._first_paths = WatchedPaths(outlives_mount=reconnect)
-        self._ready: deque[InotifyEvent] = deque()  # to be read first
+        self._ready: deque[E] = deque()  # to be read first
         self._closed = False
         self._process = Process()
         self._connecting = driver.turn()
@@ -118,9 +129,9 @@ class InotifyLogic:
     async def rm_watch(self, wd: int) -> None:
         await self._ask(lambda session: session.device.rm_watch(session.paths.device_wd(wd)))
 
-    async def read(self, timeout: float | None) -> list[InotifyEvent]:
+    async def read(self, timeout: float | None) -> list[E]:
         deadline = deadline_of(timeout)
-        events: list[InotifyEvent] = []
+        events: list[E] = []
         gone: set[int] = set()
         try:
             while True:
@@ -131,7 +142,7 @@ class InotifyLogic:
                     return events
                 try:
                     events, gone = await session.device.read(
-                        READ_SIZE, timeout, session.paths.converted
+                        READ_SIZE, timeout, self._meaning(session)
                     )
                     session.paths.forget(gone)
                 except BlockingIOError:
@@ -175,8 +186,14 @@ class InotifyLogic:
     async def _connect(self, place: Place) -> ClientLogic:
         return ClientLogic(await self._driver.connect(socket_name(place.socket)))
 
-    async def _init(self, client: ClientLogic) -> DeviceLogic:
-        return await client.init(self._max_queued_events, self._semantics)
+    async def _init(self, client: ClientLogic) -> DeviceLogic[Any]:
+        unread: AnyUnread = UnreadEvents() if self._detailed else UnreadRecords()
+        return await client.init(self._max_queued_events, self._semantics, unread)
+
+    def _meaning(self, session: _Session) -> Callable[[Any], tuple[list[Any], set[int]]]:
+        """Return what makes events of what a session's device gives."""
+        paths = session.paths
+        return paths.converted_details if self._detailed else paths.converted
 
     async def _ask(self, request: Callable[[_Session], Coroutine[Any, Any, T]]) -> T:
         """Ask the device, and where the connection is lost the next one."""
@@ -236,7 +253,8 @@ class InotifyLogic:
             await client.close()
             raise
         paths, told = lost.paths.moved(watched)
-        self._ready.extend(told)
+        ours: Iterable[Any] = map(without_details, told) if self._detailed else told
+        self._ready.extend(ours)
         self._session = _Session(lost.place, client, device, paths)
         await lost.client.close()
         if self._closed:  # meanwhile

@@ -18,10 +18,11 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from itertools import count
 
 from fusenotify.credentials import Actor
+from fusenotify.engine.details import Details
 from fusenotify.engine.inodes import DEAD, Dentry, Inode
 from fusenotify.engine.policy import Policy
 from fusenotify.engine.trees import Trees
@@ -46,9 +47,9 @@ class Core:
 
     actor is who causes what is queued now, or None where nobody can be named;
     a producer sets it before it queues, and consumers may ask it.
-    trees are the tree watches there are.  process_of returns the process of a
-    thread, where the filesystem can tell; asks_for_processes counts the devices
-    that want to know it.
+    trees are the tree watches there are, details what there is to say of the
+    event that is told.  asks_for_processes counts the devices that want to know
+    which process a thread is of.
     """
 
     def __init__(self) -> None:
@@ -57,8 +58,9 @@ class Core:
         self._tree_roots = self.trees.roots
         self._trees_above = self.trees.known
         self._queue_above = self.trees.queue_event
-        self.process_of: Callable[[int], int] = int
+        self.details = Details()
         self.asks_for_processes = 0
+        self._ask_for_details = 0
         self._cookies = count(1)
 
     def init(self, operations: Operations, policy: Policy) -> Handle:
@@ -74,6 +76,15 @@ class Core:
         Seed: inotify_get_cookie().
         """
         return next(self._cookies) & 0xFFFFFFFF or self.next_cookie()
+
+    def ask_for_details(self, devices: int) -> None:
+        """So many more devices want details: while there are some, events are numbered."""
+        before = self._ask_for_details
+        self._ask_for_details += devices
+        if not before:  # while there are none, there is no place that asks whether there are
+            self.queue_event = self._queue_numbered  # type: ignore[method-assign]
+        elif not self._ask_for_details:
+            del self.queue_event
 
     def queue_event(
         self,
@@ -115,6 +126,20 @@ class Core:
             if above:
                 mask &= _PRODUCIBLE
                 self._queue_above(above, inode, mask, cookie, name, unlinked, trees, self.actor)
+
+    def _queue_numbered(
+        self,
+        inode: Inode,
+        mask: int,
+        cookie: int = 0,
+        name: bytes | None = None,
+        unlinked: bool = False,
+        trees: Container[Inode] | None = None,
+    ) -> None:
+        """Do as queue_event(), for devices that want to know which event it is."""
+        if inode.watches or (self._tree_roots and inode.is_dir):
+            self.details.number(cookie)
+        Core.queue_event(self, inode, mask, cookie, name, unlinked, trees)
 
     def queue_parent_event(
         self, dentry: Dentry, mask: int, cookie: int = 0, unlinked: bool = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A device that errs on demand: what a mount made with --faults has in place of Device.
+"""A device that errs on demand: what a mount made with --faults has in place of others.
 
 server.faults makes these and pulls their levers.  Other mounts make none, and
 the ordinary device has no place that asks for a fault.
@@ -13,16 +13,18 @@ Invariants
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from fusenotify.engine.base_device import BaseDevice, Q, Shared
 from fusenotify.engine.core import Inode
-from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.detailed_device import DetailedDevice
+from fusenotify.engine.details import QueuedEvent
+from fusenotify.engine.device import Device, Queued
 from fusenotify.engine.exclusion import Exclusion
 from fusenotify.engine.policy import Policy
 from fusenotify.engine.watches import Watch, put_watch
-from fusenotify.events import record_size
-from fusenotify.masks import IN_Q_OVERFLOW
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Levers:
         return True
 
 
-class FaultyDevice(Device):
+class Faulty(BaseDevice[Q]):
     """A device with levers of its own and those it shares with all of the mount.
 
     now is the clock, in seconds.  on_held hears when an event that was held
@@ -69,7 +71,7 @@ class FaultyDevice(Device):
 
     def __init__(
         self,
-        table: DeviceTable,
+        table: Shared,
         policy: Policy,
         uid: int,
         max_events: int,
@@ -92,10 +94,7 @@ class FaultyDevice(Device):
         """Be full as it stands: queue IN_Q_OVERFLOW and lose events until that was read."""
         self.max_events = min(self._limit, len(self._events))
         if not self._overflow_queued:
-            self._overflow_queued = True
-            self.overflows += 1
-            self._statistics.overflows += 1
-            self._events.append((-1, IN_Q_OVERFLOW, 0, None))
+            self._queue_overflow()
             self._hold_newest()
             self._tell()
 
@@ -141,19 +140,10 @@ class FaultyDevice(Device):
                 raise OSError(levers.refuse_code, "this add_watch is refused by a fault (--faults)")
         return super().add_watch(inode, mask, tree=tree, exclusion=exclusion, ignored=ignored)
 
-    def read(self, size: int) -> bytes:
-        hidden = [self._events.pop() for _ in range(self._held())]
-        try:
-            return super().read(size)
-        finally:
-            self._events.extend(reversed(hidden))
-            if not self._overflow_queued:
-                self.max_events = self._limit
-
     def fionread(self) -> int:
         held = self._held()
         newest = (self._events[-number] for number in range(1, held + 1))
-        return super().fionread() - sum(record_size(event[3]) for event in newest)
+        return super().fionread() - sum(map(self._size_of, newest))
 
     def poll(self) -> bool:
         return super().poll() and len(self._events) > self._held()
@@ -198,6 +188,17 @@ class FaultyDevice(Device):
 
     # Delay.
 
+    @contextmanager
+    def _hiding(self) -> Iterator[None]:
+        """Have in the queue only what may be read, in a block that reads."""
+        hidden = [self._events.pop() for _ in range(self._held())]
+        try:
+            yield
+        finally:
+            self._events.extend(reversed(hidden))
+            if not self._overflow_queued:
+                self.max_events = self._limit
+
     def _delay(self) -> float:
         return self.levers.delay or self._shared.delay
 
@@ -221,8 +222,37 @@ class FaultyDevice(Device):
             self.on_queued()
 
 
+class FaultyDevice(Faulty[Queued], Device):
+    """One whose queue holds records."""
+
+    def read(self, size: int) -> bytes:
+        with self._hiding():
+            return super().read(size)
+
+
+class FaultyDetailedDevice(Faulty[QueuedEvent], DetailedDevice):
+    """One whose queue holds detailed events.  What is injected nobody did."""
+
+    def read_events(self, size: int) -> list[QueuedEvent]:
+        with self._hiding():
+            return super().read_events(size)
+
+    def overflow(self) -> None:
+        self._details.number()
+        super().overflow()
+
+    def inject(self, wd: int, mask: int, cookie: int, name: bytes | None) -> None:
+        self._core.actor = None
+        self._details.number(cookie)
+        super().inject(wd, mask, cookie, name)
+
+
+AnyFaultyDevice = FaultyDevice | FaultyDetailedDevice
+
+
 def _nobodys_watch() -> Watch:
     """Return a watch for an event that no watch heard."""
     watch = Watch()
+    watch.inode = Inode(is_dir=False)
     watch.attached = True
     return watch

@@ -17,22 +17,23 @@ from __future__ import annotations
 from fusenotify.engine.limits import Users
 from fusenotify.events import HEADER, MOST_BYTES
 
-# The longest name in a directory (NAME_MAX), and the longest path that a read can give.
+# The longest name in a directory (NAME_MAX), and the longest path that a read of records can give.
 LONGEST_NAME = 255
-_LONGEST_PATH = MOST_BYTES - 2 * HEADER.size
+LONGEST_PATH = MOST_BYTES - 2 * HEADER.size
 
 
 class PathRoom:
     """What the long paths in the queue of a device take, which counts against uid.
 
-    overflowed says that one had no room: the queue counts as full until its
-    reader was told.
+    longest is the most bytes of a path that a read can give.  overflowed says
+    that one had no room: the queue counts as full until its reader was told.
     """
 
-    __slots__ = ("_most", "_uid", "_used", "_users", "overflowed")
+    __slots__ = ("_longest", "_most", "_uid", "_used", "_users", "overflowed")
 
-    def __init__(self, users: Users, uid: int) -> None:
+    def __init__(self, users: Users, uid: int, longest: int = LONGEST_PATH) -> None:
         self.overflowed = False
+        self._longest = longest
         self._users = users
         self._uid = uid
         self._used = 0
@@ -41,7 +42,7 @@ class PathRoom:
     def take(self, path: bytes) -> bool:
         """Take room for a path longer than a name; return whether there was some."""
         used = self._used + len(path) - LONGEST_NAME
-        if len(path) > _LONGEST_PATH or (used > self._most and not self._grow()):
+        if len(path) > self._longest or (used > self._most and not self._grow()):
             self.overflowed = True
             return False
         self._used = used

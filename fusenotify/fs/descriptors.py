@@ -17,7 +17,8 @@ Invariants
         a program's open file; where there is none, it keeps its own within a
         share of the object's owner.
     What is open is counted, not looked up; SPARE descriptors are left for what
-        the daemon opens for a moment, and KEPT_FOR_INODES by files and clients.
+        the daemon opens for a moment, some for fs.processes, and
+        KEPT_FOR_INODES by files and clients.
     Programs' files and clients' connections are shared out among users.
 """
 
@@ -35,6 +36,7 @@ from itertools import islice
 from fusenotify.engine import core
 from fusenotify.engine.shares import Kept, Shares
 from fusenotify.fs.file_handles import HOLD, Compared, FileHandles
+from fusenotify.fs.processes import kept_commands
 from fusenotify.fs.submounts import Submounts
 from fusenotify.fs.syscalls import file_handle, hold, open_descriptors, path_of
 
@@ -135,7 +137,7 @@ class Descriptors:
         self.handles = FileHandles(root_fd)
         self._most = min(limit // 2, MOST)
         # How many inodes, files and clients may have.
-        self._ceiling = limit - SPARE - open_descriptors()
+        self._ceiling = limit - SPARE - kept_commands(limit) - open_descriptors()
         nameless = max(limit // 16, 1)
         for_users = self._ceiling - KEPT_FOR_INODES - nameless
         self.shares = Shares(for_users)

@@ -21,6 +21,7 @@ from functools import partial
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
+from fusenotify.credentials import Actor
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.appending import append
 from fusenotify.fs.below import LOCAL, Below
@@ -85,7 +86,7 @@ class FileRequests(Requests):
             self.names.use(known, ctx.pid, opens=True)
         file = self._opened(known, fd, flags, ctx)
         if before is not None:
-            self.hooks.by(file).truncated_by_open(file, lost)
+            self.hooks.by(file.actor).truncated_by_open(file, lost)
         return self._info(file)
 
     @answered
@@ -124,7 +125,7 @@ class FileRequests(Requests):
         data = os.pread(fh, size, off)
         if data:
             file = self.files[fh]
-            self.hooks.by(file).accessed(file)
+            self.hooks.by(file.actor).accessed(file)
         return data
 
     @answered
@@ -133,7 +134,9 @@ class FileRequests(Requests):
         self.background += 1
         file = self.files[fh]
         if not self._is_plain and strip_hidden(fh, self._view):
-            self.hooks.by(file).attributes_changed(file.inode, file.dentry, owner_or_mode=True)
+            self.hooks.by(file.actor).attributes_changed(
+                file.inode, file.dentry, owner_or_mode=True
+            )
         end = self.ends.get(file.inode) if self.ends else None
         appends = end is not None and file.appends and end.is_at(off)
         write = append if appends else os.pwrite
@@ -145,7 +148,7 @@ class FileRequests(Requests):
         if end is not None:
             end.written(off, written, appends)
         if written:
-            self.hooks.by(file).modified(file)
+            self.hooks.by(file.actor).modified(file)
         return written
 
     @answered_later
@@ -233,7 +236,7 @@ class FileRequests(Requests):
         except OSError:
             if not shown:  # else it is for the next request, which begins there
                 raise
-        self.hooks.by(directory).accessed(directory)
+        self.hooks.by(directory.actor).accessed(directory)
 
     def _dots(self, directory: Inode) -> EntryAttributes:
         """Answer with . or .. of a directory: the kernel takes no reference, and reads no more."""
@@ -327,7 +330,7 @@ class FileRequests(Requests):
         finally:
             if file.appends:
                 self.ends.closed(file.inode)
-            self.hooks.by(file).closed(file)
+            self.hooks.by(file.actor).closed(file)
 
     def _info(self, file: OpenFile) -> FileInfo:
         direct = self._exact_access and not file.writable
@@ -337,10 +340,11 @@ class FileRequests(Requests):
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile
-        pid, core = ctx.pid, self.hooks.core
+        actor: Actor = ctx
+        core = self.hooks.core
         if core.asks_for_processes:  # later, when the file is used, the thread may have ended
-            pid = core.process_of(pid)
-        file = kind(inode, fd, flags, pid, ctx.uid, ctx.gid)
+            actor = core.details.process(ctx) or ctx
+        file = kind(inode, fd, flags, actor)
         self.files[fd] = file
         self.files_by_inode.add(file)
         self.inodes.descriptors.shares.take(ctx.uid)
@@ -348,5 +352,5 @@ class FileRequests(Requests):
             self.ends.opened(inode, os.fstat(fd), self._view.attr_timeout)
         if flags & os.O_TRUNC and (end := self.ends.get(inode)) is not None:
             end.set(0)
-        self.hooks.by(file).opened(file)
+        self.hooks.by(file.actor).opened(file)
         return file

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from fusenotify.credentials import Actor
 from fusenotify.engine.hooks import File
 from fusenotify.fs.descriptors import Held
 from fusenotify.fs.inodes import Inode
@@ -29,25 +30,25 @@ def flags_below(flags: int) -> int:
 class OpenFile(File):
     """An open file.
 
-    fd is SOURCE's descriptor; pid (a thread, or where somebody asks its
-    process), uid and gid are the opener's; appends says that it was opened with
-    O_APPEND to be written to, stores that a mapping of it may be stored to.
+    fd is SOURCE's descriptor; actor is who opened it, uid and gid are theirs;
+    appends says that it was opened with O_APPEND to be written to, stores that a
+    mapping of it may be stored to.
     """
 
-    __slots__ = ("appends", "fd", "gid", "pid", "stores", "uid")
+    __slots__ = ("actor", "appends", "fd", "gid", "stores", "uid")
 
     inode: Inode
 
-    def __init__(self, inode: Inode, fd: int, flags: int, pid: int, uid: int, gid: int) -> None:
+    def __init__(self, inode: Inode, fd: int, flags: int, actor: Actor) -> None:
         access = flags & os.O_ACCMODE
         writable = access != os.O_RDONLY
         super().__init__(inode, writable)
         self.appends = writable and flags & os.O_APPEND != 0
         self.stores = access == os.O_RDWR
         self.fd = fd
-        self.pid = pid
-        self.uid = uid
-        self.gid = gid
+        self.actor = actor
+        self.uid = actor.uid
+        self.gid = actor.gid
 
 
 class OpenDirectory(OpenFile):
@@ -60,8 +61,8 @@ class OpenDirectory(OpenFile):
 
     __slots__ = ("_batch", "_index", "_offset")
 
-    def __init__(self, inode: Inode, fd: int, flags: int, pid: int, uid: int, gid: int) -> None:
-        super().__init__(inode, fd, flags, pid, uid, gid)
+    def __init__(self, inode: Inode, fd: int, flags: int, actor: Actor) -> None:
+        super().__init__(inode, fd, flags, actor)
         self._batch = b""
         # Where the listing is: in the batch, and in the directory.
         self._index = self._offset = 0

@@ -35,7 +35,7 @@ from fusenotify.fs.passed import passed
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
-from fusenotify.fs.processes import Threads
+from fusenotify.fs.processes import Processes
 from fusenotify.fs.submounts import Found, Place, Submounts
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.fs.waiting import MOST, WAITING_MOST
@@ -95,6 +95,7 @@ class Mount:
         self._device: str | None = None
         self._covered: Covered | None = None
         self._write_back: WriteBack | None = None
+        self._processes: Processes | None = None
         self._operations: Operations | None = None
 
     def open(self, source: int, mountpoint: int) -> None:
@@ -120,7 +121,9 @@ class Mount:
         submounts.update(submounts.scan())
         self._inodes = Inodes(submounts, self._core)
         self._core.trees.permissions = DirectoryPermissions(self._view)
-        self._core.process_of = Threads().process_of
+        self._processes = Processes(hard)
+        self._core.details.process_of = self._processes.process_of
+        self._core.details.command_of = self._processes.command_of
         self._operations = self._kind(
             self._inodes,
             self._hooks,
@@ -248,6 +251,8 @@ class Mount:
     def _let_go(self) -> None:
         assert self._inodes is not None
         self._inodes.close()
+        if self._processes is not None:
+            self._processes.close()
         if self._write_back is not None:
             self._write_back.close()
 

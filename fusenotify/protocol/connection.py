@@ -8,7 +8,7 @@ Invariants
     An answer goes to the call whose number it bears, in the order of arrival,
         and what it means is stored then (on_answer): a table that an answer
         fills is filled before a later answer can name what is in it.
-    Records go to the device's Unread, whoever asked for them, and reads take
+    What a device gives goes to its Unread, whoever asked for them, and reads take
         from there, so that giving up a read loses no event.
     The first reason for which a connection is lost is the one that is told,
         and every call under way hears it behind the answers it has.
@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from fusenotify.protocol.codec import answer_decoder, check_request, encode
 from fusenotify.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -41,6 +41,7 @@ from fusenotify.protocol.messages import (
     Close,
     DeviceMade,
     Error,
+    Events,
     Poll,
     Read,
     Ready,
@@ -48,7 +49,7 @@ from fusenotify.protocol.messages import (
     Stream,
     Welcome,
 )
-from fusenotify.protocol.unread import Unread
+from fusenotify.protocol.unread import AnyUnread, Data, Unread
 
 A = TypeVar("A", bound=AnyAnswer)
 
@@ -102,7 +103,7 @@ class Call:
         self,
         connection: ClientConnection,
         request: AnyRequest,
-        unread: Unread | None,
+        unread: AnyUnread | None,
         on_answer: Callable[[AnyAnswer], object] | None,
     ) -> None:
         self.request = request
@@ -112,7 +113,7 @@ class Call:
         self._unread = unread
         self._on_answer = on_answer
         self._taken = False
-        self._records = b""
+        self._data: Any = None
         self._taker = object()
 
     def take(self, expected: type[A]) -> A | None:
@@ -133,32 +134,33 @@ class Call:
         self._taken = True
         return answer
 
-    def take_records(self, size: int) -> bytes | None:
-        """Return the device's next records, or None as long as there are none.
+    def take_data(self, unread: Unread[Data], size: int) -> Data | None:
+        """Return the next that the device has to read, or None as long as there is nothing.
 
-        None, too, where what was answered went to another read (is_spent()).
+        unread is the device's.  None, too, where what was answered went to
+        another read (is_spent()).
 
         Raises as take(), and OSError (EINVAL) where the first does not fit.
         """
-        if self._unread:
-            self._records = self._unread.take(size, self._taker)
-            return self._records
-        answer = self.take(Records)
-        return None if answer is None or answer.data else answer.data
+        if unread:
+            self._data = taken = unread.take(size, self._taker)
+            return taken
+        answer = self.take(unread.answer)
+        return None if answer is None or unread.holds(answer) else unread.nothing
 
     def is_spent(self) -> bool:
-        """Return whether records were the answer, so that no more will come."""
-        return isinstance(self.answer, Records)
+        """Return whether records or events were the answer, so that no more will come."""
+        return isinstance(self.answer, Records | Events)
 
     def begin_taking(self) -> None:
-        """Say that the records taken before reached who asked for them."""
-        self._records = b""
+        """Say that what was taken before reached who asked for it."""
+        self._data = None
         self._taker = object()
 
     def put_back(self) -> None:
-        """Undo take_records(), whose records reached nobody."""
+        """Undo take_data(): what it took reached nobody."""
         if self._unread is not None:
-            self._unread.put_back(self._taker, self._records)
+            self._unread.put_back(self._taker, self._data)
             self.begin_taking()
 
     def take_ready(self) -> bool | None:
@@ -173,8 +175,8 @@ class Call:
 
     def deliver(self, answer: AnyAnswer, ordinal: int) -> None:
         """Take an answer, its connection's so manieth; a second time it is the same again."""
-        if isinstance(answer, Records) and self._unread is not None:
-            self._unread.put(answer.data, ordinal)
+        if self._unread is not None:
+            self._unread.put(answer, ordinal)
         if self._on_answer is not None:
             self._on_answer(answer)
         if self.is_ended_by(answer):
@@ -182,7 +184,7 @@ class Call:
 
     def is_ended_by(self, answer: AnyAnswer) -> bool:
         """Return whether no further answer comes behind this one."""
-        return not (isinstance(self.request, Stream) and isinstance(answer, Records))
+        return not (isinstance(self.request, Stream) and isinstance(answer, Records | Events))
 
     def leaves(self) -> DeviceMade | None:
         """Return what was made for the call and went to nobody."""
@@ -215,13 +217,13 @@ class ClientConnection:
     def ask(
         self,
         request: AnyRequest,
-        unread: Unread | None = None,
+        unread: AnyUnread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
         """Return a new call, whose frame is to be sent, with a descriptor where one is given.
 
-        unread is where the device's records go.  on_answer is called with each
+        unread is where goes what the device gives.  on_answer is called with each
         answer when it comes, and maybe twice: what it does must be the same then.
 
         Raises ConnectionLost (ECONNRESET), OSError (EINVAL, EMSGSIZE) and

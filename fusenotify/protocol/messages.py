@@ -17,6 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from fusenotify.events import MOST_BYTES
+from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.status import (
     ClientStatus,
@@ -57,14 +58,17 @@ class Hello(Request, tag="hello", forbid_unknown_fields=False):
     version: int
 
 
-class Init(Request, tag="init"):
+class Init(Request, tag="init", omit_defaults=True):
     """inotify_init(2): make a device.  Answered by DeviceMade.
 
-    max_queued_events and semantics default to the mount's.
+    max_queued_events and semantics default to the mount's.  detailed asks for one
+    that gives Events in place of Records.
+    What is not wanted is left out, which earlier servers understand.
     """
 
     max_queued_events: int | None = None
     semantics: str | None = None
+    detailed: bool = False
 
 
 class AddWatch(Request, tag="add_watch", omit_defaults=True):
@@ -95,7 +99,7 @@ class RmWatch(Request, tag="rm_watch"):
 
 
 class Read(Request, tag="read"):
-    """read(2).  Answered by Records.
+    """read(2).  Answered by Records, or by Events where the device is detailed.
 
     Waits for the first event for timeout seconds; None waits for ever and 0 not at all.
     """
@@ -133,7 +137,7 @@ class Sync(Request, tag="sync"):
 
 
 class Stream(Request, tag="stream"):
-    """Reads without asking again.  Answered by any number of Records, at last by Error.
+    """Reads without asking again.  Answered by any number of Records or Events, at last by Error.
 
     Each has at most size bytes, and is made when the socket took the one before.
     """
@@ -214,6 +218,12 @@ class Records(Answer, tag="records"):
     data: bytes
 
 
+class Events(Answer, tag="events"):
+    """What a detailed device gives, oldest first."""
+
+    events: tuple[DetailedEvent, ...]
+
+
 class Ready(Answer, tag="ready"):
     """Whether a read would find something."""
 
@@ -221,7 +231,7 @@ class Ready(Answer, tag="ready"):
 
 
 class Count(Answer, tag="count"):
-    """How many bytes of records are queued."""
+    """How many bytes a read could give, of records or of events (DetailedEvent.size)."""
 
     bytes: int
 
@@ -288,5 +298,15 @@ AnyRequest = (
     | CauseFault
 )
 AnyAnswer = (
-    Welcome | DeviceMade | WatchAdded | Records | Ready | Count | LimitsAre | Done | Status | Error
+    Welcome
+    | DeviceMade
+    | WatchAdded
+    | Records
+    | Events
+    | Ready
+    | Count
+    | LimitsAre
+    | Done
+    | Status
+    | Error
 )

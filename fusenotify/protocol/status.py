@@ -13,6 +13,7 @@ class DeviceStatus(msgspec.Struct, kw_only=True):
 
     trees counts those of the watches that are tree watches, overflows the
     IN_Q_OVERFLOW records, merged and lost the events that were dropped.
+    detailed is that of Init.
     """
 
     device: int
@@ -25,6 +26,7 @@ class DeviceStatus(msgspec.Struct, kw_only=True):
     overflows: int
     merged: int
     lost: int
+    detailed: bool = False
 
 
 class ClientStatus(msgspec.Struct, kw_only=True):

@@ -19,19 +19,25 @@ from collections.abc import Iterator
 import trio
 
 from fusenotify.credentials import Credentials
-from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.detailed_device import DetailedDevice
+from fusenotify.engine.details import QueuedEvent
+from fusenotify.engine.device import AnyDevice, DeviceTable
 from fusenotify.engine.limits import MOST
 from fusenotify.engine.policy import semantics
 from fusenotify.masks import IN_DONT_FOLLOW, IN_ONLYDIR
+from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.messages import (
+    MAX_READ,
     AddWatch,
     AnyAnswer,
     Close,
     Count,
     DeviceMade,
     Done,
+    Events,
     Fionread,
     Init,
+    Records,
     RmWatch,
     WatchAdded,
 )
@@ -61,7 +67,7 @@ class ServedDevice:
 
     __slots__ = ("_parked", "device", "number")
 
-    def __init__(self, number: int, device: Device) -> None:
+    def __init__(self, number: int, device: AnyDevice) -> None:
         self.number = number
         self.device = device
         self._parked = trio.lowlevel.ParkingLot()
@@ -79,6 +85,38 @@ class ServedDevice:
         """Let those who wait look again."""
         self.device.on_queued = None
         self._parked.unpark_all()
+
+
+def read_from(device: AnyDevice, number: int, size: int) -> Records | Events:
+    """Return the answer to a request of that number: what fits size bytes.
+
+    Raises OSError: EAGAIN, EINVAL, EBADF.
+    """
+    size = min(size, MAX_READ)
+    if isinstance(device, DetailedDevice):
+        return Events(id=number, events=tuple(map(_message, device.read_events(size))))
+    return Records(id=number, data=device.read(size))
+
+
+def _message(event: QueuedEvent) -> DetailedEvent:
+    message = DetailedEvent(
+        sequence=event.sequence,
+        time=event.time,
+        wd=event.wd,
+        mask=event.mask,
+        cookie=event.cookie,
+        path=event.path,
+        is_dir=event.is_dir,
+        old_path=event.old_path,
+        lost=event.lost,
+    )
+    process = event.process
+    if process is not None:
+        message.pid = process.pid or None
+        message.uid = process.uid
+        message.gid = process.gid
+        message.command = process.command
+    return message
 
 
 class ConnectionDevices:
@@ -157,9 +195,18 @@ class ConnectionDevices:
             policy = semantics(request.semantics) if request.semantics is not None else None
         except ValueError as unknown:
             raise OSError(errno.EINVAL, str(unknown)) from None
-        device = self._table.init(
-            self._who.uid, who=self._who, policy=policy, max_queued_events=wanted
-        )
+        who = self._who
+        device: AnyDevice
+        if request.detailed:
+            device = self._table.init_detailed(
+                who.uid,
+                who=who,
+                policy=policy,
+                max_queued_events=wanted,
+                sees_all=is_privileged(who),
+            )
+        else:
+            device = self._table.init(who.uid, who=who, policy=policy, max_queued_events=wanted)
         number = next(self._numbers)
         self._devices[number] = ServedDevice(number, device)
         return number

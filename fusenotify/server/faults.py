@@ -5,7 +5,7 @@ server.service has one of these where the mount was made with --faults, and
 none else; server.session passes requests on.  engine.faulty is what errs.
 
 Invariants
-    Where there are Faults, every device of the mount is a FaultyDevice, and
+    Where there are Faults, every device of the mount is an AnyFaultyDevice, and
         its number is the mount's: no other connection has it.
     Only root and the daemon's user cause faults.
 """
@@ -14,15 +14,22 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from itertools import count
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import trio
 
 from fusenotify.credentials import Credentials
-from fusenotify.engine.device import Device, DeviceTable
-from fusenotify.engine.faulty import FaultyDevice, Levers
+from fusenotify.engine.base_device import Shared
+from fusenotify.engine.device import DeviceTable
+from fusenotify.engine.faulty import (
+    AnyFaultyDevice,
+    FaultyDetailedDevice,
+    FaultyDevice,
+    Levers,
+)
 from fusenotify.engine.limits import MOST
 from fusenotify.engine.policy import Policy
 from fusenotify.masks import IN_Q_OVERFLOW
@@ -55,6 +62,9 @@ _NAME_MAX, _PATH_MAX = 255, 4095
 _ALL_BITS = 0xFFFFFFFF
 
 
+D = TypeVar("D", FaultyDevice, FaultyDetailedDevice)
+
+
 class Connection(Protocol):
     """What a fault may reach.  server.session is it."""
 
@@ -76,7 +86,8 @@ class Faults:
         self._connections = connections
         self._shared = Levers()
         self._alarm = trio.CancelScope()
-        table.make = self._make
+        table.make = self._made(FaultyDevice)
+        table.make_detailed = self._made(FaultyDetailedDevice)
 
     def cause(self, asking: Connection, request: CauseFault) -> None:
         """Do what a tester asks; without a device it is for all of the mount.
@@ -137,24 +148,17 @@ class Faults:
             for _, _, device in self._devices():
                 device.wake()
 
-    def _make(self, table: DeviceTable, policy: Policy, uid: int, max_events: int) -> Device:
-        return FaultyDevice(
-            table,
-            policy,
-            uid,
-            max_events,
-            shared=self._shared,
-            now=trio.current_time,
-            on_held=self._held_until,
-        )
+    def _made(self, kind: Callable[..., D]) -> Callable[[Shared, Policy, int, int], D]:
+        """Return what makes devices of a kind, with our levers."""
+        return partial(kind, shared=self._shared, now=trio.current_time, on_held=self._held_until)
 
     def _held_until(self, due: float) -> None:
         self._alarm.deadline = min(self._alarm.deadline, due)
 
-    def _devices(self) -> Iterator[tuple[Connection, int, FaultyDevice]]:
+    def _devices(self) -> Iterator[tuple[Connection, int, AnyFaultyDevice]]:
         for connection in self._connections:
             for served in connection.devices:
-                assert isinstance(served.device, FaultyDevice)
+                assert isinstance(served.device, AnyFaultyDevice)
                 yield connection, served.number, served.device
 
 

@@ -24,12 +24,11 @@ import trio
 
 from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
-from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.device import DeviceTable
 from fusenotify.errors import QueueEmpty
 from fusenotify.protocol.codec import encode, request_decoder
 from fusenotify.protocol.errors import LocalProtocolError, RemoteProtocolError
 from fusenotify.protocol.messages import (
-    MAX_READ,
     NO_REQUEST,
     VERSION,
     AddWatch,
@@ -53,7 +52,7 @@ from fusenotify.protocol.messages import (
     Sync,
     Welcome,
 )
-from fusenotify.server.devices import ConnectionDevices, Waiting
+from fusenotify.server.devices import ConnectionDevices, Waiting, read_from
 from fusenotify.server.inlet import Inlet
 from fusenotify.server.limits import limits_status, set_limits
 from fusenotify.server.outlet import Outlet
@@ -298,7 +297,7 @@ class Session:
         async with self._outlet:
             _check_cancelled(waiting)
             try:
-                frame = _frame(_records(request, device))
+                frame = _frame(read_from(device, request.id, request.size))
             except QueueEmpty:
                 if may_wait:
                     return False
@@ -321,14 +320,15 @@ class Session:
             async with self._outlet:
                 _check_cancelled(waiting)
                 try:
-                    records = _records(request, served.device, _MOST_STREAMED)
+                    size = min(request.size, _MOST_STREAMED)
+                    given = read_from(served.device, request.id, size)
                 except QueueEmpty:
                     continue  # another read was faster
-                if not records.data:  # as linux-2.6.18 says it
-                    size = request.size
+                # As linux-2.6.18 says it.
+                if not (given.data if isinstance(given, Records) else given.events):
                     raise OSError(errno.EINVAL, f"the first record does not fit {size} bytes")
-                frame = _frame(records)
-                del records  # the frame has a copy, and the client may be slow
+                frame = _frame(given)
+                del given  # the frame has a copy, and the client may be slow
                 await self._send(request.id, frame, more_follow=True)
                 del frame  # for as long as nothing is queued
             self._shared.progressed()
@@ -355,11 +355,6 @@ class Session:
             await self._outlet.send(frame)
         except trio.BrokenResourceError:
             self._scope.cancel()
-
-
-def _records(request: Read | Stream, device: Device, most: int = MAX_READ) -> Records:
-    """Read from a device what a request asks for, but no more than most bytes."""
-    return Records(id=request.id, data=device.read(min(request.size, most)))
 
 
 def _frame(answer: AnyAnswer) -> bytearray:

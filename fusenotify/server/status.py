@@ -15,6 +15,7 @@ from importlib import metadata
 from fusenotify.admission import Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine import statistics
+from fusenotify.engine.detailed_device import DetailedDevice
 from fusenotify.engine.device import DeviceTable
 from fusenotify.protocol.messages import (
     Status,
@@ -129,4 +130,5 @@ def _device_status(served: ServedDevice) -> DeviceStatus:
         overflows=device.overflows,
         merged=device.merged,
         lost=device.lost,
+        detailed=isinstance(device, DetailedDevice),
     )

@@ -142,7 +142,7 @@ def test_an_unmount_in_order_is_survived_too(place: Place) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"reconnect": True, "reconnect_seconds": 0.3}])
 def test_a_daemon_that_does_not_come_back_is_lost(place: Place, settings: dict[str, float]) -> None:
-    with Inotify(**settings) as inotify:  # type: ignore[arg-type]
+    with Inotify(**settings) as inotify:  # type: ignore[call-overload]
         inotify.add_watch(place.mnt, IN_CREATE)
         place.kill(daemon(inotify))
         begin = time.monotonic()

@@ -25,6 +25,7 @@ class Someone:
 
     uid: int
     pid: int = 1
+    gid: int = 1000
 
 
 class Tree:

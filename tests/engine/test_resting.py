@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusenotify.engine import device as device_module
+from fusenotify.engine import base_device
 from fusenotify.engine.core import Core, Inode
-from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.detailed_device import DetailedDevice
+from fusenotify.engine.device import AnyDevice, DeviceTable
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6
 from fusenotify.errors import NotifyError
@@ -35,9 +36,13 @@ class World:
         self.core = Core()
         self.table = DeviceTable(self.core, Limits(), LINUX_6)
         self.inodes = [Inode(is_dir=True) for _ in range(INODES)]
-        self.devices: list[Device] = [
+        self.core.details.clock = lambda: 0
+        self.devices: list[AnyDevice] = [
             self.table.init(1000, policy=policy, max_queued_events=limit)
             for policy, limit in ((LINUX_6, 0), (LINUX_6, 2), (LINUX_2_6_18, 1), (LINUX_6, 1))
+        ]
+        self.devices += [
+            self.table.init_detailed(1000, max_queued_events=limit) for limit in (0, 2)
         ]
 
     def do(self, step: tuple[Any, ...]) -> object:
@@ -58,7 +63,10 @@ class World:
                 case "unwatch":
                     self.devices[which].rm_watch(arguments[0])
                 case "read":
-                    return [*unpack(self.devices[which].read(arguments[0]))]
+                    device = self.devices[which]
+                    if isinstance(device, DetailedDevice):
+                        return device.read_events(13 * arguments[0])
+                    return [*unpack(device.read(arguments[0]))]
                 case "close":
                     self.devices[which].close()
         except NotifyError as error:
@@ -83,7 +91,7 @@ def vars_of(watch: Any) -> tuple[int, int, bool]:
     return watch.wd, watch.mask, watch.attached
 
 
-number = st.integers(0, 3)
+number = st.integers(0, 5)
 inode = st.integers(0, INODES - 1)
 event = st.tuples(
     st.just("event"),
@@ -113,7 +121,7 @@ def test_whether_watches_rest_cannot_be_seen(steps: list[tuple[Any, ...]]) -> No
     for one in steps:
         with pytest.MonkeyPatch.context() as patch:
             seen = resting.do(one)
-            patch.setattr(device_module, "MOST_RESTING", 0)
+            patch.setattr(base_device, "MOST_RESTING", 0)
             assert awake.do(one) == seen
         assert awake.counts() == resting.counts()
 
@@ -136,7 +144,7 @@ def test_devices_that_nobody_reads_are_one_watch_of_the_inode() -> None:
 
 
 def test_a_device_lets_only_so_many_watches_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_module, "MOST_RESTING", 1)
+    monkeypatch.setattr(base_device, "MOST_RESTING", 1)
     world = World()
     device = world.devices[0]
     for which in (0, 1):

@@ -22,6 +22,7 @@ class Someone:
 
     uid: int
     pid: int = 1
+    gid: int = 1000
 
 
 ANN, BEN = Someone(1001), Someone(1002)

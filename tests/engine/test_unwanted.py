@@ -18,6 +18,7 @@ class Thread:
 
     pid: int
     uid: int = 1000
+    gid: int = 1000
 
 
 def test_excluded_names_are_not_told() -> None:
@@ -93,7 +94,7 @@ def test_a_full_queue_counts_as_lost_only_what_was_wanted() -> None:
 
 def test_an_own_process_is_not_told_of_by_any_of_its_threads() -> None:
     engine = EngineTree()
-    engine.core.process_of = lambda thread: thread // 10 * 10
+    engine.core.details.process_of = lambda thread: thread // 10 * 10
     device = engine.device()
     device.raw.add_watch(engine.inode("."), IN_CREATE, ignored=10)
     for actor, name in ((Thread(10), "a"), (Thread(13), "b"), (Thread(20), "c"), (Thread(0), "d")):

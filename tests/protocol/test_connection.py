@@ -32,7 +32,7 @@ from fusenotify.protocol.messages import (
     Sync,
     Welcome,
 )
-from fusenotify.protocol.unread import Unread
+from fusenotify.protocol.unread import UnreadRecords
 
 ONE = pack(Event(1, 0x100, 0, b"one"))
 TWO = pack(Event(1, 0x200, 0, b"two"))
@@ -83,19 +83,20 @@ def test_a_refusal_is_the_error_of_its_errno(connection: ClientConnection) -> No
 
 
 def test_a_stream_goes_on_until_it_is_refused(connection: ClientConnection) -> None:
-    call = connection.ask(Stream(device=1, size=4096), Unread())
+    unread = UnreadRecords()
+    call = connection.ask(Stream(device=1, size=4096), unread)
     arrive(connection, Records(id=1, data=ONE), Records(id=1, data=TWO))
     arrive(connection, Error(id=1, errno=errno.EBADF, message="closed"))
     for data in (ONE, TWO):
-        assert call.take_records(len(data)) == data
+        assert call.take_data(unread, len(data)) == data
     with pytest.raises(OSError, match="closed"):
-        call.take_records(4096)
+        call.take_data(unread, 4096)
 
 
 def test_records_of_a_read_that_was_given_up_stay_for_the_next(
     connection: ClientConnection,
 ) -> None:
-    unread = Unread()
+    unread = UnreadRecords()
     call = connection.ask(Read(device=1, size=4096), unread)
     (read,) = sent(connection)
     connection.give_up(call)
@@ -107,7 +108,7 @@ def test_records_of_a_read_that_was_given_up_stay_for_the_next(
 def test_records_that_came_before_the_read_was_given_up_stay_too(
     connection: ClientConnection,
 ) -> None:
-    unread = Unread()
+    unread = UnreadRecords()
     call = connection.ask(Stream(device=1, size=4096), unread)
     arrive(connection, Records(id=1, data=ONE))
     connection.give_up(call)
@@ -119,18 +120,18 @@ def test_records_that_came_before_the_read_was_given_up_stay_too(
 def test_a_read_that_waits_gets_what_comes_for_one_given_up(
     connection: ClientConnection,
 ) -> None:
-    unread = Unread()
+    unread = UnreadRecords()
     stream = connection.ask(Stream(device=1, size=4096), unread)
     connection.give_up(stream)
     assert sent(connection) == [Stream(id=1, device=1, size=4096), Cancel(id=2, request=1)]
     read = connection.ask(Read(device=1, size=4096), unread)
     poll = connection.ask(Poll(device=1), unread)
-    assert (read.take_records(4096), poll.take_ready()) == (None, None)
+    assert (read.take_data(unread, 4096), poll.take_ready()) == (None, None)
     arrive(connection, Records(id=1, data=ONE))
     assert poll.take_ready() is True
-    assert read.take_records(4096) == ONE
+    assert read.take_data(unread, 4096) == ONE
     arrive(connection, Records(id=3, data=TWO))
-    assert read.take_records(4096) == TWO
+    assert read.take_data(unread, 4096) == TWO
 
 
 def test_giving_up_what_was_answered_sends_nothing(connection: ClientConnection) -> None:
@@ -142,14 +143,14 @@ def test_giving_up_what_was_answered_sends_nothing(connection: ClientConnection)
 
 
 def test_unread_records_are_taken_whole() -> None:
-    unread = Unread()
-    unread.put(ONE + TWO, 1)
+    unread = UnreadRecords()
+    unread.put(Records(id=1, data=ONE + TWO), 1)
     assert unread.take(len(ONE) + 1) == ONE
     with pytest.raises(OSError, match="does not fit") as refusal:
         unread.take(len(TWO) - 1)
     assert refusal.value.errno == errno.EINVAL
     assert unread.take(len(TWO)) == TWO
-    assert len(unread) == 0
+    assert unread.size() == 0
 
 
 def test_a_lost_connection_is_told_to_every_call_behind_its_answers(
@@ -210,7 +211,7 @@ def test_a_path_too_long_for_any_tree_is_refused_before_it_is_sent() -> None:
 
 
 def test_what_was_interrupted_is_begun_again_and_done_once(connection: ClientConnection) -> None:
-    unread = Unread()
+    unread = UnreadRecords()
     interruptions = [KeyboardInterrupt()]
 
     def interrupt(answer: Answer) -> None:
@@ -224,20 +225,20 @@ def test_what_was_interrupted_is_begun_again_and_done_once(connection: ClientCon
         connection.settle()
     connection.settle()
     assert sync.take(Done) == Done(id=2)
-    assert stream.take_records(4096) == ONE
-    assert stream.take_records(4096) is None
+    assert stream.take_data(unread, 4096) == ONE
+    assert stream.take_data(unread, 4096) is None
 
 
 def test_records_that_reached_nobody_are_put_back_in_their_place() -> None:
-    unread, reader, other = Unread(), object(), object()
-    unread.put(ONE, 1)
-    unread.put(TWO, 2)
+    unread, reader, other = UnreadRecords(), object(), object()
+    unread.put(Records(id=1, data=ONE), 1)
+    unread.put(Records(id=1, data=TWO), 2)
     assert unread.take(len(ONE), reader) == ONE
     unread.put_back(reader, ONE)
     assert unread.take(len(ONE), reader) == ONE
     assert unread.take(len(TWO), other) == TWO
     unread.put_back(reader, ONE)  # another took meanwhile: they are not lost
-    assert (len(unread), unread.take(4096)) == (len(ONE), ONE)
+    assert (unread.size(), unread.take(4096)) == (len(ONE), ONE)
 
 
 def test_a_device_that_was_made_for_nobody_is_closed(connection: ClientConnection) -> None:

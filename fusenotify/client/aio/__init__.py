@@ -10,7 +10,16 @@ share it.
 
 from fusenotify.client.aio.inotify import Inotify
 from fusenotify.client.aio.syscalls import Client, Device
-from fusenotify.client.events import InotifyEvent
+from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.protocol.connection import ConnectionLost
+from fusenotify.protocol.details import DetailedEvent
 
-__all__ = ["Client", "ConnectionLost", "Device", "Inotify", "InotifyEvent"]
+__all__ = [
+    "Client",
+    "ConnectionLost",
+    "DetailedEvent",
+    "DetailedInotifyEvent",
+    "Device",
+    "Inotify",
+    "InotifyEvent",
+]

@@ -40,7 +40,7 @@ from fusenotify.client.common import (
 from fusenotify.client.process import belongs_here, foreign
 from fusenotify.protocol.connection import Call, ClientConnection, Descriptor
 from fusenotify.protocol.messages import VERSION, AnyAnswer, AnyRequest, Hello, Welcome
-from fusenotify.protocol.unread import Unread
+from fusenotify.protocol.unread import AnyUnread
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Link:
     def send(
         self,
         request: AnyRequest,
-        unread: Unread | None = None,
+        unread: AnyUnread | None = None,
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
