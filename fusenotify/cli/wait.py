@@ -20,9 +20,9 @@ import stat
 import sys
 import time
 
-from fusenotify.cli.lines import DEFAULT_FORMAT, DEFAULT_TIME_FORMAT, LineFormat
+from fusenotify.cli.lines import DEFAULT_FORMAT, DEFAULT_TIME_FORMAT, LineFormat, json_line
 from fusenotify.client import Inotify
-from fusenotify.client.events import InotifyEvent
+from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.masks import IN_ALL_EVENTS, IN_IGNORED, IN_Q_OVERFLOW, parse_events
 from fusenotify.mountinfo import contains
 from fusenotify.mounting.failure import Failure, describe
@@ -65,7 +65,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FMT",
         default=DEFAULT_FORMAT,
         help="%%w watched path, %%f name in it, %%e events, %%Xe the same with X between, "
-        "%%c cookie, %%T time, %%0 NUL, %%n newline, %%%% percent sign",
+        "%%c cookie, %%T time, %%0 NUL, %%n newline, %%%% percent sign; and not in inotifywait: "
+        "%%P process, %%U user and %%C command that did it, or -, %%O path before a rename",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print all that is known of each event, an object a line; text that is not UTF-8 is "
+        "there once more, as it is, with _base64 behind the key",
     )
     parser.add_argument(
         "--timefmt", metavar="FMT", default=DEFAULT_TIME_FORMAT, help="strftime(3) format of %%T"
@@ -90,7 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
         line_format = LineFormat(arguments.format, arguments.timefmt)
     except ValueError as error:
         arguments.usage_error(f"argument --format: {error}")
-    with Inotify() as inotify:
+    if arguments.json:
+        _check_alone(arguments)
+    detailed = arguments.json or line_format.is_detailed
+    with Inotify(detailed=True) if detailed else Inotify() as inotify:
         printer = _Printer(inotify, arguments, line_format)
         printer.watch(arguments.paths)
         return printer.wait()
@@ -100,10 +110,14 @@ class _Printer:
     """One run of the command."""
 
     def __init__(
-        self, inotify: Inotify, arguments: argparse.Namespace, line_format: LineFormat
+        self,
+        inotify: Inotify[InotifyEvent] | Inotify[DetailedInotifyEvent],
+        arguments: argparse.Namespace,
+        line_format: LineFormat,
     ) -> None:
         self._inotify = inotify
         self._format = line_format
+        self._json: bool = arguments.json
         self._end_of_line = b"" if arguments.no_newline else b"\n"
         self._quiet: int = arguments.quiet
         self._monitor: bool = arguments.monitor
@@ -143,10 +157,13 @@ class _Printer:
                     if not self._monitor:
                         return 0
                     deadline = self._deadline()
-                elif event.mask & IN_IGNORED:
+                    continue
+                if self._json:  # what nobody asks for and a watch says
+                    self._print(event)
+                if event.mask & IN_IGNORED:
                     self._watched.pop(event.wd, None)
                 elif event.mask & IN_Q_OVERFLOW:
-                    complain("Events were lost: they came faster than they were read.")
+                    complain(_lost(event))
             sys.stdout.buffer.flush()
         if not self._monitor:
             raise Failure("what was watched is gone, and no such event came")
@@ -170,31 +187,21 @@ class _Printer:
     def _deadline(self) -> float | None:
         return time.monotonic() + self._timeout if self._timeout else None
 
-    def _print(self, event: InotifyEvent) -> None:
+    def _print(self, event: InotifyEvent | DetailedInotifyEvent) -> None:
         if self._quiet >= 2:
             return
-        directory, name = split(event.name)
-        line = self._format.line(
-            self._watched[event.wd] + directory, event.mask, event.cookie, name
-        )
+        watched = self._watched.get(event.wd, b"")
+        if self._json:
+            assert isinstance(event, DetailedInotifyEvent)
+            line = json_line(watched, event)
+        else:
+            line = self._format.line(watched, event)
         sys.stdout.buffer.write(line + self._end_of_line)
 
     def _say(self, text: str) -> None:
         """Tell the user what goes on."""
         if not self._quiet:
             complain(text)
-
-
-def split(name: bytes | None) -> tuple[bytes, bytes | None]:
-    """Return the directory, with a slash at the end, and the name in it that a record is about.
-
-    The directory is relative to the watched one.  What a directory says of
-    itself has no name.
-    """
-    if name is None:
-        return b"", None
-    directory, slash, last = name.rpartition(b"/")
-    return directory + slash, last or None
 
 
 def _outermost(paths: list[bytes]) -> list[bytes]:
@@ -224,6 +231,26 @@ def _place(path: bytes) -> tuple[bytes, int] | None:
 
 def _cannot_watch(path: bytes, reason: str) -> Failure:
     return Failure(f"{os.fsdecode(path)}: cannot be watched: {reason}")
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    """Refuse what says how lines are formed beside --json, which says it, too."""
+    chosen = {
+        "--format": arguments.format != DEFAULT_FORMAT,
+        "--timefmt": arguments.timefmt != DEFAULT_TIME_FORMAT,
+        "--no-newline": arguments.no_newline,
+    }
+    for option, is_chosen in chosen.items():
+        if is_chosen:
+            arguments.usage_error(f"argument {option}: not allowed with argument --json")
+
+
+def _lost(event: InotifyEvent | DetailedInotifyEvent) -> str:
+    """Return what to say of an overflow."""
+    lost = event.lost if isinstance(event, DetailedInotifyEvent) else None
+    count = "Events" if lost is None else f"{lost} events" if lost > 1 else "1 event"
+    verb = "was" if lost == 1 else "were"
+    return f"{count} {verb} lost: they came faster than they were read."
 
 
 def complain(text: str) -> None:

@@ -24,21 +24,22 @@ from fusenotify.protocol.messages import (
 
 
 @contextmanager
-def older_daemon(path: Path, complaint: str) -> Iterator[str]:
+def older_daemon(path: Path, complaint: str, *, detailed: bool = True) -> Iterator[str]:
     """Serve one client of a mount at path; yield the socket.
 
-    complaint is what it says at the first request that it does not know.
+    complaint is what it says at the first request that it does not know, which is
+    ``init`` where it is not to know detailed devices.
     """
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path / "socket"))
         listener.listen()
-        thread = threading.Thread(target=_serve, args=[listener, path, complaint])
+        thread = threading.Thread(target=_serve, args=[listener, path, complaint, detailed])
         thread.start()
         yield str(path / "socket")
         thread.join()
 
 
-def _serve(listener: socket.socket, path: Path, complaint: str) -> None:
+def _serve(listener: socket.socket, path: Path, complaint: str, detailed: bool) -> None:
     connection, _ = listener.accept()
     decoder = request_decoder()
     with connection:
@@ -55,7 +56,7 @@ def _serve(listener: socket.socket, path: Path, complaint: str) -> None:
                             pid=1,
                             server="fusenotify 0.0",
                         )
-                    case Init():
+                    case Init() if detailed or not request.detailed:
                         answer = DeviceMade(id=request.id, device=1)
                     case _:
                         answer = Error(id=NO_REQUEST, errno=errno.EPROTO, message=complaint)

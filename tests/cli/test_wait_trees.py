@@ -14,7 +14,6 @@ import pytest
 
 import fusenotify as package
 from fusenotify import Mounted
-from fusenotify.cli.wait import split
 from fusenotify.fs.syscalls import renameat2
 from tests.cli.command import fusenotify
 from tests.cli.older_daemon import older_daemon
@@ -39,21 +38,6 @@ def dig(top: Path, name: str, depth: int) -> int:
         os.close(deepest)
         deepest = below
     return deepest
-
-
-@pytest.mark.parametrize(
-    ("name", "directory", "entry"),
-    [
-        pytest.param(None, b"", None, id="the watched directory says it of itself"),
-        pytest.param(b"c", b"", b"c", id="of an entry"),
-        pytest.param(b"a/b/c", b"a/b/", b"c", id="a directory below of an entry"),
-        pytest.param(b"a/b/", b"a/b/", None, id="a directory below of itself"),
-    ],
-)
-def test_the_name_says_which_watch_it_would_have_been(
-    name: bytes | None, directory: bytes, entry: bytes | None
-) -> None:
-    assert split(name) == (directory, entry)
 
 
 @pytest.mark.mount
