@@ -16,15 +16,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import stat
 import sys
 import time
 
 from fusenotify.cli.lines import DEFAULT_FORMAT, DEFAULT_TIME_FORMAT, LineFormat, json_line
-from fusenotify.client import Inotify
-from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
-from fusenotify.masks import IN_ALL_EVENTS, IN_IGNORED, IN_Q_OVERFLOW, parse_events
-from fusenotify.mountinfo import contains
+from fusenotify.cli.watching import AnyEvent, Watching, outermost
+from fusenotify.client.events import DetailedInotifyEvent
+from fusenotify.masks import IN_ALL_EVENTS, IN_Q_OVERFLOW, parse_events
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.protocol.errors import ProtocolError
 
@@ -100,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _check_alone(arguments)
     detailed = arguments.json or line_format.is_detailed
-    with Inotify(detailed=True) if detailed else Inotify() as inotify:
-        printer = _Printer(inotify, arguments, line_format)
+    with Watching(detailed=detailed) as watching:
+        printer = _Printer(watching, arguments, line_format)
         printer.watch(arguments.paths)
         return printer.wait()
 
@@ -110,12 +108,9 @@ class _Printer:
     """One run of the command."""
 
     def __init__(
-        self,
-        inotify: Inotify[InotifyEvent] | Inotify[DetailedInotifyEvent],
-        arguments: argparse.Namespace,
-        line_format: LineFormat,
+        self, watching: Watching, arguments: argparse.Namespace, line_format: LineFormat
     ) -> None:
-        self._inotify = inotify
+        self._watching = watching
         self._format = line_format
         self._json: bool = arguments.json
         self._end_of_line = b"" if arguments.no_newline else b"\n"
@@ -126,8 +121,6 @@ class _Printer:
         self._wanted = 0
         for mask in arguments.events or [IN_ALL_EVENTS]:
             self._wanted |= mask
-        # By watch descriptor, a directory's with a slash at the end.
-        self._watched: dict[int, bytes] = {}
 
     def watch(self, paths: list[str]) -> None:
         """Watch what the user named.
@@ -136,7 +129,7 @@ class _Printer:
         """
         self._say("Setting up watches.")
         named = [os.fsencode(path) for path in paths]
-        for path in _outermost(named) if self._recursive else named:
+        for path in outermost(named) if self._recursive else named:
             self._add(path)
         self._say("Watches established.")
 
@@ -146,23 +139,21 @@ class _Printer:
         Raises Failure where what was waited for can no longer come.
         """
         deadline = self._deadline()
-        while self._watched:
+        while self._watching:
             remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            events = self._inotify.read(remaining)
+            events = self._watching.read(remaining)
             if not events:
                 return _TIMED_OUT
-            for event in events:
+            for watched, event in events:
                 if event.mask & self._wanted:
-                    self._print(event)
+                    self._print(watched, event)
                     if not self._monitor:
                         return 0
                     deadline = self._deadline()
                     continue
                 if self._json:  # what nobody asks for and a watch says
-                    self._print(event)
-                if event.mask & IN_IGNORED:
-                    self._watched.pop(event.wd, None)
-                elif event.mask & IN_Q_OVERFLOW:
+                    self._print(watched, event)
+                if event.mask & IN_Q_OVERFLOW:
                     complain(_lost(event))
             sys.stdout.buffer.flush()
         if not self._monitor:
@@ -175,22 +166,18 @@ class _Printer:
         if is_directory:
             path = path.rstrip(b"/") + b"/"
         try:
-            wd = self._inotify.add_watch(
-                path.rstrip(b"/") or b"/", self._wanted, tree=self._recursive and is_directory
-            )
+            self._watching.add(path, self._wanted, tree=self._recursive and is_directory)
         except OSError as error:
             raise _cannot_watch(path, error.strerror or describe(error)) from error
         except ProtocolError as refusal:  # as of a daemon of an older release
             raise _cannot_watch(path, str(refusal)) from refusal
-        self._watched[wd] = path
 
     def _deadline(self) -> float | None:
         return time.monotonic() + self._timeout if self._timeout else None
 
-    def _print(self, event: InotifyEvent | DetailedInotifyEvent) -> None:
+    def _print(self, watched: bytes, event: AnyEvent) -> None:
         if self._quiet >= 2:
             return
-        watched = self._watched.get(event.wd, b"")
         if self._json:
             assert isinstance(event, DetailedInotifyEvent)
             line = json_line(watched, event)
@@ -202,31 +189,6 @@ class _Printer:
         """Tell the user what goes on."""
         if not self._quiet:
             complain(text)
-
-
-def _outermost(paths: list[bytes]) -> list[bytes]:
-    """Return the paths without directories that lie in another one, or are named before.
-
-    So no event is told twice.
-    """
-    directories = [(number, *found) for number, path in enumerate(paths) if (found := _place(path))]
-    covered = {
-        number
-        for number, real, device in directories
-        for other, above, its_device in directories
-        if other != number and device == its_device and contains(above, real)
-        if above != real or other < number
-    }
-    return [path for number, path in enumerate(paths) if number not in covered]
-
-
-def _place(path: bytes) -> tuple[bytes, int] | None:
-    """Return the real path and the filesystem of a directory; None for what is none."""
-    try:
-        status = os.stat(path)
-        return (os.path.realpath(path), status.st_dev) if stat.S_ISDIR(status.st_mode) else None
-    except OSError:
-        return None  # adding the watch says why
 
 
 def _cannot_watch(path: bytes, reason: str) -> Failure:
@@ -245,7 +207,7 @@ def _check_alone(arguments: argparse.Namespace) -> None:
             arguments.usage_error(f"argument {option}: not allowed with argument --json")
 
 
-def _lost(event: InotifyEvent | DetailedInotifyEvent) -> str:
+def _lost(event: AnyEvent) -> str:
     """Return what to say of an overflow."""
     lost = event.lost if isinstance(event, DetailedInotifyEvent) else None
     count = "Events" if lost is None else f"{lost} events" if lost > 1 else "1 event"

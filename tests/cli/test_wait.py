@@ -51,14 +51,65 @@ def test_monitoring_goes_on_until_the_mount_ends(mounting: Mounting) -> None:
 
 
 @pytest.mark.mount
-def test_paths_in_two_mounts_are_refused(mounted: Mounted, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["-r"]], ids=["alone", "recursive"])
+def test_paths_may_lie_in_several_mounts(
+    mounted: Mounted, tmp_path: Path, options: list[str]
+) -> None:
     (tmp_path / "second").mkdir()
     with package.mounted(tmp_path / "second") as other:
-        done = fusenotify("wait", mounted.mountpoint, other.mountpoint)
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"fusenotify: {other.mountpoint}/: cannot be watched: ")
-    assert other.socket in last
-    assert done.returncode == 1
+        roots = [mounted.mountpoint, other.mountpoint]
+        with waiting("-m", *options, "-e", "create", *roots) as waiter:
+            for name in ("a", "b"):
+                for root in roots:
+                    os.mkdir(f"{root}/{name}")
+                    assert waiter.lines_until(f"{root}/ CREATE,ISDIR {name}") == []
+            assert fusenotify("unmount", mounted.mountpoint).returncode == 0
+            os.mkdir(f"{other.mountpoint}/c")
+            assert waiter.lines_until(f"{other.mountpoint}/ CREATE,ISDIR c") == []
+            assert fusenotify("unmount", other.mountpoint).returncode == 0
+            assert waiter.end() == ("", "Nothing is left to watch.\n", 0)
+
+
+@pytest.mark.mount
+def test_the_first_event_in_one_of_several_mounts_ends_it(mounted: Mounted, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    with package.mounted(tmp_path / "second") as other:
+        roots = [mounted.mountpoint, other.mountpoint]
+        with waiting("-e", "create", *roots) as waiter:
+            os.mkdir(f"{other.mountpoint}/a")
+            assert waiter.end() == (f"{other.mountpoint}/ CREATE,ISDIR a\n", "", 0)
+        with waiting("-t", "0.2", *roots) as waiter:
+            assert waiter.end() == ("", "", 2)
+
+
+@pytest.mark.mount
+def test_of_several_mounts_a_daemon_that_dies_is_status_1(mounted: Mounted, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    with (
+        package.mounted(tmp_path / "second") as other,
+        waiting("-m", mounted.mountpoint, other.mountpoint) as waiter,
+    ):
+        os.kill(mounted.pid, signal.SIGKILL)
+        out, said, status = waiter.end()
+        assert (out, status, said.count("\n")) == ("", 1, 1)
+
+
+@pytest.mark.mount
+def test_of_several_mounts_what_nobody_reads_stays_in_their_queues(
+    mounting: Mounting, tmp_path: Path
+) -> None:
+    (tmp_path / "second").mkdir()
+    with (
+        mounting(max_queued_events=50) as mount,
+        package.mounted(tmp_path / "second") as other,
+        waiting("-m", "-e", "create", mount.mountpoint, other.mountpoint) as waiter,
+    ):
+        waiter.process.send_signal(signal.SIGSTOP)
+        for number in range(200):
+            os.mkdir(f"{mount.mountpoint}/{number}")
+        waiter.process.send_signal(signal.SIGCONT)
+        assert waiter.process.stderr is not None
+        assert waiter.process.stderr.readline().startswith("Events were lost")
 
 
 @pytest.mark.mount
