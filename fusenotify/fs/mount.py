@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 _MAX_TASKS = MOST + WAITING_MOST + 1000
 # How long after a change below SOURCE the kernel is asked once more to forget what a name was.
 _SETTLED_SECONDS = 0.05
+# When it is looked again what is mounted below SOURCE, where that failed.
+_LOOK_AGAIN_SECONDS = 0.5
 # How many requests that nobody waits for the kernel sends at a time (max_background).
 _SENT_AT_A_TIME = 12
 
@@ -193,7 +195,8 @@ class Mount:
         submounts = self._inodes.submounts
         while True:
             await submounts.changed()
-            changed = self._update(await trio.to_thread.run_sync(submounts.scan))
+            while (changed := await self._look_below()) is None:
+                await trio.sleep(_LOOK_AGAIN_SECONDS)
             # The kernel may have had the answer of before in its hands: twice.
             for _ in range(2):
                 for place in changed:
@@ -202,6 +205,15 @@ class Mount:
                         number = pyfuse3.InodeT(directory.number)
                         pyfuse3.invalidate_entry_async(number, place.name, ignore_enoent=True)
                 await trio.sleep(_SETTLED_SECONDS)
+
+    async def _look_below(self) -> list[Place] | None:
+        """Look what is mounted below SOURCE; return where that is another, None if it failed."""
+        assert self._inodes is not None
+        try:
+            return self._update(await trio.to_thread.run_sync(self._inodes.submounts.scan))
+        except OSError as error:  # no descriptor is left, for a while
+            log.warning("what is mounted below SOURCE cannot be seen now: %s", error.strerror)
+            return None
 
     async def _let_go_of_others(self) -> None:
         """Where SOURCE is walked as it is, let disks below it be unmounted."""

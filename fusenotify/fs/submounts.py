@@ -24,7 +24,7 @@ import errno
 import os
 import select
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -151,8 +151,20 @@ class Submounts:
         return -1 if shown is None else os.dup(shown.fd)
 
     def scan(self) -> dict[Place, Found]:
-        """Return what is mounted below SOURCE now; a thread may call it."""
-        return dict(self._scanned())
+        """Return what is mounted below SOURCE now; a thread may call it.
+
+        Raises OSError where no descriptor is left to look.
+        """
+        found: dict[Place, Found] = {}
+        try:
+            for place, each in self._scanned():
+                found[place] = each
+        except OSError:
+            for each in found.values():
+                if each.fd is not None:
+                    os.close(each.fd)
+            raise
+        return found
 
     def update(self, found: dict[Place, Found]) -> tuple[list[Place], list[Shown]]:
         """Take over what scan() returned.
@@ -253,7 +265,7 @@ class Submounts:
             if any(contains(above, point) for above in refused):
                 continue
             path, _, name = point[len(source) :].strip(b"/").rpartition(b"/")
-            with suppress(OSError), ExitStack() as opened:
+            with _gone_already(), ExitStack() as opened:
                 parent = open_cached(self.source, path or b".")
                 opened.callback(os.close, parent)
                 fd = open_cached(parent, name)
@@ -271,6 +283,16 @@ class Submounts:
                     opened.pop_all()
                     os.close(parent)
                     yield place, Found(fd, mount)
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    """Return a block that ends where what it looks at is gone, but not where it cannot look."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
 
 
 def _attributes_of(mount: Mount | None) -> int:

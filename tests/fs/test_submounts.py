@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -310,3 +311,20 @@ def test_ro_reaches_source(source: Path, mounting: Mounting) -> None:
     (source / "f").touch()
     with mounting(options=["ro"]) as mount:
         refused(errno.EROFS, lambda: (Path(mount.mountpoint) / "f").write_text("x"))
+
+
+def test_a_daemon_without_descriptors_goes_on_and_shows_mounts_later(
+    source: Path, mounting: Mounting
+) -> None:
+    tmpfs(source / "before", "f")
+    (source / "after").mkdir()
+    with mounting() as mount:
+        top = Path(mount.mountpoint)
+        assert listed(top / "before") == ["f"]
+        limits = resource.prlimit(mount.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(mount.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        tmpfs(source / "after", "g")
+        time.sleep(0.2)  # nobody says when it has heard of it and could not look
+        resource.prlimit(mount.pid, resource.RLIMIT_NOFILE, limits)
+        until(lambda: shows(top / "after", "g"), "the mount is shown")
+        assert listed(top / "before") == ["f"]
