@@ -275,9 +275,10 @@ class Hooks:
             if dentry.users or not dentry.unlinked:
                 return
             self._killed(dentry)
-            if dentry.held is None:
+            held, dentry.held = dentry.held, None  # it may be opened again without a name
+            if held is None:
                 return
-            dentry, uid = dentry.held
+            dentry, uid = held
             self._names_held.give_back(uid)
 
     def _killed(self, dentry: Dentry) -> None:

@@ -324,6 +324,23 @@ def test_names_that_are_held_are_shared_out_and_given_back(
         assert shallow.heard() == [IN_DELETE_SELF, IN_IGNORED]
 
 
+def test_a_file_that_is_opened_again_without_a_name_gives_back_what_it_held_once(
+    tree: Tree,
+) -> None:
+    """As by /proc/self/fd/N of an O_PATH descriptor, of which a filesystem is not told."""
+    hooks = tree.hooks.by(Someone(1001))
+    inner = hooks.created(tree.s, b"f", Inode(is_dir=False)).inode
+    above = tree.s.dentry
+    assert above is not None
+    first = tree.opened(inner)
+    hooks.unlinked(tree.s, b"f", inner, links=0)
+    hooks.removed_directory(tree.d, b"s", tree.s)
+    hooks.closed(first)
+    for _ in range(2):
+        hooks.closed(tree.opened(inner))
+    assert above.users == 0
+
+
 def test_a_link_to_a_file_without_a_name_leaves_others_names_alone(tree: Tree) -> None:
     file = tree.opened(tree.a)
     tree.hooks.unlinked(tree.d, b"a", tree.a, links=0)
