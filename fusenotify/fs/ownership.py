@@ -64,7 +64,8 @@ class AsUser:
         return cls(ctx.uid, ctx.gid, ctx.umask)
 
     def __enter__(self) -> None:
-        os.umask(self._umask)
+        if self._umask:
+            os.umask(self._umask)
         if not _OWN_UID:
             set_fs_gid(self._gid)  # and stays: nothing is made but in somebody's name
             if self._is_other:
@@ -79,7 +80,8 @@ class AsUser:
     ) -> None:
         if self._is_other:
             set_fs_uid(_OWN_UID)
-        os.umask(_OWN_UMASK)
+        if self._umask:
+            os.umask(_OWN_UMASK)
 
 
 def by_owner(
