@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 
@@ -33,6 +34,7 @@ TURNS = 10  # short rounds for one of the others, to tell some percent apart
 MANY = 1_000  # devices, and watches elsewhere
 CHMODS = 200
 CLIENTS = 100
+RECORDS, DETAILED = "records", "detailed events"
 QUEUE = 120_000  # records
 
 
@@ -148,26 +150,39 @@ def many_devices(settings: Settings) -> list[Target]:
 
 
 def drain(settings: Settings) -> list[Target]:
-    """How fast one client takes a long queue in stream mode."""
+    """How fast one client takes a long queue in stream mode, of records and of detailed events."""
     results = Results(("wall", "processor"))
     count = QUEUE // 10 if settings.quick else QUEUE
     with mounted(max_queued_events=2 * count) as mount:
         directory = os.path.join(mount.mountpoint, "directory")
         os.mkdir(directory)
         touch(directory, 2)
-        for _ in range(settings.rounds):
-            with mount.client() as client:
-                device = client.init()
-                for path in ("directory", "directory/one", "directory/other"):
-                    device.add_watch(path, IN_ATTRIB)
-                touch(directory, count // 2)  # two records each
-                results.add_round({"drain": _drained(mount, device, count)})
+        for number in range(settings.rounds):
+            samples = {}
+            for kind in in_turn([RECORDS, DETAILED], number):
+                with mount.client() as client:
+                    device: Device[Any] = (
+                        client.init(detailed=True) if kind == DETAILED else client.init()
+                    )
+                    for path in ("directory", "directory/one", "directory/other"):
+                        device.add_watch(path, IN_ATTRIB)
+                    touch(directory, count // 2)  # two events each
+                    samples[kind] = _drained(mount, device, count)
+            results.add_round(samples)
     return [
         Target(
             "server: records drained by one client, streaming",
             "records in a second",
             500_000,
-            1 / results.median("drain", "wall"),
+            1 / results.median(RECORDS, "wall"),
+            "/s",
+            at_least=True,
+        ),
+        Target(
+            "server: detailed events drained by one client, streaming",
+            "events in a second",
+            200_000,
+            1 / results.median(DETAILED, "wall"),
             "/s",
             at_least=True,
         ),
@@ -175,21 +190,23 @@ def drain(settings: Settings) -> list[Target]:
             "server: a record drained",
             "processor time of the daemon",
             0.5,
-            results.median("drain", "processor") * 1e6,
+            results.median(RECORDS, "processor") * 1e6,
             "µs",
         ),
     ]
 
 
-def _drained(mount: Mounted, device: Device, count: int) -> Seconds:
-    """Return the seconds that a record takes, until so many were streamed."""
-    wanted = device.fionread()
-    # Half of them are the directory's and carry a name of one unit.
-    assert wanted == count * HEADER.size + count // 2 * HEADER.size, wanted
+def _drained(mount: Mounted, device: Device[Any], count: int) -> Seconds:
+    """Return the seconds that an event takes, until so many were streamed."""
     before, start = processor_seconds(mount.pid), perf_counter()
-    for records in device.stream():
-        wanted -= len(records)
-        if wanted <= 0:
+    wanted: float = count
+    for given in device.stream():
+        if isinstance(given, bytes):
+            # Half of the records are the directory's and carry a name of one unit.
+            wanted -= len(given) * 2 / (3 * HEADER.size)
+        else:
+            wanted -= len(given)
+        if wanted < 1:
             break
     seconds = perf_counter() - start
     return {"wall": seconds / count, "processor": (processor_seconds(mount.pid) - before) / count}
