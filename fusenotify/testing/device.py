@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusenotify import mountinfo
+from fusenotify.testing.expectations import Seen
 from fusenotify.testing.watching import Watcher
 
 if TYPE_CHECKING:
@@ -18,17 +19,23 @@ if TYPE_CHECKING:
 class MountDevice(Watcher):
     """A device of a mount, on a connection of its own."""
 
-    raw: Device
+    raw: Device[Any]
 
     def __init__(
-        self, client: Client, path: Path, max_queued_events: int | None, semantics: str | None
+        self,
+        client: Client,
+        path: Path,
+        max_queued_events: int | None,
+        semantics: str | None,
+        detailed: bool,
     ) -> None:
         super().__init__()
         self._root = os.fsencode(path)
         self._client = client
-        self.raw = client.init(
-            nonblock=True, max_queued_events=max_queued_events, semantics=semantics
-        )
+        if detailed:
+            self.raw = client.init(True, max_queued_events, semantics, detailed=True)
+        else:
+            self.raw = client.init(True, max_queued_events, semantics)
 
     def sync(self) -> None:
         self._client.sync()
@@ -36,6 +43,10 @@ class MountDevice(Watcher):
     def close(self) -> None:
         super().close()
         self._client.close()
+
+    def _read(self) -> list[Seen]:
+        given = self.raw.read()
+        return self._seen(given) if isinstance(given, bytes) else self._seen_whole(given)
 
     def _relative(self, path: bytes) -> bytes:
         if not path.startswith(b"/"):

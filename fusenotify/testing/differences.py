@@ -81,7 +81,7 @@ def _speller(
 
     def spelled(record: Seen) -> str:
         watch = record.watch if with_watch and record.watch else None
-        return spell(record.mask, record.name, watch, numbers.get(record.cookie))
+        return spell(record.mask, record.name, watch, numbers.get(record.cookie), record.old_name)
 
     return spelled
 

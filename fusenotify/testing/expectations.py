@@ -4,9 +4,11 @@
     CREATE report.txt
     CREATE|ISDIR sub
     docs: MOVED_FROM a #1
+    MOVED_TO a -> b
     CREATE b'caf\\xe9'
 
-A line is ``[WATCH: ]EVENTS[ NAME][ #COOKIE]``.  testing.matching compares lines
+A line is ``[WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE]``; a rename with its old name is a
+detailed device's.  testing.matching compares lines
 with what a device gave; testing.devices makes Seen of its records.
 
 Invariant
@@ -29,11 +31,12 @@ _BITS = {names(1 << bit)[0]: 1 << bit for bit in range(32) if KNOWN_BITS & 1 << 
 _GROUPS = {"CLOSE": IN_CLOSE, "MOVE": IN_MOVE, "ALL_EVENTS": IN_ALL_EVENTS}
 
 _LITERAL = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
+_PLAIN = r"(?:(?! -> ).)+?"
 # What begins as a mask is one, and what can be a cookie's number at the end is one.
 _LINE = re.compile(
     rf"(?:(?P<watch>{_LITERAL}|.+?): )??"
     r"(?P<mask>[A-Z_]+(?:\|[A-Z_]+)*)"
-    rf"(?: (?P<name>{_LITERAL}|.+?))??"
+    rf"(?: (?:(?P<old>{_LITERAL}|{_PLAIN}) -> )??(?P<name>{_LITERAL}|{_PLAIN}))??"
     r"(?: #(?P<cookie>[1-9][0-9]*))?"
 )
 
@@ -43,16 +46,18 @@ class Seen:
     """One record that a device gave.
 
     watch is the path that was given to watch(), "" for IN_Q_OVERFLOW; the rest
-    is as in fusenotify.events.Event.
+    is as in fusenotify.events.Event.  old_name is the one before a rename that
+    one event of a detailed device tells whole; that has no cookie here.
     """
 
     watch: str
     mask: int
     name: bytes | None = None
     cookie: int = 0
+    old_name: bytes | None = None
 
     def __str__(self) -> str:
-        return spell(self.mask, self.name, self.watch or None)
+        return spell(self.mask, self.name, self.watch or None, old_name=self.old_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +73,20 @@ class Expected:
     name: bytes | None = None
     watch: str | None = None
     cookie: int | None = None
+    old_name: bytes | None = None
 
     def fits(self, seen: Seen) -> bool:
         """Return whether this is what was seen, whatever its cookie."""
         return (
             self.mask == seen.mask
             and self.name == seen.name
+            and self.old_name == seen.old_name
             and (self.watch is None or self.watch == seen.watch)
             and (self.cookie is None or seen.cookie != 0)
         )
 
     def __str__(self) -> str:
-        return spell(self.mask, self.name, self.watch, self.cookie)
+        return spell(self.mask, self.name, self.watch, self.cookie, self.old_name)
 
 
 def parse(line: str) -> Expected:
@@ -92,28 +99,34 @@ def parse(line: str) -> Expected:
     found = _LINE.fullmatch(line)
     if found is None:
         raise ValueError(
-            f"'{line}' is no record; write [WATCH: ]EVENTS[ NAME][ #COOKIE], "
+            f"'{line}' is no record; write [WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE], "
             "as in 'CREATE|ISDIR sub' or 'docs: MOVED_FROM a #1'"
         )
-    watch, name, cookie = found["watch"], found["name"], found["cookie"]
+    watch, name, cookie, old = (found[part] for part in ("watch", "name", "cookie", "old"))
     return Expected(
         mask=_mask_of_record(found["mask"], line),
         name=None if name is None else _from_text(name),
         watch=None if watch is None else os.fsdecode(_from_text(watch)),
         cookie=None if cookie is None else int(cookie),
+        old_name=None if old is None else _from_text(old),
     )
 
 
 def spell(
-    mask: int, name: bytes | None = None, watch: str | None = None, cookie: int | None = None
+    mask: int,
+    name: bytes | None = None,
+    watch: str | None = None,
+    cookie: int | None = None,
+    old_name: bytes | None = None,
 ) -> str:
     """Return the line for a record; the inverse of parse()."""
-    meant = Expected(mask, name, watch, cookie)
+    meant = Expected(mask, name, watch, cookie, old_name)
     events = "|".join(names(mask))
-    literal_name = "" if name is None else f" {name!r}"
+    shown = [each for each in (old_name, name) if each is not None]
+    literal_name = " " * bool(shown) + " -> ".join(map(repr, shown))
     literal_watch = "" if watch is None else f"{os.fsencode(watch)!r}: "
     number = "" if cookie is None else f" #{cookie}"
-    plain_name = literal_name if name is None else f" {_as_text(name)}"
+    plain_name = " " * bool(shown) + " -> ".join(map(_as_text, shown))
     plain_watch = literal_watch if watch is None else f"{_as_text(os.fsencode(watch))}: "
     for before, behind in (
         (plain_watch, plain_name),

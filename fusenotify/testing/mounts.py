@@ -55,16 +55,20 @@ class TemporaryMount:
         return self._closing.enter_context(self._mount.client())
 
     def device(
-        self, *, max_queued_events: int | None = None, semantics: str | None = None
+        self,
+        *,
+        max_queued_events: int | None = None,
+        semantics: str | None = None,
+        detailed: bool = False,
     ) -> MountDevice:
         """Return a new device on a connection of its own, closed with the mount if not before.
 
-        Its settings default to the mount's.
+        Its settings default to the mount's.  A detailed one tells renames whole.
 
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's).
         """
-        device = MountDevice(self.client(), self.path, max_queued_events, semantics)
+        device = MountDevice(self.client(), self.path, max_queued_events, semantics, detailed)
         return self._closing.enter_context(device)
 
     def sync(self) -> None:

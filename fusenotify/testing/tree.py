@@ -14,15 +14,18 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from fusenotify.engine.core import Core, Inode
-from fusenotify.engine.device import Device, DeviceTable
+from fusenotify.engine.detailed_device import DetailedDevice
+from fusenotify.engine.device import AnyDevice, DeviceTable
 from fusenotify.engine.exclusion import Exclusion
 from fusenotify.engine.hooks import File, Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, Policy, semantics
+from fusenotify.events import MOST_BYTES
 from fusenotify.masks import IN_ONLYDIR
+from fusenotify.testing.expectations import Seen
 from fusenotify.testing.watching import AnyPath, Watcher
 
 
@@ -83,17 +86,22 @@ class OpenFile:
 
 
 class EngineDevice(Watcher):
-    """A device of the engine's."""
+    """A device of the engine's: raw is a Device, or a DetailedDevice."""
 
-    raw: Device
+    raw: Any
 
-    def __init__(self, raw: Device, tree: EngineTree) -> None:
+    def __init__(self, raw: AnyDevice, tree: EngineTree) -> None:
         super().__init__()
         self.raw = raw
         self._tree = tree
 
     def sync(self) -> None:
         """Return at once: nothing is under way."""
+
+    def _read(self) -> list[Seen]:
+        if isinstance(self.raw, DetailedDevice):
+            return self._seen_whole(self.raw.read_events(MOST_BYTES))
+        return self._seen(self.raw.read(MOST_BYTES))
 
     def _relative(self, path: bytes) -> bytes:
         return path.lstrip(b"/") or b"."
@@ -104,7 +112,8 @@ class EngineDevice(Watcher):
         if mask & IN_ONLYDIR and not inode.is_dir:
             raise _error(errno.ENOTDIR, path)
         exclusion = Exclusion([os.fsencode(pattern) for pattern in exclude]) if exclude else None
-        return self.raw.add_watch(inode, mask, tree=tree, exclusion=exclusion)
+        wd: int = self.raw.add_watch(inode, mask, tree=tree, exclusion=exclusion)
+        return wd
 
 
 class EngineTree:
@@ -121,13 +130,19 @@ class EngineTree:
         self.root = TreeInode(is_dir=True)
 
     def device(
-        self, *, uid: int = 0, max_queued_events: int | None = None, semantics: str | None = None
+        self,
+        *,
+        uid: int = 0,
+        max_queued_events: int | None = None,
+        semantics: str | None = None,
+        detailed: bool = False,
     ) -> EngineDevice:
-        """Return a new device, counted against uid.
+        """Return a new device, counted against uid.  A detailed one tells renames whole.
 
         Raises TooManyInstances (EMFILE), ValueError for an unknown semantics.
         """
-        raw = self.table.init(uid, policy=_policy(semantics), max_queued_events=max_queued_events)
+        init = self.table.init_detailed if detailed else self.table.init
+        raw = init(uid, policy=_policy(semantics), max_queued_events=max_queued_events)
         return EngineDevice(raw, self)
 
     def inode(self, path: AnyPath) -> TreeInode:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
 
-from fusenotify.events import MOST_BYTES, unpack
+from fusenotify.events import unpack
 from fusenotify.masks import IN_ALL_EVENTS
 from fusenotify.testing.differences import describe
 from fusenotify.testing.expectations import Seen, parse, parse_mask
@@ -29,11 +29,19 @@ class RawDevice(Protocol):
 
     def rm_watch(self, wd: int) -> None: ...
 
-    def read(self, size: int) -> bytes: ...
-
     def fionread(self) -> int: ...
 
     def close(self) -> None: ...
+
+
+class Detailed(Protocol):
+    """What the client's and the engine's detailed events have in common, for a line."""
+
+    wd: int
+    mask: int
+    cookie: int
+    path: bytes | None
+    old_path: bytes | None
 
 
 class Watcher(ABC):
@@ -98,17 +106,39 @@ class Watcher(ABC):
         seen: list[Seen] = []
         while True:
             try:
-                records = self.raw.read(MOST_BYTES)
+                seen += self._read()
             except OSError as error:
                 if error.errno != errno.EAGAIN:
                     raise
                 return seen
-            for wd, mask, cookie, name in unpack(records):
-                seen.append(Seen(self._labels.get(wd, ""), mask, name, cookie))
 
     def close(self) -> None:
         """Drop watches and queue; a second close is nothing."""
         self.raw.close()
+
+    def _seen(self, records: bytes) -> list[Seen]:
+        """Return what records say."""
+        return [
+            Seen(self._labels.get(wd, ""), mask, name, cookie)
+            for wd, mask, cookie, name in unpack(records)
+        ]
+
+    def _seen_whole(self, events: Iterable[Detailed]) -> list[Seen]:
+        """Return what a detailed device's events say, of what a line can."""
+        return [
+            Seen(
+                self._labels.get(event.wd, ""),
+                event.mask,
+                event.path,
+                event.cookie if event.old_path is None else 0,
+                event.old_path,
+            )
+            for event in events
+        ]
+
+    @abstractmethod
+    def _read(self) -> list[Seen]:
+        """Return some of what is queued; raise OSError (EAGAIN) where nothing is."""
 
     @abstractmethod
     def _relative(self, path: bytes) -> bytes:

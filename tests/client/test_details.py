@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -34,11 +36,13 @@ from fusenotify.masks import (
 from fusenotify.protocol.faults import Clear, Delay, Inject, Lose, Overflow
 from fusenotify.protocol.messages import Init
 from tests.client.running import Running
-from tests.conftest import Mounting
+from tests.conftest import REPOSITORY, Mounting
 from tests.differential.operations import RENAME_EXCHANGE, renameat2
 from tests.server.acting import User, acting_as
 
 ANN, BEN = User(1001, 101), User(1002, 102)
+EVENTS_MANUAL = (REPOSITORY / "docs" / "events.md").read_text()
+PROTOCOL_MANUAL = (REPOSITORY / "docs" / "protocol.md").read_text()
 MASK = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE
 
 
@@ -253,6 +257,32 @@ def test_no_event_takes_more_in_a_message_than_of_a_read() -> None:
         lost=2**63,
     )
     assert len(msgspec.msgpack.encode(most)) <= most.size
+
+
+@pytest.mark.mount
+def test_the_example_of_the_manual_runs(mount: Mounted) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", EVENTS_MANUAL, re.DOTALL)
+    program = example.replace('"/mnt/x"', f"{mount.mountpoint!r}")
+    assert program != example
+    work = ["import os", f"os.mkdir('{mount.mountpoint}/a')"]
+    work.append(f"os.rename('{mount.mountpoint}/a', '{mount.mountpoint}/b')")
+    watch, read = program.split("    for event in ")
+    program = "\n".join([watch, *("    " + line for line in work), "    for event in " + read])
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
+    )
+    made, renamed = [line.split() for line in done.stdout.splitlines()]
+    assert (made[0], renamed[0]) == ("1", "2")
+    assert renamed[2:4] == [repr(os.fsencode(f"{mount.mountpoint}/{name}")) for name in "ba"]
+    assert made[5] == renamed[5] != "None"
+
+
+def test_the_manuals_name_every_field() -> None:
+    for field in DetailedEvent.__struct_fields__:
+        assert f"`{field}`" in EVENTS_MANUAL
+        assert f"`{field}`" in PROTOCOL_MANUAL
+    assert {*DetailedEvent.__struct_fields__} - {"path"} < {*DetailedInotifyEvent._fields}
+    assert f" {DETAILED_SIZE} bytes" in PROTOCOL_MANUAL
 
 
 def test_who_wants_none_asks_as_ever(running: Running) -> None:

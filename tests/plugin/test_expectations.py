@@ -16,6 +16,7 @@ from fusenotify.masks import (
     IN_DELETE,
     IN_ISDIR,
     IN_MOVED_FROM,
+    IN_MOVED_TO,
     IN_ONESHOT,
     IN_Q_OVERFLOW,
 )
@@ -59,27 +60,33 @@ def test_a_line_is_read_and_written(line: str, expected: Expected) -> None:
     assert str(expected) == line
 
 
-NAMES = st.binary(min_size=1) | st.text("ab :#|1'\"\\CREAT", min_size=1).map(str.encode)
+NAMES = st.binary(min_size=1) | (
+    st.text("ab :#|1'\"\\CREAT", min_size=1) | st.text("a ->b", min_size=3)
+).map(str.encode)
 
 
 @given(
     name=st.none() | NAMES,
     watch=st.none() | NAMES.map(os.fsdecode),
     cookie=st.none() | st.integers(1, 99),
+    old=st.none() | NAMES,
     mask=st.sampled_from([IN_CREATE, IN_DELETE | IN_ISDIR]),
 )
 def test_any_record_is_read_as_it_was_written(
-    name: bytes | None, watch: str | None, cookie: int | None, mask: int
+    name: bytes | None, watch: str | None, cookie: int | None, old: bytes | None, mask: int
 ) -> None:
-    line = spell(mask, name, watch, cookie)
-    assert parse(line) == Expected(mask, name, watch, cookie)
+    old = None if name is None else old
+    line = spell(mask, name, watch, cookie, old)
+    assert parse(line) == Expected(mask, name, watch, cookie, old)
     assert line.isprintable()
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        pytest.param("", "'' is no record; write [WATCH: ]EVENTS[ NAME][ #COOKIE]", id="nothing"),
+        pytest.param(
+            "", "'' is no record; write [WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE]", id="nothing"
+        ),
         pytest.param("create a", "'create a' is no record", id="small letters"),
         pytest.param(
             "CRAETE a", "'CRAETE a': CRAETE is no event; did you mean CREATE?", id="a slip"
@@ -133,6 +140,9 @@ def test_an_unknown_word_in_a_mask_is_refused() -> None:
         pytest.param("docs: CREATE a", Seen("docs", IN_CREATE, b"a"), True, id="this watch"),
         pytest.param("docs: CREATE a", Seen("doc", IN_CREATE, b"a"), False, id="another watch"),
         pytest.param("CREATE a", Seen(".", IN_CREATE, b"b"), False, id="another name"),
+        pytest.param("MOVED_TO a -> b", Seen(".", IN_MOVED_TO, b"b", 0, b"a"), True, id="renamed"),
+        pytest.param("MOVED_TO a -> b", Seen(".", IN_MOVED_TO, b"b"), False, id="no old name"),
+        pytest.param("MOVED_TO b", Seen(".", IN_MOVED_TO, b"b", 0, b"a"), False, id="an old name"),
         pytest.param("CREATE", Seen(".", IN_CREATE, b"a"), False, id="a name too much"),
         pytest.param("CREATE a", Seen(".", IN_CREATE), False, id="no name"),
         pytest.param("CREATE a", Seen(".", IN_CREATE | IN_ISDIR, b"a"), False, id="a bit too much"),
