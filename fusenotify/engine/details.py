@@ -76,7 +76,9 @@ class Details:
         """Return the process that does what an actor does, as far as it is known."""
         if actor is not self._actor:
             self._actor = actor
-            self._process = self._looked_up(actor)
+            process = self._looked_up(actor)
+            if process != self._process:  # else queues share one
+                self._process = process
         return self._process
 
     def _looked_up(self, actor: Actor | None) -> Process | None:

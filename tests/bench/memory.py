@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 
 import fusenotify
+from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.limits import Limits
@@ -35,8 +36,9 @@ OBJECTS = 200_000
 KNOWN_FILES = 50_000
 MILLION = 1_000  # devices, and as many files
 WATCH, RECORD, INODE = "a watch, alone on its object", "a queued record", "a known inode"
+DETAILED = "a queued detailed event"
 SHARED = "a watch of many on one object"
-BOUNDS = {WATCH: 300, SHARED: 300, RECORD: 150, INODE: 600}  # bytes
+BOUNDS = {WATCH: 300, SHARED: 300, RECORD: 150, DETAILED: 450, INODE: 600}  # bytes
 
 
 def rss(pid: int | str = "self") -> int:
@@ -63,7 +65,26 @@ def engine_bytes() -> dict[str, float]:
         table.core.queue_event(watched, IN_CREATE, 0, b"file-%07d" % number)
     records = rss() - before
     assert device.queued() == OBJECTS
-    return {WATCH: watches / OBJECTS, RECORD: records / OBJECTS}
+    return {
+        WATCH: watches / OBJECTS,
+        RECORD: records / OBJECTS,
+        DETAILED: detailed_event_bytes(table),
+    }
+
+
+def detailed_event_bytes(table: DeviceTable) -> float:
+    """Return bytes of an event in a detailed device's queue, each by another process."""
+    core = table.core
+    core.details.command_of = b"command-%06d".__mod__
+    detailed = table.init_detailed(uid=0)
+    watched = Inode(is_dir=True)
+    detailed.add_watch(watched, IN_ALL_EVENTS)
+    before = rss()
+    for number in range(OBJECTS):
+        core.actor = Credentials(number + 1, 0, 0)
+        core.queue_event(watched, IN_CREATE, 0, b"file-%07d" % number)
+    assert detailed.queued() == OBJECTS
+    return (rss() - before) / OBJECTS
 
 
 @contextlib.contextmanager
