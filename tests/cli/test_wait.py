@@ -95,24 +95,6 @@ def test_of_several_mounts_a_daemon_that_dies_is_status_1(mounted: Mounted, tmp_
 
 
 @pytest.mark.mount
-def test_of_several_mounts_what_nobody_reads_stays_in_their_queues(
-    mounting: Mounting, tmp_path: Path
-) -> None:
-    (tmp_path / "second").mkdir()
-    with (
-        mounting(max_queued_events=50) as mount,
-        package.mounted(tmp_path / "second") as other,
-        waiting("-m", "-e", "create", mount.mountpoint, other.mountpoint) as waiter,
-    ):
-        waiter.process.send_signal(signal.SIGSTOP)
-        for number in range(200):
-            os.mkdir(f"{mount.mountpoint}/{number}")
-        waiter.process.send_signal(signal.SIGCONT)
-        assert waiter.process.stderr is not None
-        assert waiter.process.stderr.readline().startswith("Events were lost")
-
-
-@pytest.mark.mount
 def test_nothing_in_time_is_status_2(mounted: Mounted) -> None:
     with waiting("-t", "0.2", mounted.mountpoint) as waiter:
         assert waiter.end() == ("", "", 2)
