@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from fusenotify import Mounted
 from tests.cli.command import FUSENOTIFY, environment, until
+
+# How long, in seconds, a test may wait for a line.
+_PATIENCE = 60.0
 
 
 class Waiter:
@@ -57,12 +61,15 @@ def waiting(
         text=True,
     ) as process:
         assert process.stderr is not None
+        patience = threading.Timer(_PATIENCE, process.kill)  # so that what never comes ends, too
+        patience.start()
         try:
             if not quiet:
                 assert process.stderr.readline() == "Setting up watches.\n"
                 assert process.stderr.readline() == "Watches established.\n"
             yield Waiter(process)
         finally:
+            patience.cancel()
             process.kill()
 
 
