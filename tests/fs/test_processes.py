@@ -40,7 +40,12 @@ def test_a_thread_is_its_processs(processes: Processes) -> None:
 
 def test_what_is_gone_is_not_known(processes: Processes) -> None:
     assert (processes.process_of(GONE), processes.command_of(GONE)) == (0, None)
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as cat:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+        assert cat.stdin is not None
+        assert cat.stdout is not None
+        cat.stdin.write(b"said\n")
+        cat.stdin.flush()
+        assert cat.stdout.readline() == b"said\n"  # it runs
         assert processes.command_of(cat.pid) == b"cat"
         cat.communicate()
     assert processes.command_of(cat.pid) is None
