@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from random import Random
 
 import pytest
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine import limits
+from fusenotify.engine.core import Inode
 from fusenotify.engine.detailed_device import DetailedDevice
 from fusenotify.engine.details import QueuedEvent
 from fusenotify.engine.exclusion import Exclusion
@@ -24,6 +27,7 @@ from fusenotify.masks import (
     IN_IGNORED,
     IN_MODIFY,
     IN_MOVE,
+    IN_MOVED_FROM,
     IN_MOVED_TO,
     IN_ONESHOT,
     IN_Q_OVERFLOW,
@@ -492,3 +496,43 @@ def test_an_ignored_watch_has_the_flag_alone() -> None:
     device.rm_watch(wd)
     (event,) = taken(device)
     assert (event.wd, event.mask, event.path, event.is_dir) == (wd, IN_IGNORED, None, True)
+
+
+def paths_below(inode: Inode, above: str = "") -> Iterator[str]:
+    for name, dentry in (inode.children or {}).items():
+        yield above + name.decode()
+        yield from paths_below(dentry.inode, f"{above}{name.decode()}/")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_says_what_records_say_but_for_renames_that_are_whole(seed: int) -> None:
+    random = Random(seed)
+    places = [f"{top}{sub}" for top in ("in/", "out/") for sub in ("", "a/", "b/", "a/c/")]
+    tree = Tree(*places)
+    # There no records of renames merge either, as they do in linux-6, whatever their cookies are.
+    plain, device = tree.device(semantics="linux-2.6.18"), tree.detailed(policy=LINUX_2_6_18)
+    plain.watch("in", tree=True)
+    device.add_watch(tree.inode("in"), IN_ALL_EVENTS, tree=True)
+    calls = (tree.create, tree.unlink, tree.mkdir, tree.rmdir, tree.chmod, tree.write)
+    for _ in range(400):
+        known = [path for path in paths_below(tree.root) if "/" in path]
+        one = random.choice(known or places)
+        other = random.choice(places) + random.choice("abcd")
+        with contextlib.suppress(OSError):
+            match random.randrange(3):
+                case 0:
+                    tree.rename(one, other)
+                case 1:
+                    tree.exchange(one, other)
+                case _:
+                    random.choice(calls)(random.choice([one, other]))
+    said: list[tuple[int, bytes | None, int]] = []
+    renames = 0
+    for event in taken(device):
+        if event.old_path is not None:
+            renames += 1
+            moved_from = event.mask & ~IN_MOVED_TO | IN_MOVED_FROM
+            said.append((moved_from, event.old_path, event.cookie))
+        said.append((event.mask, event.path, event.cookie))
+    assert said == [(record.mask, record.name, record.cookie) for record in plain.take()]
+    assert renames
