@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import FUSENOTIFY, environment, fusenotify
-from tests.conftest import Mounting, User
+from tests.conftest import REPOSITORY, Mounting, User
 
 
 @pytest.fixture
@@ -132,10 +132,11 @@ def test_without_pyfuse3_it_says_what_to_install(place: Path) -> None:
     # -S: no site-packages, so that nothing but the standard library is there.
     done = subprocess.run(
         [sys.executable, "-S", "-m", "fusenotify", "mount", "-f", place / "source", place / "mnt"],
-        env=environment(),
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert done.returncode == 1
     assert "pip install 'fusenotify[mount]'" in done.stderr
