@@ -75,7 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.lazy:
         print("fusenotify: hidden; the daemon ends when what is open is closed", file=sys.stderr)
         return 0
-    raise Failure(f"{mountpoint}: unmounted, but its daemon has not ended within {seconds:g} s")
+    raise Failure(
+        f"{mountpoint}: unmounted, but its daemon has not ended within {seconds:g} s: it serves "
+        "a copy in another mount namespace (a container's, unshare's) as long as there is one, "
+        "or until SIGTERM"
+    )
 
 
 def _not_a_mount(path: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fusenotify.cli import main
 from tests.cli.command import ended, fusenotify
 from tests.conftest import Mounting
 
@@ -105,3 +106,24 @@ def test_a_stopped_daemon_is_named_and_a_lazy_unmount_still_works(mounting: Moun
             assert not os.path.ismount(mount.mountpoint)
         finally:
             os.kill(mount.pid, signal.SIGCONT)
+
+
+@pytest.mark.mount
+def test_a_copy_in_another_mount_namespace_keeps_the_daemon_until_sigterm(
+    mounting: Mounting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root makes a mount namespace without one of users")
+    monkeypatch.setattr("fusenotify.cli.unmount._END_SECONDS", 0.5)
+    with mounting() as mount:
+        command = ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; exec cat"]
+        other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            assert main(["unmount", mount.mountpoint]) == 1
+            assert "it serves a copy in another mount namespace" in capsys.readouterr().err
+            assert not os.path.ismount(mount.mountpoint)
+            assert not ended(mount.pid, seconds=0)
+            os.kill(mount.pid, signal.SIGTERM)
+            assert ended(mount.pid)
