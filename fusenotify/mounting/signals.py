@@ -5,8 +5,8 @@ cli.mount listens before it checks anything; mounting.daemon asks before it moun
 waits while it serves.
 
 Invariants
-    A signal that came is counted, whenever it came: between listen() and the
-        end of the process it is neither lost nor deadly.
+    The first two signals are counted, whenever they came: between listen() and
+        the end of the process none is lost or deadly.
     Handlers only count, so that nothing is broken off half done.
 """
 
@@ -17,6 +17,8 @@ from collections.abc import Callable
 from functools import partial
 
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# The first asks for the end, the second is impatient; a further one has nothing to say.
+_MOST = 2
 
 
 class EndSignals:
@@ -57,6 +59,10 @@ class EndSignals:
             self._wake = None
 
     def _came(self, *_: object) -> None:
+        if self.count == _MOST:
+            return  # it came while the last one was handled
         self.count += 1
+        if self.count == _MOST:
+            self.ignore()  # a flood would leave no time for the end itself
         if self._wake is not None:
             self._wake()
