@@ -110,7 +110,8 @@ class Submounts:
         self.is_asked = self.is_live
         # Each open file of the table tells of a change once: to changed(), and to at().
         self._tables: list[int] = []
-        self._changes: select.epoll | None = None
+        self._changes: select.poll | None = None
+        self._waiting = trio.CapacityLimiter(1)
         self._looks = select.poll()
         if self.is_live:
             self._looks.register(self._open_table(), select.POLLPRI)
@@ -123,11 +124,13 @@ class Submounts:
     async def changed(self) -> None:
         """Return when the mounts may have changed since this was called before."""
         if self._changes is None:
-            self._changes = select.epoll()
-            self._changes.register(self._open_table(), select.EPOLLPRI)
+            self._changes = select.poll()
+            self._changes.register(self._open_table(), select.POLLPRI)
             return
-        await trio.lowlevel.wait_readable(self._changes.fileno())
-        self._changes.poll(0)  # or it stays readable
+        # In a thread: trio would look twice, and the table says only once that it has changed.
+        await trio.to_thread.run_sync(
+            self._changes.poll, abandon_on_cancel=True, limiter=self._waiting
+        )
 
     def at(self, device: int, ino: int, name: bytes) -> Shown | None:
         """Return what is mounted on a name in the directory with st_dev device and st_ino ino.
@@ -207,8 +210,6 @@ class Submounts:
             if shown is not None:
                 os.close(shown.fd)
         self._places.clear()
-        if self._changes is not None:
-            self._changes.close()
         for table in self._tables:
             os.close(table)
         os.close(self.source)
