@@ -18,6 +18,7 @@ Invariants
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -94,7 +95,8 @@ class _NegotiatingLowlevel(_Lowlevel):
         try:
             self._negotiation.begin(fd)
         except OSError as error:
-            log.warning("%s: %s", LESS, error)
+            if error.errno != errno.ENODEV:  # unmounted before it began, as pyfuse3 will see
+                log.warning("%s: %s", LESS, error)
             self._waits.go_on()
 
 
