@@ -395,7 +395,7 @@ def test_a_user_who_opens_all_that_he_may_leaves_others_some(tight: Mounted) -> 
         os.close(fd)
     with tight.client() as client:
         client.sync()
-    assert len(open_all(1001)) > len(second)
+    assert len(open_all(1001)) >= len(second), "what was closed is free again"
     for fd in (*second, root, top):
         os.close(fd)
 
