@@ -36,7 +36,7 @@ from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
 from fusenotify.fs.processes import Processes
-from fusenotify.fs.submounts import Found, Place, Submounts
+from fusenotify.fs.submounts import Place, Seen, Submounts
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
 from fusenotify.fs.waiting import MOST, WAITING_MOST
 from fusenotify.fs.writeback import WriteBack
@@ -48,8 +48,9 @@ log = logging.getLogger(__name__)
 _MAX_TASKS = MOST + WAITING_MOST + 1000
 # How long after a change below SOURCE the kernel is asked once more to forget what a name was.
 _SETTLED_SECONDS = 0.05
-# When it is looked again what is mounted below SOURCE, where that failed.
+# When it is looked again what is mounted below SOURCE, where that failed; later each time.
 _LOOK_AGAIN_SECONDS = 0.5
+_LOOK_AGAIN_AT_MOST = 60.0
 # How many requests that nobody waits for the kernel sends at a time (max_background).
 _SENT_AT_A_TIME = 12
 
@@ -195,25 +196,29 @@ class Mount:
         submounts = self._inodes.submounts
         while True:
             await submounts.changed()
-            while (changed := await self._look_below()) is None:
-                await trio.sleep(_LOOK_AGAIN_SECONDS)
-            # The kernel may have had the answer of before in its hands: twice.
-            for _ in range(2):
-                for place in changed:
-                    directory = self._inodes.at(place)
-                    if directory is not None:
-                        number = pyfuse3.InodeT(directory.number)
-                        pyfuse3.invalidate_entry_async(number, place.name, ignore_enoent=True)
-                await trio.sleep(_SETTLED_SECONDS)
+            pause = _LOOK_AGAIN_SECONDS
+            while not await self._look_below():
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LOOK_AGAIN_AT_MOST)
 
-    async def _look_below(self) -> list[Place] | None:
-        """Look what is mounted below SOURCE; return where that is another, None if it failed."""
+    async def _look_below(self) -> bool:
+        """Show what is mounted below SOURCE now; return whether all of it could be seen."""
         assert self._inodes is not None
         try:
-            return self._update(await trio.to_thread.run_sync(self._inodes.submounts.scan))
+            seen = await trio.to_thread.run_sync(self._inodes.submounts.scan)
         except OSError as error:  # no descriptor is left, for a while
             log.warning("what is mounted below SOURCE cannot be seen now: %s", error.strerror)
-            return None
+            return False
+        changed = self._update(seen)
+        # The kernel may have had the answer of before in its hands: twice.
+        for _ in range(2):
+            for place in changed:
+                directory = self._inodes.at(place)
+                if directory is not None:
+                    number = pyfuse3.InodeT(directory.number)
+                    pyfuse3.invalidate_entry_async(number, place.name, ignore_enoent=True)
+            await trio.sleep(_SETTLED_SECONDS)
+        return seen.is_whole
 
     async def _let_go_of_others(self) -> None:
         """Where SOURCE is walked as it is, let disks below it be unmounted."""
@@ -222,12 +227,12 @@ class Mount:
             await trio.sleep(max(1.0, self._view.entry_timeout, self._view.attr_timeout))
             self._inodes.descriptors.let_go_of_others()
 
-    def _update(self, found: dict[Place, Found]) -> list[Place]:
+    def _update(self, seen: Seen) -> list[Place]:
         """Take over which mounts there are; return the places that have changed."""
         inodes = self._inodes
         assert inodes is not None
         submounts = inodes.submounts
-        changed, gone = submounts.update(found)
+        changed, gone = submounts.update(seen)
         if changed and self._operations is not None:
             self._operations.another_below()
         for shown in gone:

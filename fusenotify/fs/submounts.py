@@ -14,6 +14,8 @@ Invariants
     What may lead back, or is a server that a user runs, is not shown: the
         directory below it is, or, without a clone, nothing.
     A mount that was taken away in the daemon's namespace is not held here.
+    A mount whose directories are renamed while it is looked for stays where it
+        was shown: its place is told by the directory, not by its path.
     Nothing asks a filesystem that may not answer: the way to a mount point is
         in the kernel's memory.
 """
@@ -23,8 +25,7 @@ from __future__ import annotations
 import errno
 import os
 import select
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ from fusenotify.mountinfo import (
     MountId,
     contains,
     mount_id,
+    mount_of,
     mount_with_id,
     mounts,
     said_of,
@@ -58,12 +60,25 @@ class Found(NamedTuple):
     mount: Mount
 
 
+class Seen(NamedTuple):
+    """What is mounted below SOURCE: found by place, missed by id.
+
+    missed are the mounts that are not where the table of mounts said: hidden by others, out
+    of reach, or a directory above was renamed meanwhile.  is_whole says that only hidden ones
+    were missed.
+    """
+
+    found: dict[Place, Found]
+    missed: set[int]
+    is_whole: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A mount below SOURCE.
 
-    fd is a descriptor of the root of its clone, device its st_dev; id and ino,
-    its root's st_ino, say that it is the same as before.
+    fd is a descriptor of the root of its clone, or -1 where it must not be stepped onto; device is
+    its st_dev; id and ino, its root's st_ino, say that it is the same as before.
     """
 
     fd: int
@@ -79,8 +94,12 @@ _MOUNT_ATTR_NOATIME = 0x10
 _ATTRIBUTES = {"ro": 0x01, "noatime": _MOUNT_ATTR_NOATIME, "nodiratime": 0x80, "relatime": 0}
 _STRICTATIME = 0x20
 _FOLLOWED = 0x01 | 0x70 | 0x80
-# What the table answers for a name that it does not have.
-_NOTHING = Shown(-1, MountId(0, None), 0, 0, "")
+# What open(2) says where no descriptor is left.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# Each failed look is a rename between reading where a mount is and opening it.
+_LOOKS = 16
+# The fd of a mount that must not be stepped onto.
+_NOT_SHOWN = -1
 
 
 class Submounts:
@@ -96,7 +115,7 @@ class Submounts:
         self.source = source
         self._attributes = attributes
         self._cleared = cleared
-        self._places: dict[Place, Shown | None] = {}
+        self._places: dict[Place, Shown] = {}
         self.devices: dict[int, str] = {}
         self.count = 0
         # What each clone has of its mount's attributes, by descriptor.
@@ -139,10 +158,10 @@ class Submounts:
         """
         if self.is_live and self._looks.poll(0):
             self.update(self.scan())
-        shown = self._places.get(Place(device, ino, name), _NOTHING)
-        if shown is None:
+        shown = self._places.get(Place(device, ino, name))
+        if shown is not None and shown.fd == _NOT_SHOWN:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return None if shown is _NOTHING else shown
+        return shown
 
     def on(self, directory: int, name: bytes) -> int:
         """Return a new descriptor of what is mounted on a name in a directory, or -1.
@@ -153,23 +172,20 @@ class Submounts:
         shown = self.at(status.st_dev, status.st_ino, name)
         return -1 if shown is None else os.dup(shown.fd)
 
-    def scan(self) -> dict[Place, Found]:
+    def scan(self) -> Seen:
         """Return what is mounted below SOURCE now; a thread may call it.
 
         Raises OSError where no descriptor is left to look.
         """
-        found: dict[Place, Found] = {}
-        try:
-            for place, each in self._scanned():
-                found[place] = each
-        except OSError:
-            for each in found.values():
-                if each.fd is not None:
-                    os.close(each.fd)
-            raise
-        return found
+        seen = self._look()
+        for _ in range(_LOOKS - 1):
+            if seen.is_whole:
+                break
+            _close(seen.found)
+            seen = self._look()
+        return seen
 
-    def update(self, found: dict[Place, Found]) -> tuple[list[Place], list[Shown]]:
+    def update(self, seen: Seen) -> tuple[list[Place], list[Shown]]:
         """Take over what scan() returned.
 
         Returns the places where something changed, and the mounts that are
@@ -177,37 +193,34 @@ class Submounts:
         """
         changed: list[Place] = []
         gone: list[Shown] = []
-        for place in [place for place in self._places if place not in found]:
-            changed.append(place)
-            if shown := self._places.pop(place):
-                gone.append(shown)
-        for place, (fd, mount) in found.items():
-            before = self._places.get(place)
-            now = None
-            if fd is not None:
-                now = self._shown(fd, mount, before)
-                os.close(fd)
-            if now is before and place in self._places:
+        for place, shown in list(self._places.items()):
+            if place not in seen.found and shown.id.number not in seen.missed:
+                changed.append(place)
+                gone.append(self._places.pop(place))
+        for place, found in seen.found.items():
+            before = self._places.pop(place, None)
+            now = self._shown(found, before)
+            if now is not None:
+                self._places[place] = now
+            if now is before:
                 continue
             changed.append(place)
             if before is not None:
                 gone.append(before)
-            if now is not None or self.is_live:
-                self._places[place] = now
-            else:
-                self._places.pop(place, None)
+        _close(seen.found)
         own = mount_with_id(said_of(self.source, "mnt_id"))
         if own is not None and not self.is_live:
             self._follow(self.root, own)
         self.is_asked = self.is_live or bool(self._places)
         self.count = len(self._places)
-        self.devices = {shown.device: shown.fstype for shown in self._places.values() if shown}
-        return changed, gone
+        shown_now = [shown for shown in self._places.values() if shown.fd != _NOT_SHOWN]
+        self.devices = {shown.device: shown.fstype for shown in shown_now}
+        return changed, [shown for shown in gone if shown.fd != _NOT_SHOWN]
 
     def close(self) -> None:
         """Let go of all but root, which belongs to the table of inodes."""
         for shown in self._places.values():
-            if shown is not None:
+            if shown.fd != _NOT_SHOWN:
                 os.close(shown.fd)
         self._places.clear()
         for table in self._tables:
@@ -235,8 +248,13 @@ class Submounts:
             set_mount_attributes(clone, attributes, _FOLLOWED | self._cleared)
             self._inherited[clone] = inherited
 
-    def _shown(self, fd: int, mount: Mount, before: Shown | None) -> Shown | None:
+    def _shown(self, found: Found, before: Shown | None) -> Shown | None:
         """Return a found mount with a clone of its own, or the one that is shown already."""
+        fd, mount = found
+        if fd is None:
+            if before is not None and (before.fd, before.id.number) == (_NOT_SHOWN, mount.id):
+                return before
+            return Shown(_NOT_SHOWN, MountId(mount.id, None), 0, 0, mount.fstype)
         with suppress(OSError):
             status = os.fstat(fd)
             identity = mount_id(fd)
@@ -252,48 +270,80 @@ class Submounts:
             )
         return None  # unbindable, or gone already
 
-    def _scanned(self) -> Iterator[tuple[Place, Found]]:
+    def _look(self) -> Seen:
         source = os.fsencode(os.readlink(f"/proc/self/fd/{self.source}"))
         own = mount_with_id(said_of(self.source, "mnt_id"))
         by_id = {mount.id: mount for mount in mounts()}
-        points = {
-            mount.mountpoint
-            for mount in by_id.values()
+        below = {
+            number: mount
+            for number, mount in by_id.items()
             if mount.mountpoint != source and contains(source, mount.mountpoint)
         }
+        seen = Seen({}, set(below), True)
         refused: list[bytes] = []
-        for point in sorted(points, key=lambda path: path.count(b"/")):
+        for point in sorted(
+            {mount.mountpoint for mount in below.values()}, key=lambda path: path.count(b"/")
+        ):
             if any(contains(above, point) for above in refused):
                 continue
-            path, _, name = point[len(source) :].strip(b"/").rpartition(b"/")
-            with _gone_already(), ExitStack() as opened:
-                parent = open_cached(self.source, path or b".")
-                opened.callback(os.close, parent)
-                fd = open_cached(parent, name)
-                opened.callback(os.close, fd)
+            try:
+                place, fd = self._reach(point[len(source) :].strip(b"/"))
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    _close(seen.found)
+                    raise
+                mount = None
+            else:
                 mount = by_id.get(said_of(fd, "mnt_id") or 0)
-                if mount is None or mount.id == said_of(parent, "mnt_id"):
-                    continue  # hidden by another mount, or gone
-                directory = os.fstat(parent)
-                place = Place(directory.st_dev, directory.st_ino, name)
-                if not _may_be_shown(mount, own):
-                    refused.append(point)
-                    if self.is_live:
-                        yield place, Found(None, mount)
-                elif not self.is_live:
-                    opened.pop_all()
-                    os.close(parent)
-                    yield place, Found(fd, mount)
+                if mount is None or mount.mountpoint != point:
+                    os.close(fd)
+                    mount = None
+            if mount is None:
+                if _is_on_top(point, by_id, below, own):
+                    seen = seen._replace(is_whole=False)
+                continue
+            seen.missed.discard(mount.id)
+            may_be_shown = _may_be_shown(mount, own)
+            if not may_be_shown:
+                refused.append(point)
+            if may_be_shown and not self.is_live:
+                seen.found[place] = Found(fd, mount)
+                continue
+            os.close(fd)
+            if self.is_live and not may_be_shown:
+                seen.found[place] = Found(None, mount)
+        return seen
+
+    def _reach(self, path: bytes) -> tuple[Place, int]:
+        """Return the place that a path below SOURCE leads to, and a descriptor of what is there."""
+        path, _, name = path.rpartition(b"/")
+        parent = open_cached(self.source, path or b".")
+        try:
+            directory = os.fstat(parent)
+            return Place(directory.st_dev, directory.st_ino, name), open_cached(parent, name)
+        finally:
+            os.close(parent)
 
 
-@contextmanager
-def _gone_already() -> Iterator[None]:
-    """Return a block that ends where what it looks at is gone, but not where it cannot look."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            raise
+def _close(found: dict[Place, Found]) -> None:
+    for fd, _ in found.values():
+        if fd is not None:
+            os.close(fd)
+
+
+def _is_on_top(
+    point: bytes, by_id: dict[int, Mount], below: dict[int, Mount], own: Mount | None
+) -> bool:
+    """Return whether the path of a mount point leads there, as the table of mounts has it.
+
+    by_id is that table, below the part of it that is below SOURCE, own the mount of SOURCE.
+    """
+    mount = mount_of(point, list(by_id.values()))
+    if mount is not None and mount.mountpoint != point:
+        return False  # below another mount
+    while mount is not None and mount.id in below:
+        mount = by_id.get(mount.parent)
+    return mount is not None and own is not None and mount.id == own.id
 
 
 def _attributes_of(mount: Mount | None) -> int:

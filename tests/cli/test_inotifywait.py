@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,10 +149,11 @@ def _standing_in(directory: Path) -> Iterator[None]:
 
 def _watches(pid: int) -> int:
     """Return how many inotify watches a process has."""
-    return sum(
-        Path(f"/proc/{pid}/fdinfo/{name}").read_text().count("inotify wd:")
-        for name in os.listdir(f"/proc/{pid}/fdinfo")
-    )
+    watches = 0
+    for name in os.listdir(f"/proc/{pid}/fdinfo"):
+        with suppress(FileNotFoundError):  # closed by now
+            watches += Path(f"/proc/{pid}/fdinfo/{name}").read_text().count("inotify wd:")
+    return watches
 
 
 @pytest.mark.mount

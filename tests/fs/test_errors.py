@@ -16,6 +16,7 @@ import pytest
 
 from fusenotify import Mounted
 from fusenotify.masks import IN_CREATE, IN_MODIFY
+from tests.cli.command import until
 from tests.conftest import Mounting
 from tests.fs.conftest import FailingDisk
 from tests.fs.failing_disk import BROKEN, LOST
@@ -34,12 +35,6 @@ def refused(code: int, call: Callable[[], object]) -> None:
     """Assert that a call fails with an errno."""
     with pytest.raises(OSError, match=os.strerror(code)):
         call()
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait, a bounded time, for what the kernel does in the background."""
-    tick = threading.Event()
-    return any(condition() or tick.wait(0.05) for _ in range(100))
 
 
 def is_read_only(path: Path) -> bool:
@@ -87,7 +82,7 @@ def test_a_full_disk_is_enospc_and_heals(source: Path, mounting: Mounting) -> No
         assert is_served(mount)
         (top / "f").unlink()
         # The kernel forgets what was removed, and so gives room back, without waiting for it.
-        assert eventually(lambda: os.statvfs(source).f_bfree > 32)
+        until(lambda: os.statvfs(source).f_bfree > 32, "there is room again")
         (top / "g").write_text("room again")
         assert (source / "g").read_text() == "room again"
 
@@ -115,7 +110,7 @@ def test_a_read_only_source_is_erofs(source: Path, mounting: Mounting, tmp_path:
         for call in calls:
             refused(errno.EROFS, call)
         run("mount", "-o", "remount,bind,rw", source)
-        assert eventually(lambda: not is_read_only(top / "f"))
+        until(lambda: not is_read_only(top / "f"), "it can be written again")
         (top / "f").write_text("writable again")
         assert is_served(mount)
 

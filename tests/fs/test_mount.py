@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from fusenotify.masks import (
     IN_ISDIR,
     IN_UNMOUNT,
 )
+from tests.cli.command import until
 
 pytestmark = pytest.mark.mount
 
@@ -59,12 +59,6 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 def descriptors(mount: Mounted) -> int:
     return len(os.listdir(f"/proc/{mount.pid}/fd"))
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait, a bounded time, for what the kernel does in the background."""
-    tick = threading.Event()
-    return any(condition() or tick.wait(0.05) for _ in range(200)) and condition()
 
 
 def make_repository(top: Path) -> None:
@@ -123,7 +117,7 @@ def test_descriptors_go_when_the_kernel_forgets(mounted: Mounted) -> None:
         Path("/proc/sys/vm/drop_caches").write_text("2")
         return descriptors(mounted) <= idle + 1
 
-    assert eventually(dropped)
+    until(dropped, "the kernel forgets it")
 
 
 def test_removing_a_tree_leaves_no_descriptor(mounted: Mounted) -> None:
@@ -133,7 +127,7 @@ def test_removing_a_tree_leaves_no_descriptor(mounted: Mounted) -> None:
         (top / str(number)).mkdir(parents=True)
         (top / str(number) / "f").write_text("x")
     run("rm", "-rf", top)
-    assert eventually(lambda: descriptors(mounted) <= idle)
+    until(lambda: descriptors(mounted) <= idle, "all descriptors are closed")
 
 
 @pytest.mark.parametrize("writers", [0, 4])
@@ -225,7 +219,7 @@ def test_behind_the_unmount_nothing_can_be_watched_any_more(mounted: Mounted) ->
         device.add_watch("/", IN_ALL_EVENTS)
         run("fusermount3", "-u", mounted.mountpoint)
         # until the daemon has heard of it
-        assert eventually(lambda: not any(user.watches for user in client.status().users))
+        until(lambda: not any(user.watches for user in client.status().users), "no watch is left")
         for path in ("/", "directory"):
             with pytest.raises(FileNotFoundError, match="nothing is mounted here any more"):
                 device.add_watch(path, IN_ALL_EVENTS)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fusenotify.fs.negotiation import WANTED, Negotiation
-from tests.fs.test_mount import eventually
+from tests.cli.command import until
 
 ASYNC_READ = 1  # a flag that libfuse has a word for
 EVERYTHING = 0xFFFFFFFF
@@ -228,7 +228,7 @@ def test_a_pyfuse3_that_changed_makes_a_mount_nevertheless(tmp_path: Path, chang
     program = f"import pyfuse3, sys\n{CHANGED[change]}\nfrom fusenotify.cli import main\n"
     command = [sys.executable, "-c", program + "sys.exit(main(sys.argv[1:]))", "mount", "-f"]
     with subprocess.Popen([*command, source, mnt], stderr=subprocess.PIPE, text=True) as daemon:
-        assert eventually(mnt.is_mount)
+        until(mnt.is_mount, "it is mounted")
         try:
             os.umask(os.umask(0o022))
             for number in range(20):
@@ -259,7 +259,7 @@ def test_capabilities_are_asked_for_once_and_not_before_each_write(tmp_path: Pat
         subprocess.Popen([*command, source, mnt], stdout=stderr, stderr=stderr) as daemon,
     ):
         try:
-            assert eventually(mnt.is_mount)
+            until(mnt.is_mount, "it is mounted")
             with (mnt / "f").open("wb", buffering=0) as file:
                 for _ in range(10):
                     file.write(b"x")

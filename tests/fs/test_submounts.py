@@ -7,8 +7,10 @@ import errno
 import os
 import resource
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import pytest
 
 import fusenotify
 from fusenotify.events import unpack
+from fusenotify.fs.submounts import Submounts
 from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_IGNORED, IN_ISDIR, IN_UNMOUNT
-from fusenotify.mountinfo import mounts
+from fusenotify.mountinfo import Mount, mounts
 from tests.cli.command import until
 from tests.conftest import Mounting
 
@@ -133,6 +136,114 @@ def test_a_directory_renamed_above_a_disk_takes_it_along(source: Path, mounting:
         run("mount", "--bind", source / "a", source / "a")  # the table is read again
         assert listed(top / "b" / "disk") == ["f"]
         assert listed(top / "a" / "disk") == []
+
+
+@pytest.fixture
+def submounts(source: Path) -> Iterator[Submounts]:
+    """What is mounted below SOURCE, before it was looked at."""
+    found = Submounts(os.open(source, os.O_PATH))
+    yield found
+    found.close()
+    os.close(found.root)
+
+
+class Renamer:
+    """Renames a directory of SOURCE to and fro whenever the table of mounts was read."""
+
+    def __init__(self, directory: Path, *, times: int) -> None:
+        self._names = [directory, directory.with_name("elsewhere")]
+        self._left = times
+
+    def mounts(self) -> list[Mount]:
+        told = mounts()
+        if self._left:
+            self._left -= 1
+            self._names[0].rename(self._names[1])
+            self._names[0].mkdir()
+            self._names[0].rmdir()
+            self._names.reverse()
+        return told
+
+
+def place_of(disk: Path) -> tuple[int, int, bytes]:
+    status = disk.parent.stat()
+    return status.st_dev, status.st_ino, os.fsencode(disk.name)
+
+
+def test_a_rename_while_disks_are_looked_for_is_no_reason_to_miss_one(
+    source: Path, submounts: Submounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "a").mkdir()
+    disk = tmpfs(source / "a" / "disk", "f")
+    place = place_of(disk)
+    monkeypatch.setattr("fusenotify.fs.submounts.mounts", Renamer(source / "a", times=3).mounts)
+    submounts.update(submounts.scan())
+    assert submounts.at(*place) is not None
+
+
+def test_what_is_shown_stays_shown_while_a_user_renames_without_end(
+    source: Path, submounts: Submounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "a").mkdir()
+    disk = tmpfs(source / "a" / "disk", "f")
+    place = place_of(disk)
+    submounts.update(submounts.scan())
+    shown = submounts.at(*place)
+    assert shown is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("fusenotify.fs.submounts.mounts", Renamer(source / "a", times=10**6).mounts)
+        seen = submounts.scan()
+    assert not seen.is_whole
+    assert submounts.update(seen) == ([], [])
+    assert submounts.at(*place) is shown
+    run("umount", disk if disk.exists() else source / "elsewhere" / "disk")
+    changed, gone = submounts.update(submounts.scan())
+    assert (changed, gone) == ([place], [shown])
+    os.close(shown.fd)
+
+
+@contextmanager
+def renaming(directory: Path) -> Iterator[None]:
+    """Rename a directory to and fro all the time."""
+    is_over = threading.Event()
+
+    def rename() -> None:
+        elsewhere = directory.with_name("elsewhere")
+        while not is_over.is_set():
+            directory.rename(elsewhere)
+            elsewhere.rename(directory)
+
+    thread = threading.Thread(target=rename)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_disks_are_found_and_kept_while_a_user_renames_what_is_above(
+    source: Path, mounting: Mounting
+) -> None:
+    (source / "a" / "after").mkdir(parents=True)
+    tmpfs(source / "a" / "before", "f")
+    (source / "other").mkdir()
+    with mounting() as mount:
+        top = Path(mount.mountpoint)
+        with renaming(top / "a"):
+
+            def is_mounted() -> bool:
+                # mount(8) finds nothing where the directory has its other name.
+                command = ["mount", "-t", "tmpfs", "none", f"{source}/a/after"]
+                return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+            until(is_mounted, "another disk is mounted")
+            for _ in range(20):
+                run("mount", "--bind", source / "other", source / "other")
+                run("umount", "--lazy", source / "other")
+        assert listed(top / "a" / "before") == ["f"]
+        (source / "a" / "after" / "g").touch()
+        until(lambda: shows(top / "a" / "after", "g"), "the disk shows")
 
 
 def test_a_view_put_into_source_is_not_stepped_onto(

@@ -19,8 +19,8 @@ import pytest
 from fusenotify import Mounted
 from fusenotify.events import unpack
 from fusenotify.masks import IN_ACCESS, IN_ALL_EVENTS, IN_ATTRIB, IN_MODIFY
+from tests.cli.command import until
 from tests.conftest import Mounting
-from tests.fs.test_mount import eventually
 
 pytestmark = [
     pytest.mark.mount,
@@ -166,4 +166,4 @@ def test_nobody_waits_for_a_daemon_that_ended_meanwhile(
             (helper,) = children(mount.pid)
             os.kill(mount.pid, end)
             program.wait(10)
-            assert eventually(partial(is_gone, helper))
+            until(partial(is_gone, helper), "the helper ends")
