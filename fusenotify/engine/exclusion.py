@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from fusenotify.credentials import Actor
-from fusenotify.engine.time_share import TimeShare
+from fusenotify.engine.time_share import OutOfTime, TimeShare
 from fusenotify.errors import InvalidPattern, NoPatterns, TooManyExclusions
 from fusenotify.masks import IN_ISDIR
 
@@ -136,10 +136,6 @@ class Exclusion:
             raise OutOfTime
         text = path.decode(_ONE_CHARACTER_A_BYTE)
         return self._spec.match_file(text + "/" if is_dir else text)
-
-
-class OutOfTime(Exception):
-    """There is no time to judge a name for this user now, or it would take too long."""
 
 
 class UsersExclusions:

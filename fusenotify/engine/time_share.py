@@ -2,7 +2,8 @@
 """A share of the daemon's only thread, for what a user can make take long.
 
 engine.exclusion has one for matching names and one for compiling patterns: a few
-hundred patterns can be chosen so that a name takes a tenth of a second.
+hundred patterns can be chosen so that a name takes a tenth of a second.  engine.trees
+has one for judging who may hear of directories that are very deep.
 
 Invariant
     In the long run a user takes SHARE of the thread's time and FREE each time, and BURST more
@@ -18,6 +19,10 @@ SHARE = 0.1
 # In seconds.
 BURST = 0.05
 FREE = 50e-6
+
+
+class OutOfTime(Exception):
+    """There is no time for this now, or it would take too long."""
 
 
 class TimeShare:

@@ -18,6 +18,7 @@ Invariants
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Container, Hashable, Iterable
 from typing import Protocol
@@ -25,6 +26,7 @@ from weakref import WeakValueDictionary
 
 from fusenotify.credentials import Actor, Credentials
 from fusenotify.engine.inodes import DEAD, Dentry, Inode
+from fusenotify.engine.time_share import OutOfTime, TimeShare
 from fusenotify.engine.watches import Hearing, Watch, tell
 from fusenotify.events import MOST_BYTES
 from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
@@ -36,6 +38,10 @@ VERDICT_SECONDS = 1.0
 _MOST_VERDICTS = 100_000
 _MOST_BYTES = 8 * 1024 * 1024
 _WAY_BYTES, _PATH_BYTES = 800, 100
+# Ways of so many directories are judged within the user's share of time (engine.time_share).
+DEEP = 1000
+_LOOK_AT_TIME_EACH = 64
+_MOST_USERS = 1000
 # Paths of more bytes together are remembered for one directory, not for all above it.
 _LONG_PATH = 4096
 # How many bytes the paths to one directory take together, but for those that are SHORT: a user may
@@ -82,9 +88,10 @@ class UsersHearing:
     All tree watches of a user share it: what it costs does not grow with them.
     """
 
-    def __init__(self, trees: Trees, who: Credentials) -> None:
+    def __init__(self, trees: Trees, who: Credentials, time_share: TimeShare) -> None:
         self._trees = trees
         self._who = who
+        self._time = time_share
         self._changes = trees.changes
         self._until = 0.0
         self._readable: dict[Inode, bool] = {}
@@ -96,6 +103,8 @@ class UsersHearing:
         """Return whether the user could watch a directory below root now.
 
         That takes leave to read it, and to search all from root to above it.
+
+        Raises OutOfTime.
         """
         trees = self._trees
         if self._changes != trees.changes or trees.clock() >= self._until:
@@ -125,23 +134,47 @@ class UsersHearing:
         found = self._searchable.get(directory)
         if found is not None:
             return found
-        way = self._unknown(directory)
+        self._time.begin()
+        most = DEEP if self._time.wait() else math.inf
+        way = self._unknown(directory, most)
+        if len(way) == most:
+            raise OutOfTime
         if self._trees.make_room_for_verdicts(len(way)):
             way = self._unknown(directory)
+        if len(way) < DEEP:
+            return self._judge(way, math.inf)
+        try:
+            return self._judge(way, _LOOK_AT_TIME_EACH)
+        finally:
+            self._time.end()
+
+    def _judge(self, way: list[Inode], each: float) -> tuple[int, int]:
+        """Judge what _unknown() returned, and return the verdict on its first directory.
+
+        Whether there is time is looked at with each so many.
+
+        Raises OutOfTime; what was judged until then is remembered.
+        """
         dentry = way[-1].dentry
         depth, uppermost = (-1, 0) if dentry is None else self._searchable[dentry.parent]
-        for below in reversed(way):
+        while way:
+            if len(way) % each == 0 and self._time.is_used_up():
+                raise OutOfTime
+            below = way.pop()
             depth += 1
             if not self._trees.permissions.may_search(below, self._who):
                 uppermost = depth + 1
             self._searchable[below] = depth, uppermost
         return depth, uppermost
 
-    def _unknown(self, directory: Inode) -> list[Inode]:
-        """Return the directories from one up to below one that is known, or to the root."""
+    def _unknown(self, directory: Inode, most: float = math.inf) -> list[Inode]:
+        """Return the directories from one up to below one that is known, or to the root.
+
+        Of more than most there are the lowest.
+        """
         way: list[Inode] = []
         above: Inode | None = directory
-        while above is not None and above not in self._searchable:
+        while above is not None and above not in self._searchable and len(way) < most:
             way.append(above)
             above = None if above.dentry is None else above.dentry.parent
         return way
@@ -165,7 +198,8 @@ class Trees:
     roots says how many there are on a directory.  permissions are the
     filesystem's.  changes counts what may have made a verdict or a path wrong.
     known is what above() found, as far as it is remembered.
-    clock is in seconds.
+    times are the shares of time for judging deep directories, by uid, also of users who have no
+    watch now and may soon have the next.  clock is in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -177,6 +211,7 @@ class Trees:
         self._bytes = 0
         self._verdicts = 0
         self._hearings: WeakValueDictionary[Hashable, UsersHearing] = WeakValueDictionary()
+        self.times: dict[int, TimeShare] = {}
 
     # What engine.watches says.
 
@@ -212,8 +247,14 @@ class Trees:
         judged_by = who.uid, who.gid, who.groups
         found = self._hearings.get(judged_by)
         if found is None:
-            found = self._hearings[judged_by] = UsersHearing(self, who)
+            share = self._time_of(who.uid)
+            found = self._hearings[judged_by] = UsersHearing(self, who, share)
         return found
+
+    def _time_of(self, uid: int) -> TimeShare:
+        if len(self.times) >= _MOST_USERS:
+            self.times = {user: share for user, share in self.times.items() if share.wait()}
+        return self.times.setdefault(uid, TimeShare())
 
     def make_room_for_verdicts(self, count: int) -> bool:
         """Count verdicts; return whether all were forgotten, as where there are too many."""
@@ -267,8 +308,13 @@ class Trees:
                 if unwanted is not None and unwanted.has(mask, path, actor):
                     continue
                 hearing = watch.hearing
-                if hearing is not None and not hearing.allows(directory, root):
-                    continue
+                if hearing is not None:
+                    try:
+                        if not hearing.allows(directory, root):
+                            continue
+                    except OutOfTime:
+                        tell(watch, mask, cookie, TOO_LONG, directory)  # which loses it
+                        continue
                 if not wanted & IN_ONESHOT:
                     watch.handle.tell_below(watch, watch.wd, mask, cookie, path, directory)
                 else:

@@ -17,9 +17,8 @@ from fusenotify.engine.exclusion import (
     MOST_PATTERNS,
     Exclusion,
     Exclusions,
-    OutOfTime,
 )
-from fusenotify.engine.time_share import SHARE
+from fusenotify.engine.time_share import SHARE, OutOfTime
 from fusenotify.errors import InvalidPattern, NoPatterns, TooManyExclusions
 
 

@@ -13,7 +13,8 @@ import pytest
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Inode
 from fusenotify.engine.limits import Limits
-from fusenotify.engine.trees import MOST_TOGETHER, SHORT, TOO_LONG
+from fusenotify.engine.time_share import BURST, SHARE, TimeShare
+from fusenotify.engine.trees import DEEP, MOST_TOGETHER, SHORT, TOO_LONG
 from fusenotify.errors import NoDirectory, TooManyTrees, TooManyWatches, WatchExists
 from fusenotify.events import Event, unpack
 from fusenotify.masks import (
@@ -629,7 +630,10 @@ class Guarded:
         self.engine = EngineTree()
         self.modes = Modes(self.engine)
         self.now = 100.0
-        self.engine.core.trees.clock = lambda: self.now
+        trees = self.engine.core.trees
+        trees.clock = lambda: self.now
+        # Each question takes a tenth of a millisecond.
+        trees.times[ALICE.uid] = TimeShare(lambda: self.now, lambda: self.modes.asked * 1e-4)
         self.engine.prepare("a/b/c/")
         self.root, self.alice = (
             EngineDevice(self.engine.table.init(who.uid, who=who), self.engine)
@@ -820,6 +824,43 @@ def test_memory_for_ways_and_verdicts_is_bounded_however_many_directories_there_
         verdicts.append(len(hearing._readable) + len(hearing._searchable))
     assert len(trees.known) <= 8 * 2**20 / 800
     assert max(verdicts) <= 1000
+
+
+def test_deep_directories_are_judged_within_the_users_share_of_time_and_else_lost() -> None:
+    tree = Guarded()
+    trees = tree.engine.core.trees
+    deep = "a/b/c" + "/d" * DEEP
+    tree.engine.prepare(f"{deep}/")
+    assert not trees.times[ALICE.uid].wait()
+    lost = asked = 0
+    for number in range(100):
+        tree.now += 0.01
+        trees.permissions_changed()
+        before = tree.modes.asked
+        tree.engine.create(f"{deep}/{number}")
+        asked += tree.modes.asked - before
+        (event,) = tree.alice.take()
+        lost += event.mask == IN_Q_OVERFLOW
+        tree.engine.create(f"a/b/{number}")
+        assert_events(tree.alice, [f"CREATE a/b/{number}"])
+    assert lost > 90
+    # A tenth of the second that went by, and a burst.
+    assert asked * 1e-4 < SHARE * 1.0 + 2 * BURST
+
+
+def test_a_user_without_time_has_none_with_the_next_device_either() -> None:
+    tree = Guarded()
+    deep = "a/b/c" + "/d" * (10 * DEEP)
+    tree.engine.prepare(f"{deep}/")
+    tree.engine.create(f"{deep}/f")
+    assert_events(tree.alice, ["Q_OVERFLOW"])
+    tree.alice.raw.close()
+    device = EngineDevice(tree.engine.table.init(ALICE.uid, who=ALICE), tree.engine)
+    device.watch(".", "CREATE", tree=True)
+    tree.modes.asked = 0
+    tree.engine.create(f"{deep}/g")
+    assert_events(device, ["Q_OVERFLOW"])
+    assert not tree.modes.asked
 
 
 def test_a_tree_watch_is_set_up_and_moved_in_no_time_however_large_the_tree_is() -> None:
