@@ -28,7 +28,7 @@ from tests.server.acting import User, acting_as
 from tests.server.test_verdicts import USERS
 from tests.server.verdict_trees import Tree, give_owner_and_mode, relative_links
 
-TREES = 30
+TREES = 100
 
 pytestmark = [
     pytest.mark.mount,
