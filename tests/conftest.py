@@ -35,8 +35,9 @@ PUBLIC_PREFIX = f"fusenotify-test-{os.getpid()}-"
 # Gives an ordinary user /dev/fuse in a mount namespace of the program's own:
 # not every machine opens the real one to all.
 _WITH_FUSE = """
-mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount --bind "$1/fuse" /dev/fuse || exit
-shift
+mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount --bind "$1/fuse" /dev/fuse &&
+    cd "$1" && eval "$2" && cd / || exit
+shift 2
 exec "$@"
 """
 
@@ -129,9 +130,15 @@ class User:
 
     def run_with_fuse(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """Do so where the user may open /dev/fuse; what is mounted is seen only there."""
+        with self.with_fuse(*command) as start:
+            return self._run(start, {})
+
+    @contextlib.contextmanager
+    def with_fuse(self, *command: str | Path, prepare: str = ":") -> Iterator[list[str]]:
+        """Yield the command that does so, once root has run a script there."""
         with tempfile.TemporaryDirectory() as device:
-            start = ["unshare", "--mount", "sh", "-c", _WITH_FUSE, "sh", device]
-            return self._run([*start, *self.as_user(map(str, command))], {})
+            start = ["unshare", "--mount", "sh", "-c", _WITH_FUSE, "sh", device, prepare]
+            yield [*start, *self.as_user(map(str, command))]
 
     def as_user(self, command: Iterable[str]) -> list[str]:
         """Return the command that runs another one in the user's name."""
@@ -143,7 +150,7 @@ class User:
     def _run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
-            env=_modules() | env,
+            env=modules() | env,
             cwd="/",
             capture_output=True,
             text=True,
@@ -152,7 +159,8 @@ class User:
         )
 
 
-def _modules() -> dict[str, str]:
+def modules() -> dict[str, str]:
+    """Return an environment in which programs find this project and what it needs."""
     purelib = sysconfig.get_path("purelib")
     return {"PYTHONPATH": f"{REPOSITORY}:{purelib}", "PATH": os.environ["PATH"]}
 

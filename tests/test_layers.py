@@ -23,6 +23,7 @@ VALUES = {
     "events",
     "masks",
     "mountinfo",
+    "proc",
     "socket_file",
     "view",
 }

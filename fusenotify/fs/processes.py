@@ -8,6 +8,8 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 
+from fusenotify.proc import shows_our_numbers
+
 # How many descriptors are kept to read from which command a process runs: one in so many, at most.
 _ONE_IN = 128
 _MOST_COMMANDS = 8
@@ -21,9 +23,14 @@ _LONGEST_COMMAND = 32
 
 
 def status_of(pid: int) -> dict[bytes, bytes]:
-    """Return /proc/PID/status; nothing where a caller is gone, or in another pid namespace (0)."""
-    with suppress(OSError), open(f"/proc/{pid}/status", "rb") as lines:
-        return dict(line.split(b":", 1) for line in lines)
+    """Return /proc/PID/status.
+
+    Nothing where a caller is gone, in another pid namespace (0), or not for us to see:
+    /proc may hide other users' processes, or be that of another pid namespace.
+    """
+    if shows_our_numbers():
+        with suppress(OSError), open(f"/proc/{pid}/status", "rb") as lines:
+            return dict(line.split(b":", 1) for line in lines)
     return {}
 
 

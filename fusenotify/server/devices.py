@@ -236,8 +236,9 @@ class ConnectionDevices:
     def _own_process(self) -> int:
         """Return the id of the process that connected.
 
-        Raises OSError (EOPNOTSUPP) where it is in a pid namespace that the daemon does not see.
+        Raises OSError (EOPNOTSUPP) where the daemon does not see it, nor whose its threads are.
         """
-        if not self._who.pid:
+        process = self._who.pid
+        if not process or self._table.core.details.process_of(process) != process:
             raise OSError(errno.EOPNOTSUPP, "the daemon does not see your process: ignore_self")
-        return self._who.pid
+        return process

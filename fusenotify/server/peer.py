@@ -12,6 +12,7 @@ import struct
 import sys
 
 from fusenotify.credentials import Credentials
+from fusenotify.proc import shows_our_numbers
 
 _UCRED = struct.Struct("=iII")
 _SO_PEERGROUPS = 59  # the socket module has no names for these
@@ -39,6 +40,8 @@ def is_privileged(who: Credentials) -> bool:
 
 def _is_in_another_user_namespace(pid: int) -> bool:
     """Return whether a process is seen to be.  Linux: user_namespaces(7)."""
+    if not shows_our_numbers():
+        return False
     try:
         return not os.path.samestat(os.stat(f"/proc/{pid}/ns/user"), os.stat("/proc/self/ns/user"))
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -79,3 +80,23 @@ def test_only_so_many_descriptors_are_kept(processes: Processes) -> None:
     assert kept == processes._most_commands
     assert pipes == before + 20
     assert (kept_commands(64), kept_commands(1024), kept_commands(1 << 20)) == (0, 8, 8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes pid namespaces")
+def test_another_pid_namespaces_proc_tells_nothing() -> None:
+    """Else whoever is 1 here would have the capabilities of whoever is 1 there."""
+    program = (
+        "import os\n"
+        "from fusenotify.fs.processes import is_capable, status_of\n"
+        "print(os.getpid(), len(status_of(1)) > 0, is_capable(1, 3, os.stat('/')))"
+    )
+    said = [
+        subprocess.run(
+            ["unshare", "--pid", "--fork", *options, sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        for options in ([], ["--mount-proc"])
+    ]
+    assert said == ["1 False False\n", "1 True True\n"]
