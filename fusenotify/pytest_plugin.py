@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusenotify.testing import EngineTree, MountDevice, TemporaryMount
-    from fusenotify.testing.marker import MountSettings
+    from fusenotify.testing.marker import Settings
 
 _MARKER = (
     "fusenotify(max_queued_events=N, max_user_watches=N, max_user_trees=N, max_user_instances=N, "
-    "semantics=NAME, access=NAME, faults=BOOL, options=[WORD, ...]): what the test's fusenotify "
-    "fixtures are to be like"
+    "semantics=NAME, access=NAME, faults=BOOL, detailed=BOOL, options=[WORD, ...]): what the "
+    "test's fusenotify fixtures are to be like"
 )
 _CANNOT = "cannot mount: "
 
@@ -75,9 +75,14 @@ def fusenotify_mount(
 
 
 @pytest.fixture
-def fusenotify_device(fusenotify_mount: TemporaryMount) -> MountDevice:
-    """A device of fusenotify_mount that watches nothing yet and never waits."""
-    return fusenotify_mount.device()
+def fusenotify_device(
+    request: pytest.FixtureRequest, fusenotify_mount: TemporaryMount
+) -> MountDevice:
+    """A device of fusenotify_mount that watches nothing yet and never waits.
+
+    The marker may make it a detailed one.
+    """
+    return fusenotify_mount.device(detailed=_settings(request.node).get("detailed", False))
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +100,7 @@ def fusenotify_session_device(
 ) -> Iterator[MountDevice]:
     """A device of fusenotify_session_mount for one test.
 
-    The marker may give its max_queued_events and semantics.
+    The marker may give its max_queued_events and semantics, and make it a detailed one.
     """
     from fusenotify.testing.marker import device_settings
 
@@ -124,32 +129,33 @@ def fusenotify_engine(request: pytest.FixtureRequest) -> EngineTree:
 
 
 @contextlib.contextmanager
-def _mount(directory: Path, settings: MountSettings) -> Iterator[TemporaryMount]:
+def _mount(directory: Path, settings: Settings) -> Iterator[TemporaryMount]:
     from fusenotify import MountFailed
     from fusenotify.testing import temporary_mount, why_no_mounts
+    from fusenotify.testing.marker import mount_settings
 
     if reason := why_no_mounts():
         pytest.skip(_CANNOT + reason)
     try:
-        with temporary_mount(directory, **settings) as mount:
+        with temporary_mount(directory, **mount_settings(settings)) as mount:
             yield mount
     except MountFailed as error:
         raise pytest.fail.Exception(f"fusenotify: {error}", pytrace=False) from None
 
 
-def _settings(node: pytest.Item) -> MountSettings:
+def _settings(node: pytest.Item) -> Settings:
     """Return what the markers of a test say, the closest one's word first."""
-    from fusenotify.testing.marker import mount_settings
+    from fusenotify.testing import marker
 
-    settings: MountSettings = {}
+    found: Settings = {}
     try:
-        for marker in node.iter_markers("fusenotify"):
-            if marker.args:
-                raise ValueError(f"{marker.args[0]!r} has no keyword; write keyword=value")
-            settings = {**mount_settings(marker.kwargs), **settings}
+        for mark in node.iter_markers("fusenotify"):
+            if mark.args:
+                raise ValueError(f"{mark.args[0]!r} has no keyword; write keyword=value")
+            found = {**marker.settings(mark.kwargs), **found}
     except ValueError as error:
         _refuse(error)
-    return settings
+    return found
 
 
 def _refuse(error: ValueError) -> NoReturn:

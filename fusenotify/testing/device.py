@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,5 +58,12 @@ class MountDevice(Watcher):
             )
         return path[len(self._root) :].lstrip(b"/") or b"."
 
-    def _add_watch(self, path: bytes, mask: int, tree: bool, exclude: Sequence[str]) -> int:
-        return self.raw.add_watch(path, mask, tree=tree, exclude=exclude)
+    def _add_watch(
+        self,
+        path: bytes,
+        mask: int,
+        tree: bool,
+        exclude: Iterable[str | bytes],
+        ignore_self: bool,
+    ) -> int:
+        return self.raw.add_watch(path, mask, tree=tree, exclude=exclude, ignore_self=ignore_self)

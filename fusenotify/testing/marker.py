@@ -11,14 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 
-class DeviceSettings(TypedDict, total=False):
-    """What each device may have for itself."""
+class Defaults(TypedDict, total=False):
+    """What a mount has for its devices, and each device may have for itself."""
 
     max_queued_events: int
     semantics: str
 
 
-class MountSettings(DeviceSettings, total=False):
+class DeviceSettings(Defaults, total=False):
+    """What a device has: keywords of TemporaryMount.device()."""
+
+    detailed: bool
+
+
+class MountSettings(Defaults, total=False):
     """What a mount has: keywords of fusenotify.mounted()."""
 
     max_user_watches: int
@@ -29,7 +35,13 @@ class MountSettings(DeviceSettings, total=False):
     options: Sequence[str]
 
 
-def mount_settings(given: Mapping[str, Any]) -> MountSettings:
+class Settings(MountSettings, total=False):
+    """What a marker may say, of a mount and of its device."""
+
+    detailed: bool
+
+
+def settings(given: Mapping[str, Any]) -> Settings:
     """Return the settings that a marker's keywords mean.
 
     Raises ValueError that names the keyword and says what may be there.
@@ -40,10 +52,17 @@ def mount_settings(given: Mapping[str, Any]) -> MountSettings:
         complaint = _CHECKS[keyword](value)
         if complaint:
             raise ValueError(f"{keyword}={value!r}: {complaint}")
-    return cast(MountSettings, dict(given))
+    return cast(Settings, dict(given))
 
 
-def device_settings(given: MountSettings) -> DeviceSettings:
+def mount_settings(given: Settings) -> MountSettings:
+    """Return those of the mount: all but its device's own."""
+    kept = dict(given)
+    kept.pop("detailed", None)
+    return cast(MountSettings, kept)
+
+
+def device_settings(given: Settings) -> DeviceSettings:
     """Return the settings of a device on a mount that others share.
 
     Raises ValueError where one can be set for a whole mount only.
@@ -102,5 +121,6 @@ _CHECKS: dict[str, Callable[[object], str]] = {
     "semantics": _semantics,
     "access": _access,
     "faults": _flag,
+    "detailed": _flag,
     "options": _options,
 }

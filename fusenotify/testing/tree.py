@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -106,12 +106,22 @@ class EngineDevice(Watcher):
     def _relative(self, path: bytes) -> bytes:
         return path.lstrip(b"/") or b"."
 
-    def _add_watch(self, path: bytes, mask: int, tree: bool, exclude: Sequence[str]) -> int:
+    def _add_watch(
+        self,
+        path: bytes,
+        mask: int,
+        tree: bool,
+        exclude: Iterable[str | bytes],
+        ignore_self: bool,
+    ) -> int:
+        if ignore_self:
+            raise OSError(errno.EOPNOTSUPP, "ignore_self: what happens here no process does")
         self.raw.check_mask(mask)
         inode = self._tree.inode(path)
-        if mask & IN_ONLYDIR and not inode.is_dir:
+        if (tree or mask & IN_ONLYDIR) and not inode.is_dir:
             raise _error(errno.ENOTDIR, path)
-        exclusion = Exclusion([os.fsencode(pattern) for pattern in exclude]) if exclude else None
+        patterns = [os.fsencode(pattern) for pattern in exclude]
+        exclusion = Exclusion(patterns) if patterns else None
         wd: int = self.raw.add_watch(inode, mask, tree=tree, exclusion=exclusion)
         return wd
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
@@ -72,20 +72,24 @@ class Watcher(ABC):
         mask: int | str = IN_ALL_EVENTS,
         *,
         tree: bool = False,
-        exclude: Sequence[str] = (),
+        exclude: Iterable[str | bytes] = (),
+        ignore_self: bool = False,
     ) -> int:
         """Watch a path, or a directory and all below it, and return the watch descriptor.
 
         path is relative to the tree's root, or absolute and in it.  In records
         it is the watch's name; the root's is ``.``.  mask may be written as
-        ``"CREATE|DELETE|ONESHOT"``.  exclude are patterns of what is not told.
+        ``"CREATE|DELETE|ONESHOT"``.  exclude are patterns of what is not told; with
+        ignore_self nothing is told of what this process does itself.
 
-        Raises ValueError for a path elsewhere and for an unknown word, else
-        OSError as inotify_add_watch(2).
+        Raises ValueError for a path elsewhere and for an unknown word, TypeError where
+        exclude is one pattern, else OSError as inotify_add_watch(2).
         """
+        if isinstance(exclude, str | bytes):
+            raise TypeError(f"exclude takes several patterns, as in exclude=[{exclude!r}]")
         bits = parse_mask(mask) if isinstance(mask, str) else mask
         inner = self._relative(os.fsencode(path))
-        wd = self._add_watch(inner, bits, tree, exclude)
+        wd = self._add_watch(inner, bits, tree, exclude, ignore_self)
         self._labels[wd] = str(PurePosixPath(os.fsdecode(inner)))
         return wd
 
@@ -145,8 +149,15 @@ class Watcher(ABC):
         """Return a path relative to the tree's root; raise ValueError outside of it."""
 
     @abstractmethod
-    def _add_watch(self, path: bytes, mask: int, tree: bool, exclude: Sequence[str]) -> int:
-        """Watch a path that is relative to the tree's root, and where tree all below it."""
+    def _add_watch(
+        self,
+        path: bytes,
+        mask: int,
+        tree: bool,
+        exclude: Iterable[str | bytes],
+        ignore_self: bool,
+    ) -> int:
+        """Watch a path that is relative to the tree's root, as watch() says."""
 
 
 def assert_events(

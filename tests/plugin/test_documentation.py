@@ -11,7 +11,7 @@ import pytest
 import fusenotify.testing
 from fusenotify import pytest_plugin
 from fusenotify.testing import EngineTree, MountDevice, TemporaryMount
-from fusenotify.testing.marker import MountSettings
+from fusenotify.testing.marker import Settings
 from tests.conftest import REPOSITORY
 
 MANUAL = (REPOSITORY / "docs" / "pytest.md").read_text()
@@ -52,7 +52,7 @@ def test_the_failure_looks_as_shown(users: pytest.Pytester) -> None:
 
 
 def test_the_manual_names_everything() -> None:
-    names = set(MountSettings.__annotations__)
+    names = set(Settings.__annotations__)
     names |= {name for name in vars(pytest_plugin) if name.startswith("fusenotify_")}
     for kind in (TemporaryMount, EngineTree, MountDevice):
         names |= {

@@ -145,6 +145,82 @@ def test_the_marker_sets_limits_and_semantics(users: pytest.Pytester, source: st
     users.runpytest().assert_outcomes(passed=1)
 
 
+TREE = """
+    import pytest
+    from fusenotify.testing import assert_events
+
+    @pytest.mark.fusenotify(detailed=True)
+    def test_one_event_for_a_rename({mount}, {device}):
+        (top := {top}).joinpath("a/b").mkdir(parents=True)
+        {device}.watch(top, "CREATE|MOVE|MOVE_SELF", tree=True, exclude=["*.tmp"])
+        (top / "a/b/c").touch()
+        (top / "a/b/c.tmp").touch()
+        (top / "a/b/c").rename(top / "c")
+        (top / "c").rename(top / "c.tmp")
+        (top / "a").rename(top / "d")
+        assert_events({device}, [
+            "CREATE a/b/c",
+            "MOVED_TO a/b/c -> c",
+            "MOVED_FROM c",
+            "MOVED_TO|ISDIR a -> d",
+            "MOVE_SELF d/",
+        ])
+
+    def test_two_records_for_a_rename({mount}, {device}):
+        (top := {top}).joinpath("a/b").mkdir(parents=True)
+        {device}.watch(top, "MOVE|MOVE_SELF", tree=True)
+        (top / "a/b").rename(top / "a/c")
+        assert_events(
+            {device},
+            ["MOVED_FROM|ISDIR a/b #1", "MOVED_TO|ISDIR a/c #1", "MOVE_SELF a/c/"],
+        )
+"""
+
+
+@mounts
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(
+            TREE.format(
+                mount="fusenotify_mount", device="fusenotify_device", top="fusenotify_mount.path"
+            ),
+            id="a mount",
+        ),
+        pytest.param(
+            TREE.format(
+                mount="fusenotify_session_mount",
+                device="fusenotify_session_device",
+                top="fusenotify_session_mount.fresh_directory()",
+            ),
+            id="a shared mount",
+        ),
+    ],
+)
+def test_trees_and_the_marker_that_makes_a_device_detailed(
+    users: pytest.Pytester, source: str
+) -> None:
+    users.makepyfile(source)
+    users.runpytest().assert_outcomes(passed=2)
+
+
+@mounts
+def test_a_watch_may_ignore_what_the_test_itself_does(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        """
+        import subprocess
+        from fusenotify.testing import assert_events
+
+        def test_it(fusenotify_mount, fusenotify_device):
+            fusenotify_device.watch(".", "CREATE", ignore_self=True)
+            (fusenotify_mount.path / "a").touch()
+            subprocess.run(["touch", fusenotify_mount.path / "b"], check=True)
+            assert_events(fusenotify_device, ["CREATE b"])
+        """
+    )
+    users.runpytest().assert_outcomes(passed=1)
+
+
 @mounts
 def test_the_marker_passes_fuse_options_on(users: pytest.Pytester) -> None:
     users.makepyfile(
@@ -217,7 +293,7 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
         pytest.param(
             "max_queued=4",
             "unknown keyword 'max_queued'; there are max_queued_events, max_user_watches, "
-            "max_user_trees, max_user_instances, semantics, access, faults, options",
+            "max_user_trees, max_user_instances, semantics, access, faults, detailed, options",
             id="keyword",
         ),
         pytest.param(
@@ -244,6 +320,7 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
             "semantics=[]", "semantics=[]: there are linux-2.6.18 and linux-6", id="no name"
         ),
         pytest.param("faults=1", "faults=1: not True or False", id="faults"),
+        pytest.param("detailed=0", "detailed=0: not True or False", id="detailed"),
         pytest.param("access='all'", "access='all': there are open and exact", id="access"),
         pytest.param(
             "options='ro'", "options='ro': not a list of FUSE options, each a text", id="options"

@@ -266,6 +266,16 @@ def test_a_device_refuses_what_the_syscall_refuses(fusenotify_engine: EngineTree
     with pytest.raises(OSError, match="unknown bits") as refused:
         device.watch("b", 1 << 16 | IN_ALL_EVENTS)
     assert refused.value.errno == errno.EINVAL
+    with pytest.raises(NotADirectoryError):
+        device.watch("a", "CREATE", tree=True)
+    with pytest.raises(OSError, match="the pattern '!'") as refused:
+        device.watch(".", "CREATE", exclude=["*.o", "!"])
+    assert refused.value.errno == errno.EINVAL
+    with pytest.raises(TypeError, match="several patterns"):
+        device.watch(".", "CREATE", exclude="*.o")
+    with pytest.raises(OSError, match="no process does") as refused:
+        device.watch(".", "CREATE", ignore_self=True)
+    assert refused.value.errno == errno.EOPNOTSUPP
     with pytest.raises(ValueError, match="unknown semantics 'linux-5'"):
         fusenotify_engine.device(semantics="linux-5")
 
