@@ -163,10 +163,12 @@ class Mount:
 
     async def serve(self) -> None:
         """Answer requests until somebody unmounts, or terminate()."""
+        assert self._operations is not None
         negotiation = Negotiation()
         version = getattr(pyfuse3, "__version__", "of an unknown version")
         if version in TRIED:
             self._waits.negotiate(negotiation)
+            self._operations.names.forget = negotiation.next_epoch
             setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
         else:
             log.warning(
@@ -283,6 +285,8 @@ class Mount:
         if self._closed:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
         assert self._inodes is not None
+        assert self._operations is not None
+        self._operations.names.watched()
         mountpoint = os.fsencode(self.mountpoint)
         return resolved(
             self._inodes,
@@ -305,6 +309,8 @@ class Mount:
         if self._closed:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
         assert self._inodes is not None
+        assert self._operations is not None
+        self._operations.names.watched()
         return passed(
             self._inodes, self._device, descriptor, who, directory=directory, view=self._view
         )

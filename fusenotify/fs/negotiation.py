@@ -8,7 +8,9 @@ there, and its answer goes to the kernel with WANTED added.  Then the descriptor
 is the connection again, and libfuse never knows.
 
 fs.polling says when pyfuse3 is about to read; fs.ownership and fs.set_id do
-what was asked for.  Linux: fs/fuse/inode.c fuse_send_init(), process_init_reply().
+what was asked for.  fs.names has the kernel look names up again, which libfuse
+has no word for either.  Linux: fs/fuse/inode.c fuse_send_init(),
+process_init_reply(); fs/fuse/dev.c fuse_notify_inc_epoch().
 
 Invariants
     Nothing is asked for that the kernel did not offer: an older one goes on
@@ -42,10 +44,13 @@ LESS = "the kernel is asked for no more than libfuse asks"
 _BUFFER = 8192
 # fuse_in_header's length, opcode and unique number, then major, minor, max_readahead, the flags;
 # fuse_out_header's length, error and unique number, then the same four.
-_OFFERED = struct.Struct("=IIQ24xI8xI")
+_OFFERED = struct.Struct("=IIQ24xII4xI")
 _ANSWERED = struct.Struct("=IiQI8xI")
 _INIT = 26
 _MAJOR = 7
+# FUSE_NOTIFY_INC_EPOCH, a notice of a header alone, and the first minor version that has it.
+_NEXT_EPOCH = struct.pack("=IiQ", 16, 8, 0)
+_EPOCHS_SINCE = 44
 
 
 class Negotiation:
@@ -55,6 +60,9 @@ class Negotiation:
         self._connection = -1
         self._offered = 0
         self._unique = 0
+        self._has_epochs = False
+        # The connection as libfuse has it.
+        self._fd = -1
         self._libfuse: socket.socket | None = None
 
     @property
@@ -78,6 +86,7 @@ class Negotiation:
                 self.close()
                 raise
             self._look_at(request)
+            self._fd = fd
             ours.send(request)
             os.dup2(libfuses.fileno(), fd, inheritable=False)
 
@@ -103,12 +112,26 @@ class Negotiation:
             log.warning("%s: libfuse did not answer as was expected", LESS)
         return True
 
+    def next_epoch(self) -> bool:
+        """Have the kernel look up all names that it remembers before it uses them again.
+
+        It takes no lock for it.  Returns whether it will: since Linux 6.16.
+        """
+        if not self._has_epochs:
+            return False
+        try:
+            os.write(self._fd, _NEXT_EPOCH)
+        except OSError:  # unmounted, or it has no such notice after all
+            self._has_epochs = False
+        return self._has_epochs
+
     def _look_at(self, request: bytes) -> None:
         """Learn what the kernel offers, where this is an INIT as it is known."""
         if len(request) >= _OFFERED.size:
-            length, opcode, unique, major, offered = _OFFERED.unpack_from(request)
+            length, opcode, unique, major, minor, offered = _OFFERED.unpack_from(request)
             if (length, opcode, major) == (len(request), _INIT, _MAJOR):
                 self._offered, self._unique = offered, unique
+                self._has_epochs = minor >= _EPOCHS_SINCE
                 return
         log.warning("%s: its first request is none that was expected", LESS)
 

@@ -65,8 +65,10 @@ class Operations(AttributeRequests):
             found, status = self.inodes.lookup(parent, name)
         except FileNotFoundError:
             return self._absent
-        if found.others is not None or self.names.waiting:
+        if status.st_nlink > 1 and not found.is_dir:
             self.names.looked_up(found, ctx.pid)
+        elif self.names.waiting:
+            self.names.settled(ctx.pid)
         return self.entry(found, status)
 
     @unanswered
@@ -132,7 +134,9 @@ class Operations(AttributeRequests):
         self.by_owner(ctx, act, linked)
         self.hooks.by(ctx).linked(linked, parent, new_name)
         status = os.fstat(linked.fd)
-        self.names.linked(linked, first, status.st_nlink, ctx.pid)
+        hears = self.hooks.core.hears
+        is_heard = bool(linked.watches or hears(parent) or (first and hears(first.parent)))
+        self.names.linked(linked, first, status.st_nlink, ctx.pid, is_heard)
         return self.entry(linked, status)
 
     @answered

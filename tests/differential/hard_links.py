@@ -32,6 +32,27 @@ def use_a_file_by_both_names_as_soon_as_it_has_two(d: Path) -> None:
 
 
 @scenario
+def a_file_is_opened_by_the_name_that_was_looked_up_before_the_other(
+    root: Path, device: AnyDevice
+) -> Any:
+    (root / "f").touch()
+    os.link(root / "f", root / "g")
+    device.add_watch(root, IN_OPEN)
+    if os.geteuid() == 0:  # then nobody knows the file by any name
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        device.fence()
+    held = os.open(root / "f", os.O_PATH)
+    other = os.fork()
+    if not other:
+        os.close(os.open(root / "g", os.O_RDONLY))
+        os._exit(0)
+    os.waitpid(other, 0)
+    os.close(os.open(f"/proc/self/fd/{held}", os.O_RDONLY))
+    os.close(held)
+    return [event.name for event in events(device)]
+
+
+@scenario
 def two_programs_use_a_file_each_by_its_own_name(root: Path, device: AnyDevice) -> Any:
     """Each looks its name up and opens it while the other does."""
     (root / "f").touch()
@@ -47,4 +68,4 @@ def two_programs_use_a_file_each_by_its_own_name(root: Path, device: AnyDevice) 
         programs.append(program)
     for program in programs:
         os.waitpid(program, 0)
-    return Counter((event.name, event.mask) for event in events(device))
+    return sorted(Counter((event.name, event.mask) for event in events(device)).items())
