@@ -39,6 +39,7 @@ from fusenotify.fs.file_handles import HOLD, Compared, FileHandles
 from fusenotify.fs.processes import kept_commands
 from fusenotify.fs.submounts import Submounts
 from fusenotify.fs.syscalls import file_handle, hold, open_descriptors, path_of
+from fusenotify.fs.waiting import brief_places
 
 KEPT = 8
 SPARE = 12
@@ -125,7 +126,7 @@ class Descriptors:
     limit is how many the process may have open (by default RLIMIT_NOFILE);
     inodes take half of them, and MOST at most.  shares are those of users in
     the others.  borrow, which fs.requests sets, returns a descriptor of a
-    program's file that an inode is open as, or -1.
+    program's file that an inode is open as, or -1.  brief is that of fs.waiting.
     """
 
     def __init__(self, submounts: Submounts, limit: int | None = None) -> None:
@@ -137,14 +138,16 @@ class Descriptors:
         self.handles = FileHandles(root_fd)
         self._most = min(limit // 2, MOST)
         # How many inodes, files and clients may have.
-        self._ceiling = limit - SPARE - kept_commands(limit) - open_descriptors()
+        self.brief = brief_places(limit)
+        kept = SPARE + 2 * (self.brief - 1) + kept_commands(limit)
+        self._ceiling = limit - kept - open_descriptors()
         nameless = max(limit // 16, 1)
         for_users = self._ceiling - KEPT_FOR_INODES - nameless
         self.shares = Shares(for_users)
         # While users have fewer, nobody has more than a share, and there is room for all.
         self._plenty = min(for_users // 2, self._ceiling - self._most - nameless)
         self._nameless: Kept[Held] = Kept(nameless)
-        self.borrow: Callable[[Held], int] = _no_file
+        self.borrow: Callable[[Held], int] = lambda _: -1
         self._open = 0
         # Those that may be closed, those that were not used for longest in front: a list through
         # the inodes themselves, which takes less than any table of them.
@@ -389,10 +392,6 @@ class Descriptors:
     def _remember_handle(self, held: Held) -> None:
         if held.handle is None:
             held.handle = self.handles.of(held.held)
-
-
-def _no_file(_: Held) -> int:
-    return -1
 
 
 def _stale() -> OSError:

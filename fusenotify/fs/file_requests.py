@@ -161,11 +161,18 @@ class FileRequests(Requests):
             raise FUSEError(errno.ENOSYS)
         if fh == OWN_FILE:
             return
-        flushed = os.dup(fh)
-        if self._below.sleeps:
-            await self.turns.in_thread(self.files[fh].uid, partial(os.close, flushed))
-        else:
-            os.close(flushed)
+        if not self._below.sleeps:
+            os.close(os.dup(fh))
+            return
+        uid, descriptors = self.files[fh].uid, self.inodes.descriptors
+        async with self.turns.place(uid, 0):
+            with suppress(OSError):  # close(2) is not refused to who has his share
+                descriptors.make_room(uid)
+            descriptors.shares.take(uid)
+            try:
+                await self.turns.thread(partial(os.close, os.dup(fh)))
+            finally:
+                descriptors.shares.give_back(uid)
 
     @answered
     def release(self, fh: int) -> None:

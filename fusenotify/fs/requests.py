@@ -146,7 +146,7 @@ class Requests(pyfuse3.Operations):
         self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
         self.names = NamesUsed(view.entry_timeout)
-        self.turns = Turns()
+        self.turns = Turns(inodes.descriptors.brief)
         self.files_by_inode = FilesByInode()
         inodes.descriptors.borrow = self.files_by_inode.any_of
         self.ends = Ends()
@@ -169,14 +169,18 @@ class Requests(pyfuse3.Operations):
                 opened = await self._opened_meanwhile(ctx, obstacle)
                 return method(*args, opened=opened)
             if isinstance(obstacle, Unwritten):
-                assert self.write_back is not None
-                written = functools.partial(self.write_back.of, inode.number)
+                written = functools.partial(self._write_back, inode.number)
                 await self.turns.until_done(ctx.uid, ctx.pid, written)
                 return method(*args, written=True)
             attempt = functools.partial(method, *args)
             return await self.turns.until_possible(ctx.uid, ctx.pid, attempt)
         finally:
             inode.unpin()
+
+    async def _write_back(self, number: int) -> None:
+        assert self.write_back is not None
+        async with self.turns.brief:
+            await self.write_back.of(number)
 
     async def _opened_meanwhile(self, ctx: pyfuse3.RequestContext, obstacle: SleepingOpen) -> int:
         """Return what a thread opens.  It is counted against the user while it is opened, too."""

@@ -11,16 +11,15 @@ Linux: IS_SYNC(), IS_DIRSYNC().
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import stat
-from collections.abc import Sequence
 from functools import partial
 
 import pyfuse3
-from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
+from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from fusenotify.fs.operations import Operations
+from fusenotify.fs.requests import answered_later
 
 
 class SyncedOperations(Operations):
@@ -136,23 +135,23 @@ class SyncedOperations(Operations):
         if self.all_of_it:
             await self._to_disk(ctx, inode)
 
+    @answered_later
     async def _to_disk(self, ctx: RequestContext, *numbers: int) -> None:
         """Return when SOURCE's disk has what was done to these inodes.
 
         Raises FUSEError: EIO and the like; EAGAIN where too many requests of the user wait.
         """
-        held = [self._handle(number) for number in dict.fromkeys(numbers)]
+        changed = [self.known[number] for number in dict.fromkeys(numbers)]
+        for inode in changed:  # it may be forgotten meanwhile
+            inode.pin()
         try:
-            await self.turns.in_thread(ctx.uid, partial(_sync, held, self.inodes.root.path))
-        except OSError as error:
-            raise FUSEError(error.errno or errno.EIO) from None
+            async with self.turns.place(ctx.uid, 0), self.turns.brief:
+                for inode in changed:
+                    held = self.inodes.descriptors.open(inode.path, os.O_PATH)
+                    await self.turns.thread(partial(_sync, held, self.inodes.root.path))
         finally:
-            for descriptor in held:
-                os.close(descriptor)
-
-    def _handle(self, number: int) -> int:
-        """Return a descriptor (O_PATH) of an inode, which may be forgotten meanwhile."""
-        return os.dup(self.inodes[pyfuse3.InodeT(number)].fd)
+            for inode in changed:
+                inode.unpin()
 
 
 class FullySyncedOperations(SyncedOperations):
@@ -161,21 +160,27 @@ class FullySyncedOperations(SyncedOperations):
     all_of_it = True
 
 
-def _sync(held: Sequence[int], root: str) -> None:
-    """Call fsync(2) for each object; where one cannot be opened for that, for all of SOURCE."""
-    for descriptor in held:
-        kind = os.fstat(descriptor).st_mode
-        try:
-            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-                raise PermissionError  # a fifo, a device or a link is not ours to open
-            opened = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK)
-        except (PermissionError, BlockingIOError):
-            _sync_all(root)
-            continue
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+def _sync(held: int, root: str) -> None:
+    """Call fsync(2) for an object; where it cannot be opened for that, for all of SOURCE.
+
+    held is an O_PATH descriptor of it, which is closed.
+    """
+    try:
+        kind = os.fstat(held).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise PermissionError  # a fifo, a device or a link is not ours to open
+        opened = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK)
+    except (PermissionError, BlockingIOError):
+        opened = -1
+    finally:
+        os.close(held)
+    if opened < 0:
+        _sync_all(root)
+        return
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _sync_all(root: str) -> None:

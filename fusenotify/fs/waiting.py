@@ -19,8 +19,8 @@ import errno
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import trio
@@ -35,6 +35,10 @@ SHARE = 100
 WAITING_SHARE = 4000
 WAITING_MANY = 40_000
 WAITING_MOST = 50_000
+
+# One request in so many descriptors, and how many at most, for brief_places().
+_BRIEF_ONE_IN = 64
+_MOST_BRIEF = 16
 
 # How long SOURCE is left alone before it is tried again, in seconds: at first, at last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.25
@@ -53,10 +57,21 @@ class SleepingOpen(Exception):
         self.flags = flags
 
 
-class Turns:
-    """What the users of a mount have under way that may take long."""
+def brief_places(limit: int) -> int:
+    """Return how many requests at a time may have two descriptors that count for no user.
 
-    def __init__(self) -> None:
+    limit is how many descriptors there may be.
+    """
+    return min(max(limit // _BRIEF_ONE_IN, 1), _MOST_BRIEF)
+
+
+class Turns:
+    """What the users of a mount have under way that may take long.
+
+    brief is what brief_places() says.
+    """
+
+    def __init__(self, brief: int = 1) -> None:
         self._free = MOST
         self._taken: Counter[int] = Counter()  # by uid
         # By uid, whose turn is next in front.  A request's event comes with its place.
@@ -64,6 +79,7 @@ class Turns:
         self._waiting_count = 0
         self._threads = trio.CapacityLimiter(MOST)
         self._ended = trio.Event()
+        self.brief = trio.CapacityLimiter(brief)
 
     def end(self) -> None:
         """Make all that waits, but for threads that must be waited for, fail now."""
@@ -78,8 +94,7 @@ class Turns:
         Raises OSError: EINTR where the program was killed, ECONNABORTED at the
         end, EAGAIN where too many requests of the user wait.
         """
-        await self._enter(uid, pid)
-        try:
+        async with self.place(uid, pid):
             pause = _FIRST_PAUSE
             while True:
                 with trio.move_on_after(pause):
@@ -88,20 +103,15 @@ class Turns:
                 with suppress(BlockingIOError):
                     return attempt()
                 pause = min(2 * pause, _LAST_PAUSE)
-        finally:
-            self._leave(uid)
 
     async def until_done(self, uid: int, pid: int, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for work, which is cancelled at the end.  Raises OSError as until_possible()."""
-        await self._enter(uid, pid)
-        try:
+        async with self.place(uid, pid):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._at_end, nursery.cancel_scope.cancel)
                 await work()
                 nursery.cancel_scope.cancel()
             self._check(pid)
-        finally:
-            self._leave(uid)
 
     async def _at_end(self, action: Callable[[], None]) -> None:
         await self._ended.wait()
@@ -113,11 +123,12 @@ class Turns:
         Raises OSError, EAGAIN where too many requests of the user wait, and
         what function raises.
         """
-        await self._enter(uid, 0)
-        try:
-            return await trio.to_thread.run_sync(function, limiter=self._threads)
-        finally:
-            self._leave(uid)
+        async with self.place(uid, 0):
+            return await self.thread(function)
+
+    async def thread(self, function: Callable[[], _T]) -> _T:
+        """Call function in a thread for who has a place already.  Raises what function raises."""
+        return await trio.to_thread.run_sync(function, limiter=self._threads)
 
     async def open(self, uid: int, pid: int, sleeping: SleepingOpen) -> int:
         """Open in a thread, and return the descriptor.
@@ -152,6 +163,20 @@ class Turns:
             opening.done.set()
 
     # Places.
+
+    @asynccontextmanager
+    async def place(self, uid: int, pid: int) -> AsyncIterator[None]:
+        """Wait for a place of a user's, and have it in the block.
+
+        What a request holds while it waits for one, many may hold: no descriptor.
+
+        Raises OSError as until_possible(); where pid is 0 not for a killed program.
+        """
+        await self._enter(uid, pid)
+        try:
+            yield
+        finally:
+            self._leave(uid)
 
     async def _enter(self, uid: int, pid: int) -> None:
         """Wait for a place of a user's."""

@@ -8,7 +8,9 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -294,8 +296,10 @@ def test_a_user_may_take_what_he_leaves_free() -> None:
 
 
 @pytest.fixture
-def tight(mounting: Mounting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mounted]:
-    """A mount whose daemon may have LIMIT descriptors, for all users where root made it."""
+def tightly(
+    mounting: Mounting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., AbstractContextManager[Mounted]]:
+    """Mount, with options, where the daemon may have LIMIT descriptors."""
     prlimit = shutil.which("prlimit")
     if prlimit is None:
         pytest.skip("prlimit(1) is missing")
@@ -304,9 +308,22 @@ def tight(mounting: Mounting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         f"#!/bin/sh\nexec {prlimit} --nofile={LIMIT}:{LIMIT} '{sys.executable}' \"$@\"\n"
     )
     python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
-    with mounting(options=[] if os.geteuid() else ["allow_other"]) as mount:
-        monkeypatch.undo()
+
+    @contextlib.contextmanager
+    def tight(*options: str) -> Iterator[Mounted]:
+        with contextlib.ExitStack() as stack:
+            with monkeypatch.context() as limited:
+                limited.setattr(sys, "executable", str(python))
+                mount = stack.enter_context(mounting(options=options))
+            yield mount
+
+    return tight
+
+
+@pytest.fixture
+def tight(tightly: Callable[..., AbstractContextManager[Mounted]]) -> Iterator[Mounted]:
+    """Such a mount, for all users where root made it."""
+    with tightly(*([] if os.geteuid() else ["allow_other"])) as mount:
         yield mount
 
 
@@ -359,6 +376,27 @@ def test_a_program_that_opens_too_many_files_gets_emfile_and_others_go_on(tight:
         (top / "t" / "f").touch()
         client.sync()
         assert [event.name for event in unpack(device.read(4096))] == [b"f"]
+
+
+@pytest.mark.mount
+def test_what_waits_for_the_disk_takes_few_descriptors(
+    tightly: Callable[..., AbstractContextManager[Mounted]],
+) -> None:
+    with tightly("sync") as mount:
+        tops = [Path(mount.mountpoint, str(number)) for number in range(100)]
+        for top in tops:
+            top.mkdir()
+
+        def use(top: Path) -> None:
+            (top / "d").mkdir()
+            (top / "d").rename(top / "e")
+            (top / "l").symlink_to("e")
+            (top / "e").chmod(0o700)
+
+        with ThreadPoolExecutor(len(tops)) as threads:
+            list(threads.map(use, tops))
+        assert open_in(mount) <= LIMIT
+        assert [sorted(os.listdir(top)) for top in tops] == [["e", "l"]] * len(tops)
 
 
 @contextlib.contextmanager
