@@ -82,7 +82,7 @@ def arguments() -> argparse.Namespace:
         "--before",
         type=Path,
         metavar="CHECKOUT",
-        help="have fusenotify as it is there take part, too: what a change costs (requests, work)",
+        help="have fusenotify as it is there take part, too: what a change costs",
     )
     options = parser.parse_args()
     if options.plot and importlib.util.find_spec("matplotlib") is None:
@@ -123,7 +123,8 @@ def show(name: str, outcome: Outcome, console: Console) -> None:
     """Print a part's times, ratios, and who is missing."""
     results = outcome.results
     taking_part = [name for name in outcome.part.names if name in results.samples]
-    peers = [name for name in taking_part if name not in SUBJECTS]
+    subjects = [name for name in taking_part if name in SUBJECTS and name != outcome.part.peer]
+    peers = [name for name in taking_part if name not in subjects]
     console.print(results.time_table(taking_part, f"{name}: microseconds each (medians)"))
     if outcome.part.whole in taking_part:
         headings, *rows = results.without_table(outcome.part.whole)
@@ -131,8 +132,8 @@ def show(name: str, outcome: Outcome, console: Console) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
-    for subject in taking_part:
-        if subject in SUBJECTS and peers and not outcome.part.whole:
+    for subject in subjects:
+        if peers and not outcome.part.whole:
             title = f"{name}: the time of {subject} over its peers'"
             console.print(results.ratio_table(subject, peers, title))
     for missing, why in outcome.left_out.items():

@@ -28,6 +28,8 @@ from rich.markup import escape
 from tests.bench import filesystems, material
 from tests.bench.filesystems import (
     BEFORE,
+    BEFORE_TREE,
+    BEFORES,
     NATIVE,
     OURS,
     OURS_EXCLUSIVE,
@@ -68,7 +70,9 @@ class Settings:
 
     def takes(self, name: str) -> bool:
         """Return whether a filesystem is to take part."""
-        return (not self.only or name in self.only) and (name != BEFORE or self.before is not None)
+        return (not self.only or name in self.only) and (
+            name not in BEFORES or self.before is not None
+        )
 
     def working_directory(self) -> Path | None:
         """Return where to work: in memory if nothing was chosen and the blocks fit twice."""
@@ -84,7 +88,8 @@ class Part:
 
     table names the operations that a sample makes (see tests.bench.sample);
     "" says that it runs programs.  busy keeps all processors at work meanwhile.
-    whole is that of which all others are without something.
+    whole is that of which all others are without something; peer is one of ours that
+    is a peer of the others.
     """
 
     names: Sequence[str]
@@ -93,6 +98,7 @@ class Part:
     table: str = ""
     busy: bool = False
     whole: str = ""
+    peer: str = ""
 
 
 UNCACHED = ("missing", "open", "create", "rename", "unlink", "write 4 KiB")
@@ -127,6 +133,12 @@ PARTS = {
             Goal(tuple(PROGRAMS), TREES, C_PEERS, 1.0),
             Goal(tuple(PROGRAMS), TREES, PYTHON_PEERS, 0.5),
         ),
+    ),
+    "watched": Part(
+        names=(BEFORE, OURS, BEFORE_TREE, OURS_TREE),
+        operations=tuple(PROGRAMS),
+        goals=(Goal(("git clone", "tar x", "rm -rf"), (OURS_TREE,), (OURS,), 1.1),),
+        peer=OURS,
     ),
     "levers": Part(
         names=(OURS, *without(OURS)),

@@ -98,12 +98,14 @@ class How:
     """How fusenotify is mounted.
 
     watched is what a client watches: "" nothing, "work" the sampled directory,
-    "tree" all below it, too.  without is one of LEVERS.
+    "tree" all below it, too.  without is one of LEVERS.  before says that it is
+    another checkout's, daemon and client.
     """
 
     watched: str = ""
     exclusive: bool = False
     without: str = ""
+    before: bool = False
 
 
 class Ours(Filesystem):
@@ -115,11 +117,17 @@ class Ours(Filesystem):
     def __init__(self, name: str, place: Place, how: How) -> None:
         self.client: subprocess.Popen[str] | None = None
         self.received: int | None = None
-        program = ["tests.bench.levers", how.without] if how.without else ["fusenotify"]
-        command = [sys.executable, "-m", *program, "mount", "-f", "-o", "allow_other"]
-        command += ["--exclusive"] * how.exclusive
-        paths = [str(place.source), str(place.mountpoint)]
-        super().__init__(name, place, [*command, "--socket", str(place.socket), *paths])
+        self._python, self._checkout = sys.executable, PROJECT
+        if how.before:
+            command = before(place)
+            assert place.before is not None
+            self._python, self._checkout = str(Path(command[0]).with_name("python")), place.before
+        else:
+            program = ["tests.bench.levers", how.without] if how.without else ["fusenotify"]
+            command = [sys.executable, "-m", *program, "mount", "-f", "-o", "allow_other"]
+            command += ["--exclusive"] * how.exclusive
+            command += ["--socket", str(place.socket), str(place.source), str(place.mountpoint)]
+        super().__init__(name, place, command)
         if how.watched:
             try:
                 self._watch(how.watched)
@@ -131,11 +139,11 @@ class Ours(Filesystem):
         tree = ["--tree"] * (what == "tree")
         where = [str(self.place.socket), "work"]
         self.client = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.watcher", *tree, *where],
+            [self._python, "-m", "tests.bench.watcher", *tree, *where],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=PROJECT,
+            cwd=self._checkout,
             start_new_session=True,
         )
         assert self.client.stdout is not None
@@ -163,6 +171,7 @@ OURS_EXCLUSIVE = "fusenotify --exclusive"
 OURS_TREE = "fusenotify, tree watched"
 OURS_EXCLUSIVE_TREE = "fusenotify --exclusive, tree watched"
 BEFORE = "fusenotify before"
+BEFORE_TREE = "fusenotify before, tree watched"
 # Ours by name.
 SUBJECTS = {
     OURS: How(),
@@ -181,15 +190,16 @@ def without(subject: str) -> dict[str, How]:
 
 
 WITHOUT = without(OURS) | without(OURS_TREE)
-NAMES = (NATIVE, *PEERS, BEFORE, *SUBJECTS, *WITHOUT)
+# Those of the checkout that --before names.
+BEFORES = {BEFORE: How(before=True), BEFORE_TREE: How("tree", before=True)}
+NAMES = (NATIVE, *PEERS, *BEFORES, *SUBJECTS, *WITHOUT)
 
 
 def open_filesystem(name: str, place: Place) -> Filesystem:
     """Return the filesystem of this name, mounted.  Raises Unavailable."""
     if name == NATIVE:
         return Native(name, place)
-    how = SUBJECTS.get(name) or WITHOUT.get(name)
+    how = SUBJECTS.get(name) or WITHOUT.get(name) or BEFORES.get(name)
     if how is not None:
         return Ours(name, place, how)
-    command = before(place) if name == BEFORE else PEERS[name](place)
-    return Filesystem(name, place, command)
+    return Filesystem(name, place, PEERS[name](place))
