@@ -67,6 +67,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "%%P process, %%U user and %%C command that did it, or -, %%O path before a rename",
     )
     parser.add_argument(
+        "--ignore",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="of what a line in a directory's .gitignore would name say nothing; more than once, "
+        "each is a line",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="print all that is known of each event, an object a line; text that is not UTF-8 is "
@@ -117,6 +125,7 @@ class _Printer:
         self._quiet: int = arguments.quiet
         self._monitor: bool = arguments.monitor
         self._recursive: bool = arguments.recursive
+        self._ignored: list[str] = arguments.ignore
         self._timeout: float | None = arguments.timeout or None
         self._wanted = 0
         for mask in arguments.events or [IN_ALL_EVENTS]:
@@ -166,7 +175,8 @@ class _Printer:
         if is_directory:
             path = path.rstrip(b"/") + b"/"
         try:
-            self._watching.add(path, self._wanted, tree=self._recursive and is_directory)
+            tree = self._recursive and is_directory
+            self._watching.add(path, self._wanted, tree=tree, exclude=self._ignored)
         except OSError as error:
             raise _cannot_watch(path, error.strerror or describe(error)) from error
         except ProtocolError as refusal:  # as of a daemon of an older release

@@ -58,8 +58,8 @@ class Watching:
     def __bool__(self) -> bool:
         return bool(self._watched)
 
-    def add(self, path: bytes, mask: int, *, tree: bool) -> None:
-        """Watch a path, a directory and all below it where tree.
+    def add(self, path: bytes, mask: int, *, tree: bool, exclude: Sequence[str] = ()) -> None:
+        """Watch a path, a directory and all below it where tree, but for what exclude names.
 
         Raises OSError as Inotify.add_watch(), ProtocolError.
         """
@@ -69,7 +69,8 @@ class Watching:
         if inotify is None:
             inotify = Inotify(detailed=True) if self._detailed else Inotify()
             self._mounts[socket] = inotify
-        self._watched[socket, inotify.add_watch(bare, mask, tree=tree)] = path
+        wd = inotify.add_watch(bare, mask, tree=tree, exclude=exclude)
+        self._watched[socket, wd] = path
 
     def read(self, timeout: float | None) -> list[tuple[bytes, AnyEvent]]:
         """Return events, each with the path that is watched; wait for the first one.

@@ -352,6 +352,52 @@ def test_a_mount_that_goes_ends_it(mounting: Mounting) -> None:
             assert waiter.end() == ("", "Nothing is left to watch.\n", 0)
 
 
+@pytest.mark.mount
+def test_what_patterns_name_is_not_told_in_each_named_directory(mounted: Mounted) -> None:
+    root = mounted.mountpoint
+    for name in ("one/build", "two/build", "one/a"):
+        os.makedirs(f"{root}/{name}")
+    named = [f"{root}/one", f"{root}/two"]
+    patterns = ["--ignore", "*.[oa]", "--ignore=!keep.o", "--ignore", "/build/"]
+    with waiting("-m", "-r", "-e", "create", *patterns, *named) as waiter:
+        for name in ("one/a/x.o", "one/a/keep.o", "one/build/x", "two/build/x", "two/end"):
+            Path(root, name).touch()
+        assert waiter.lines_until(f"{root}/two/ CREATE end") == [f"{root}/one/a/ CREATE keep.o"]
+    with waiting("-m", "-e", "create", "--ignore", "*.o", f"{root}/one") as waiter:
+        for name in ("one/x.o", "one/end"):
+            Path(root, name).touch()
+        assert waiter.lines_until(f"{root}/one/ CREATE end") == []
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("recursive", [["-r"], []], ids=["a tree", "a directory"])
+def test_a_pattern_that_is_none_is_status_1_and_named(
+    recursive: list[str], mounted: Mounted
+) -> None:
+    root = mounted.mountpoint
+    done = fusenotify("wait", *recursive, "--ignore", "*.o", "--ignore", "[z-a]", root)
+    assert done.stderr.splitlines()[1:] == [
+        f"fusenotify: {root}/: cannot be watched: Invalid argument: "
+        "the pattern '[z-a]': bad character range z-a at position 10"
+    ]
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.mount
+def test_more_trees_than_there_may_be_are_status_1_with_the_limit(mounted: Mounted) -> None:
+    root = mounted.mountpoint
+    named = [f"{root}/one", f"{root}/two"]
+    for name in named:
+        os.mkdir(name)
+    assert fusenotify("limits", root, "--max-user-trees", "1").returncode == 0
+    done = fusenotify("wait", "-r", *named)
+    assert done.stderr.splitlines()[1:] == [
+        f"fusenotify: {root}/two/: cannot be watched: No space left on device: "
+        f"user {os.geteuid()} has max_user_trees = 1 already"
+    ]
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_a_daemon_that_has_no_tree_watches_is_status_1_with_what_it_said(tmp_path: Path) -> None:
     with older_daemon(tmp_path, "Object contains unknown field `tree`") as path:
         done = fusenotify("wait", "-r", tmp_path, env={"FUSENOTIFY_SOCKET": path})
