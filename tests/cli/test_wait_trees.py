@@ -383,21 +383,6 @@ def test_a_pattern_that_is_none_is_status_1_and_named(
     assert (done.returncode, done.stdout) == (1, "")
 
 
-@pytest.mark.mount
-def test_more_trees_than_there_may_be_are_status_1_with_the_limit(mounted: Mounted) -> None:
-    root = mounted.mountpoint
-    named = [f"{root}/one", f"{root}/two"]
-    for name in named:
-        os.mkdir(name)
-    assert fusenotify("limits", root, "--max-user-trees", "1").returncode == 0
-    done = fusenotify("wait", "-r", *named)
-    assert done.stderr.splitlines()[1:] == [
-        f"fusenotify: {root}/two/: cannot be watched: No space left on device: "
-        f"user {os.geteuid()} has max_user_trees = 1 already"
-    ]
-    assert (done.returncode, done.stdout) == (1, "")
-
-
 def test_a_daemon_that_has_no_tree_watches_is_status_1_with_what_it_said(tmp_path: Path) -> None:
     with older_daemon(tmp_path, "Object contains unknown field `tree`") as path:
         done = fusenotify("wait", "-r", tmp_path, env={"FUSENOTIFY_SOCKET": path})
