@@ -5,10 +5,11 @@ The kernel sends an append as a WRITE at the end that it knows.  A descriptor of
 SOURCE with O_APPEND would put every WRITE at the end, those also that have
 their place elsewhere: pages of a mapping that are written back, and what is
 written after F_SETFL has taken the flag off, which the filesystem is not told.
-So no descriptor of ours has the flag (fs.handles), and a WRITE appends where it
-begins at the end that the kernel knows: pages that are written back begin
-before it.  Where somebody appends to SOURCE meanwhile, that end is not
-SOURCE's, and pwritev2(2) finds SOURCE's own.
+So no descriptor of ours has the flag but for an append-only file (chattr +a),
+of which nothing else is written; and a WRITE appends where it begins at the end
+that the kernel knows: pages that are written back begin before it.  Where
+somebody appends to SOURCE meanwhile, that end is not SOURCE's, and pwritev2(2)
+finds SOURCE's own.
 
 fs.file_requests and fs.requests say here what the kernel is told.
 
@@ -30,6 +31,7 @@ from fusenotify.engine import core
 from fusenotify.fs.inodes import Inode
 
 _NANOSECONDS = 10**9
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class End:
@@ -54,6 +56,15 @@ class End:
     def set(self, at: int) -> None:
         """The kernel has it there now."""
         self.at = self.before = at
+
+    def read(self, offset: int, size: int) -> None:
+        """The kernel read pages.
+
+        It reads none that begins at the end or behind it.  So it knows of a later end,
+        and a WRITE at the one before is such a page, written back.
+        """
+        if offset + size >= self.before + _PAGE:
+            self.before = self.at
 
     def told(self, at: int) -> None:
         """The kernel is told that it is there."""

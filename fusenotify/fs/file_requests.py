@@ -12,6 +12,7 @@ Invariant
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from contextlib import suppress
@@ -125,6 +126,8 @@ class FileRequests(Requests):
         data = os.pread(fh, size, off)
         if data:
             file = self.files[fh]
+            if self.ends and (end := self.ends.get(file.inode)) and not file.direct:
+                end.read(off, size)
             self.hooks.by(file.actor).accessed(file)
         return data
 
@@ -139,6 +142,8 @@ class FileRequests(Requests):
             )
         end = self.ends.get(file.inode) if self.ends else None
         appends = end is not None and file.appends and end.is_at(off)
+        if file.only_appends and not appends:
+            raise FUSEError(errno.EPERM)
         write = append if appends else os.pwrite
         if file.uid and self.is_short_of_room(fh):
             with AsUser(file.uid, file.gid):
@@ -305,6 +310,11 @@ class FileRequests(Requests):
             if flags & os.O_NONBLOCK:
                 raise FUSEError(errno.EAGAIN) from None
             raise
+        except PermissionError:
+            if not flags & os.O_APPEND:
+                raise
+        # What chattr(1) made append-only cannot be had otherwise.
+        return self._open_quietly(inode, below | os.O_NONBLOCK | os.O_APPEND, uid)
 
     def _open_quietly(self, inode: Inode, flags: int, uid: int | None) -> int:
         """Open a file or directory, with O_NOATIME where that is wanted and the daemon may."""
@@ -340,10 +350,11 @@ class FileRequests(Requests):
             self.hooks.by(file.actor).closed(file)
 
     def _info(self, file: OpenFile) -> FileInfo:
-        direct = self._exact_access and not file.writable
         # Data that the kernel has is read without a request: nobody would hear of it.
         keep = self._view.keeps_data and not self.hooks.is_heard(file)
-        return FileInfo(fh=file.fd, keep_cache=keep, direct_io=direct)
+        return FileInfo(
+            fh=file.fd, keep_cache=keep, direct_io=self._exact_access and not file.writable
+        )
 
     def _opened(self, inode: Inode, fd: int, flags: int, ctx: RequestContext) -> OpenFile:
         kind = OpenDirectory if inode.is_dir else OpenFile
@@ -352,10 +363,12 @@ class FileRequests(Requests):
         if core.asks_for_processes:  # later, when the file is used, the thread may have ended
             actor = core.details.process(ctx) or ctx
         file = kind(inode, fd, flags, actor)
+        file.direct = bool(flags & os.O_DIRECT) or (self._exact_access and not file.writable)
         self.files[fd] = file
         self.files_by_inode.add(file)
         self.inodes.descriptors.shares.take(ctx.uid)
         if file.appends:
+            file.only_appends = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND)
             self.ends.opened(inode, os.fstat(fd), self._view.attr_timeout)
         if flags & os.O_TRUNC and (end := self.ends.get(inode)) is not None:
             end.set(0)

@@ -17,8 +17,8 @@ from fusenotify.fs.inodes import Inode
 from fusenotify.fs.syscalls import entries, getdents, may_be_the_last
 
 # What an open below takes over from the program's flags.  O_APPEND counts at each write
-# (fs.appending), O_SYNC and O_DSYNC come as FSYNCs, which let others go on; O_DIRECT would ask for
-# aligned buffers, which Python's are not.
+# (fs.appending; but see fs.file_requests.descriptor_of()), O_SYNC and O_DSYNC come as FSYNCs, which
+# let others go on; O_DIRECT would ask for aligned buffers, which Python's are not.
 _PASSED_ON = os.O_ACCMODE | os.O_TRUNC | os.O_NOATIME
 
 
@@ -32,10 +32,11 @@ class OpenFile(File):
 
     fd is SOURCE's descriptor; actor is who opened it, uid and gid are theirs;
     appends says that it was opened with O_APPEND to be written to, stores that a
-    mapping of it may be stored to.
+    mapping of it may be stored to, direct that its reads are no pages of the kernel's cache,
+    only_appends that fd has O_APPEND.
     """
 
-    __slots__ = ("actor", "appends", "fd", "gid", "stores", "uid")
+    __slots__ = ("actor", "appends", "direct", "fd", "gid", "only_appends", "stores", "uid")
 
     inode: Inode
 
@@ -45,6 +46,7 @@ class OpenFile(File):
         super().__init__(inode, writable)
         self.appends = writable and flags & os.O_APPEND != 0
         self.stores = access == os.O_RDWR
+        self.direct = self.only_appends = False
         self.fd = fd
         self.actor = actor
         self.uid = actor.uid

@@ -7,6 +7,8 @@ import fcntl
 import mmap
 import os
 import random
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fusenotify import Mounted
+from tests.cli.command import until
 from tests.conftest import Mounting
 
 pytestmark = pytest.mark.mount
@@ -193,6 +196,52 @@ def test_a_log_that_has_grown_in_source_is_opened_and_appended_to(
         with open(top, "ab") as file:
             file.write(b"here\n")
         assert source.read_bytes() == b"begin\n" + b"there\n" * 1000 + b"here\n"
+
+
+def test_what_is_stored_where_a_log_ended_before_it_grew_in_source_stays_there(
+    mounted: Mounted,
+) -> None:
+    log = Path(mounted.source) / "log"
+    log.write_bytes(b"a" * PAGE)
+    fd = os.open(Path(mounted.mountpoint) / "log", os.O_RDWR | os.O_APPEND)
+    with log.open("ab") as behind:
+        behind.write(b"b" * PAGE)
+    until(lambda: os.fstat(fd).st_size == 2 * PAGE, "the kernel knows of the new end")
+    with mmap.mmap(fd, 2 * PAGE) as view:
+        view[PAGE + 1] = ord("x")
+        view.flush()
+    os.write(fd, b"end")
+    os.close(fd)
+    assert log.read_bytes() == b"a" * PAGE + b"bx" + b"b" * (PAGE - 2) + b"end"
+
+
+@pytest.fixture
+def append_only(mounted: Mounted) -> Iterator[Path]:
+    """A file of a line that chattr(1) made so, in the mount."""
+    source = Path(mounted.source, "log")
+    source.write_bytes(b"begin\n")
+    if (
+        shutil.which("chattr") is None
+        or subprocess.run(["chattr", "+a", source], check=False).returncode
+    ):
+        pytest.skip("this filesystem has no append-only files")
+    yield Path(mounted.mountpoint, "log")
+    subprocess.run(["chattr", "-a", source], check=True)
+
+
+def test_an_append_only_file_is_appended_to_and_no_more(append_only: Path) -> None:
+    for access in (os.O_WRONLY, os.O_RDWR):
+        fd = os.open(append_only, access | os.O_APPEND)
+        os.write(fd, b"one\n")
+        os.pwrite(fd, b"two\n", 0)
+        fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+        with pytest.raises(PermissionError):
+            os.pwrite(fd, b"lost", 0)
+        os.close(fd)
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND | os.O_TRUNC):
+        with pytest.raises(PermissionError):
+            os.open(append_only, flags)
+    assert append_only.read_bytes() == b"begin\n" + b"one\ntwo\n" * 2
 
 
 def test_a_log_that_is_emptied_in_source_begins_anew(mounted: Mounted) -> None:
