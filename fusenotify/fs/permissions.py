@@ -14,7 +14,6 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterator
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine import core
@@ -29,6 +28,8 @@ SEARCH = 1
 _ACL = "system.posix_acl_access"
 _ACL_HEADER = struct.Struct("<I")
 _ACL_ENTRY = struct.Struct("<HHI")
+# Linux: fs/fuse/acl.c fuse_get_acl() asks for a page.  Some filesystems keep sixteen.
+_LONGEST_ACL = os.sysconf("SC_PAGE_SIZE")
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32
 
 
@@ -50,7 +51,7 @@ def allowed(
     if who.uid == owner:
         return _grants(mode >> 6, wanted)
     has_acl = view.acl and mode & 0o070 and not stat.S_ISLNK(mode)
-    acl = list(_acl(fd)) if has_acl else []
+    acl = _acl(fd) if has_acl else []
     if acl:
         return _acl_allows(acl, group, who, wanted)
     if _is_member(who, group):
@@ -110,15 +111,20 @@ def _acl_allows(
     return any(_grants(granted, wanted) for tag, granted, _ in acl if tag == _OTHER)
 
 
-def _acl(fd: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the entries of an object's access ACL; none where it has only mode bits."""
+def _acl(fd: int) -> list[tuple[int, int, int]]:
+    """Return the entries of an object's access ACL; none where it has only mode bits.
+
+    Raises OSError, E2BIG where it is longer than what the kernel takes for one of the mount.
+    """
     try:
         value = os.getxattr(path_of(fd), _ACL)
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
-            return
+            return []
         raise
-    yield from _ACL_ENTRY.iter_unpack(value[_ACL_HEADER.size :])
+    if len(value) > _LONGEST_ACL:
+        raise OSError(errno.E2BIG, "its access control list is too long")
+    return list(_ACL_ENTRY.iter_unpack(value[_ACL_HEADER.size :]))
 
 
 def _is_member(who: Credentials, group: int) -> bool:

@@ -16,6 +16,7 @@ import errno
 import os
 import random
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -176,6 +177,29 @@ def test_each_verdict_is_that_of_the_mount(public_path: Path, shown: list[str], 
         found = our_verdicts(mounted.socket, questions)
     expect_the_same(questions, expected, found)
     assert {0, errno.EACCES} <= {*expected}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="keeps long lists in tmpfs")
+def test_a_list_longer_than_the_mount_takes_is_e2big(public_path: Path) -> None:
+    entries = [(1, 7, 0), *((2, 7, 9000 + number) for number in range(1000))]
+    entries += [(4, 7, 0), (16, 7, 0), (32, 7, 0)]
+    long = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    socket = str(public_path / "x.sock")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        os.chmod(scratch, 0o755)
+        source = os.fsencode(scratch) + b"/source"
+        os.makedirs(source + b"/long/below")
+        os.setxattr(source + b"/long", "system.posix_acl_access", long)
+        paths = b"long", b"long/below"
+        questions = [Question(USERS[2], path, IN_ALL_EVENTS, False) for path in paths]
+        for options, verdict in ((["acl"], errno.E2BIG), ([], 0)):
+            with fusenotify.mounted(
+                os.fsdecode(source), options=["allow_other", *options], socket=socket
+            ) as mounted:
+                expected = kernels_verdicts(source, questions)
+                found = our_verdicts(mounted.socket, questions)
+            assert (expected, found) == ([verdict] * 2,) * 2, options
 
 
 def trees_with_questions(chosen: random.Random, source: bytes, trees: int) -> list[Question]:
