@@ -8,6 +8,8 @@ see, as client.locate does.
 Invariants
     Nothing is opened by path: mountinfo is open from the beginning on, and
         read again where the kernel says that it changed.
+    To find what is covered takes one call for each mount, however deep: a user
+        may have fusermount3 mount a thousand.
     What is covered is remembered as an object, for a directory above it may
         be renamed, and the kernel says nothing then.
 """
@@ -18,7 +20,7 @@ import os
 import select
 
 from fusenotify import mountinfo
-from fusenotify.fs.file_handles import HOLD
+from fusenotify.fs.syscalls import open_beneath
 
 _CHUNK = 64 * 1024
 
@@ -60,13 +62,8 @@ class Covered:
 
     def _object(self, inner_path: bytes) -> tuple[int, int]:
         """Return the (st_dev, st_ino) of a path without links in SOURCE."""
-        fd = os.open(b".", HOLD, dir_fd=self._root_fd)
+        fd = open_beneath(self._root_fd, inner_path.strip(b"/") or b".")
         try:
-            for name in inner_path.split(b"/"):
-                if name:
-                    below = os.open(name, HOLD, dir_fd=fd)
-                    os.close(fd)
-                    fd = below
             status = os.fstat(fd)
             return status.st_dev, status.st_ino
         finally:

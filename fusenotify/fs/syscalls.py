@@ -29,8 +29,8 @@ _AT_EMPTY_PATH = 0x1000
 _SYS_OPEN_TREE, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 437, 442
 _OPEN_TREE_CLONE = 1
 _MS_PRIVATE = 1 << 18
-# RESOLVE_CACHED, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS.
-_RESOLVE_CACHED = 0x20 | 0x08 | 0x04
+# The first one with RESOLVE_NO_SYMLINKS.
+_RESOLVE_BENEATH, _RESOLVE_CACHED = 0x08 | 0x04, 0x20
 _TRIES = 3
 # struct file_handle: the length of the handle, its type, the handle.
 _HANDLE_HEADER = 8
@@ -175,14 +175,24 @@ def set_mount_attributes(fd: int, attributes: int, cleared: int) -> None:
     _check(_libc.syscall(_SYS_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, wanted, size))
 
 
-def open_cached(fd: int, path: bytes) -> int:
-    """openat2(2): return an O_PATH descriptor of a path below fd, reached without asking anybody.
+def open_beneath(fd: int, path: bytes) -> int:
+    """openat2(2): return an O_PATH descriptor of a path below fd that no symbolic link is part of.
 
-    What is mounted on the way is entered; symbolic links are not.
+    Raises OSError.
+    """
+    return _openat2(fd, path, _RESOLVE_BENEATH)
+
+
+def open_cached(fd: int, path: bytes) -> int:
+    """Do as open_beneath() without asking anybody.  What is mounted on the way is entered.
 
     Raises OSError: EAGAIN where a filesystem would have to be asked.
     """
-    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
+    return _openat2(fd, path, _RESOLVE_BENEATH | _RESOLVE_CACHED)
+
+
+def _openat2(fd: int, path: bytes, resolve: int) -> int:
+    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, resolve)
     size = ctypes.c_size_t(ctypes.sizeof(how))
     for _ in range(_TRIES):
         opened: int = _libc.syscall(_SYS_OPENAT2, fd, path, how, size)

@@ -7,15 +7,18 @@ import contextlib
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import fusenotify
-from fusenotify import Mounted
+from fusenotify import Mounted, mountinfo
 from fusenotify.client import Client, Device, Inotify
 from fusenotify.events import unpack
+from fusenotify.fs.covered import Covered
+from fusenotify.fs.syscalls import clone_mount
 from fusenotify.masks import IN_CREATE
 
 pytestmark = [
@@ -93,6 +96,33 @@ def test_a_file_may_be_covered_and_a_directory_by_the_mounts_own(
         covering("-t", "tmpfs", "none", on=tmp_path / "elsewhere" / "sub"),
     ):
         assert verdict(device, "top/sub") == "watched"  # it is covered elsewhere only
+
+
+def test_what_is_covered_deep_below_takes_no_more_calls(tmp_path: Path) -> None:
+    deep = Path(*["d"] * 300)
+    calls: list[int] = []
+    with covering("-t", "tmpfs", "none", on=tmp_path):
+        own = mountinfo.mount_of(os.fsencode(tmp_path))
+        assert own is not None
+        opened = os.open(tmp_path, os.O_PATH)
+        top = clone_mount(opened)  # shows nothing that is mounted there
+        os.close(opened)
+        for below in (tmp_path / "top", tmp_path / deep):
+            below.mkdir(parents=True)
+            hidden = below.stat()
+            with covering("-t", "tmpfs", "none", on=below):
+                calls.append(0)
+
+                def count(*_: object) -> None:
+                    calls[-1] += 1
+
+                sys.setprofile(count)
+                covered = Covered(own, top)
+                sys.setprofile(None)
+                assert covered.objects() == {(hidden.st_dev, hidden.st_ino)}
+                covered.close()
+        os.close(top)
+    assert calls[1] < calls[0] + 100
 
 
 def test_a_watch_from_before_goes_on_beneath(mounted: Mounted, device: Device) -> None:
