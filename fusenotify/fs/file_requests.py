@@ -36,7 +36,7 @@ from fusenotify.fs.requests import (
     answered_when_possible,
 )
 from fusenotify.fs.set_id import keeps_set_id, new_mode, strip_hidden, strip_set_id
-from fusenotify.fs.syscalls import hold, path_of
+from fusenotify.fs.syscalls import hold
 from fusenotify.fs.waiting import SleepingOpen
 from fusenotify.fs.writeback import OWN_FILE
 from fusenotify.view import SET_ID, View
@@ -75,7 +75,7 @@ class FileRequests(Requests):
         lost = False
         try:
             if opened is not None and flags & os.O_TRUNC:
-                os.truncate(path_of(opened), 0)  # it may be open for reading only
+                os.ftruncate(opened, 0)
             if before is not None and before.st_mode & SET_ID and not keeps_set_id(ctx):
                 lost = strip_set_id(known.fd, before, ctx)
         except BaseException:
@@ -303,6 +303,8 @@ class FileRequests(Requests):
         below = flags_below(flags)
         at_once = self._opens_at_once and inode.device == self.inodes.device
         if not at_once and self._sleeps(inode, flags):
+            if below & os.O_TRUNC and not below & os.O_ACCMODE:
+                below |= os.O_RDWR  # a lease that only cutting the file would ask for is asked for
             raise SleepingOpen(os.dup(inode.fd), below & ~os.O_TRUNC)
         try:
             return self._open_quietly(inode, below | os.O_NONBLOCK, uid)

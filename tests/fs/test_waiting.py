@@ -105,6 +105,25 @@ def test_a_truncate_waits_for_a_lease_and_nobody_else_does(mounted: Mounted, lea
     assert os.pread(leased, 100, 0) == b"con"
 
 
+def test_cutting_a_file_for_reading_waits_for_a_lease_where_source_is_a_server(
+    mounted: Mounted, leased: int, tmp_path: Path
+) -> None:
+    upper = tmp_path / "upper"
+    upper.mkdir()
+    give_up(leased)
+    with fusenotify.mounted(mounted.mountpoint, upper) as above, ExitStack() as closing:
+        reading = os.open(Path(mounted.mountpoint) / "f", os.O_RDONLY)
+        closing.callback(os.close, reading)
+        fcntl.fcntl(reading, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        with waiting(lambda: os.close(os.open(upper / "f", os.O_RDONLY | os.O_TRUNC))):
+            until(
+                lambda: fcntl.fcntl(reading, fcntl.F_GETLEASE) != fcntl.F_RDLCK, "it is asked for"
+            )
+            is_answered(above)
+            give_up(reading)
+        assert (upper / "f").read_bytes() == b""
+
+
 def test_who_does_not_want_to_wait_for_a_lease_does_not(mounted: Mounted, leased: int) -> None:
     with pytest.raises(BlockingIOError):
         os.open(Path(mounted.mountpoint) / "f", os.O_RDONLY | os.O_NONBLOCK)
