@@ -3,10 +3,11 @@
 
     python -m tests.trees.missed --rounds 3 --directories 100000
 
-inotifywait -r, watchdog and watchfiles watch a native directory, a tree watch
+inotifywait -r, watchdog, watchfiles and chokidar watch a native directory, a tree watch
 watches a mount, and each prints the names that it hears of.  Then programs make files in
 directories that they make, and what was made is compared with what was named.  What
-is not installed is left out.  At last each is set up on so many directories.
+is not installed is left out, and said to be; node finds chokidar by NODE_PATH.  At last each
+is set up on so many directories.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import fusenotify
 from fusenotify.mounting.mounted import Mounted
 
 OURS = "a tree watch"
+OTHERS = ("inotifywait -r", "watchdog", "watchfiles", "chokidar")
 FILES, DIRECTORIES = 5000, 500
 QUIET_SECONDS = 2.0
 READY = "ready"
@@ -63,6 +65,11 @@ for changes in watch(sys.argv[1], debounce=50, rust_timeout=100, yield_on_timeou
         if change is Change.added:
             print(path, flush=True)
 """
+_CHOKIDAR = """
+require("chokidar").watch(process.argv[1], {ignoreInitial: true})
+    .on("add", path => console.log(path))
+    .on("ready", () => console.log("ready"));
+"""
 _OURS = """
 import os, sys
 from fusenotify.client import Inotify
@@ -85,6 +92,10 @@ def watchers() -> dict[str, list[str]]:
     for name, code in (("watchdog", _WATCHDOG), ("watchfiles", _WATCHFILES)):
         if importlib.util.find_spec(name):
             found[name] = [sys.executable, "-c", code]
+    if shutil.which("node"):
+        asked = ["node", "-e", "require('chokidar')"]
+        if not subprocess.run(asked, capture_output=True, check=False).returncode:
+            found["chokidar"] = ["node", "-e", _CHOKIDAR]
     found[OURS] = [sys.executable, "-c", _OURS]
     return found
 
@@ -115,6 +126,10 @@ class Watching:
             self.named.add(line.rstrip("\n"))
             self._last = time.monotonic()
 
+    def resident(self) -> int:
+        """Return the watcher's resident memory in KiB."""
+        return resident(self._process.pid)
+
     def settle(self) -> None:
         """Return when nothing was said for a while."""
         self._last = time.monotonic()
@@ -130,36 +145,38 @@ class Watching:
             pipe.close()
 
 
-# What programs do in an empty directory; each returns the files that it made.
+# What programs do in an empty directory.  Each returns the files that it made, each as the names
+# that it had, any of which will do.
+Made = set[tuple[str, ...]]
 
 
-def copy(top: Path, material: Path) -> set[str]:
+def copy(top: Path, material: Path) -> Made:
     subprocess.run(["cp", "-r", material / "tree", top / "copy"], check=True)
     return files(top)
 
 
-def unpack(top: Path, material: Path) -> set[str]:
+def unpack(top: Path, material: Path) -> Made:
     subprocess.run(["tar", "xf", material / "tree.tar", "-C", top], check=True)
     return files(top)
 
 
-def clone(top: Path, material: Path) -> set[str]:
+def clone(top: Path, material: Path) -> Made:
     subprocess.run(["git", "clone", "-q", material / "repository", top / "clone"], check=True)
-    return {path for path in files(top) if "/.git/" not in path}
+    return {(path,) for (path,) in files(top) if "/.git/" not in path}
 
 
-def move(top: Path, material: Path) -> set[str]:
-    made = set()
+def move(top: Path, material: Path) -> Made:
+    made: Made = set()
     for number in range(300):
-        directory = top / f"new-{number}"
-        (directory / "a" / "b").mkdir(parents=True)
-        (directory / "a" / "b" / "f").touch()
-        made.add(str(directory / "a" / "b" / "f"))
-        directory.rename(top / f"moved-{number}")
+        before, after = top / f"new-{number}", top / f"moved-{number}"
+        (before / "a" / "b").mkdir(parents=True)
+        (before / "a" / "b" / "f").touch()
+        before.rename(after)
+        made.add((f"{before}/a/b/f", f"{after}/a/b/f"))
     return made
 
 
-def install(top: Path, material: Path) -> set[str]:
+def install(top: Path, material: Path) -> Made:
     code = """
 import os, sys
 top, writer = sys.argv[1:]
@@ -178,10 +195,14 @@ for number in range(150):
         )
         for writer in range(4)
     ]
-    return {line for each in running for line in each.communicate()[0].splitlines()}
+    return {
+        (line, line.replace(".tmp/", "/"))
+        for each in running
+        for line in each.communicate()[0].splitlines()
+    }
 
 
-ACTIONS: dict[str, Callable[[Path, Path], set[str]]] = {
+ACTIONS: dict[str, Callable[[Path, Path], Made]] = {
     f"cp -r of {FILES:,} files": copy,
     "tar x of them": unpack,
     "git clone of them": clone,
@@ -190,8 +211,8 @@ ACTIONS: dict[str, Callable[[Path, Path], set[str]]] = {
 }
 
 
-def files(top: Path) -> set[str]:
-    return {os.path.join(path, name) for path, _, names in os.walk(top) for name in names}
+def files(top: Path) -> Made:
+    return {(os.path.join(path, name),) for path, _, names in os.walk(top) for name in names}
 
 
 def make_material(place: Path) -> None:
@@ -232,20 +253,21 @@ def missed(name: str, command: list[str], what: str, place: Path) -> tuple[int, 
         finally:
             watching.end()
         assert made
-        return len(made - watching.named), len(made)
+        return sum(watching.named.isdisjoint(names) for names in made), len(made)
 
 
-def set_up(name: str, command: list[str], directories: int, place: Path) -> tuple[float, int]:
-    """Return the seconds until a watcher is ready, and by how many KiB our daemon grew."""
+def set_up(name: str, command: list[str], directories: int, place: Path) -> tuple[float, int, int]:
+    """Return the seconds until a watcher is ready, its KiB, and by how many KiB our daemon grew."""
     with directory_for(name, place) as (top, mount):
         below = top if mount is None else Path(mount.source)
         for number in range(directories):
             (below / str(number // 1000) / str(number)).mkdir(parents=True)
         before = 0 if mount is None else resident(mount.pid)
         watching = Watching(command, top)
+        taken = 0 if watching.seconds == math.inf else watching.resident()
         after = 0 if mount is None else resident(mount.pid)
         watching.end()
-        return watching.seconds, after - before
+        return watching.seconds, taken, after - before
 
 
 def resident(pid: int) -> int:
@@ -282,10 +304,16 @@ def main() -> None:
             }
             table.add_row(
                 f"seconds to set up on {arguments.directories:,} directories",
-                *("fails" if s == math.inf else f"{s:.2f}" for s, _ in times.values()),
+                *("fails" if s == math.inf else f"{s:.2f}" for s, _, _ in times.values()),
             )
-            table.caption = f"{OURS}: the daemon grew by {times[OURS][1]} KiB"
+            table.add_row(
+                "MiB that the watcher takes then",
+                *("" if s == math.inf else f"{taken / 1024:.0f}" for s, taken, _ in times.values()),
+            )
+            table.caption = f"{OURS}: the daemon grew by {times[OURS][2]} KiB"
     console.print(table)
+    if missing := [name for name in OTHERS if name not in there]:
+        console.print(f"not installed, and left out: {', '.join(missing)}")
 
 
 if __name__ == "__main__":
