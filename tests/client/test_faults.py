@@ -15,6 +15,7 @@ from fusenotify.client import Client, ConnectionLost, aio
 from fusenotify.events import Event, unpack
 from fusenotify.masks import IN_CREATE
 from fusenotify.protocol.faults import Clear, Disconnect, Lose, Overflow, Refuse
+from fusenotify.testing import MountDevice, TemporaryMount, assert_events
 from tests.client.running import Running
 from tests.server.fuzz import attack
 
@@ -54,6 +55,35 @@ def test_the_async_client(faulty: Running, backend: str) -> None:
                 await device.read()
 
     anyio.run(test, backend=backend)
+
+
+@pytest.mark.mount
+@pytest.mark.fusenotify(faults=True)
+def test_faults_of_tree_watches(
+    fusenotify_mount: TemporaryMount, fusenotify_device: MountDevice
+) -> None:
+    top, faults, device = fusenotify_mount.path, fusenotify_mount.faults, fusenotify_device
+    (top / "a" / "b").mkdir(parents=True)
+    wd = device.watch(".", "CREATE|DELETE", tree=True)
+    faults.inject(wd, "CREATE", "a/b/never")
+    faults.lose(1, "CREATE", device=device)
+    for name in ("a/b/lost", "a/b/told"):
+        (top / name).touch()
+    (top / "a/b/lost").unlink()
+    assert_events(device, ["CREATE a/b/never", "CREATE a/b/told", "DELETE a/b/lost"])
+    faults.overflow()
+    (top / "a/lost").touch()
+    assert_events(device, ["Q_OVERFLOW"])
+    faults.refuse(1)
+    with pytest.raises(OSError, match="--faults") as refused:
+        device.watch("a", "CREATE", tree=True)
+    assert refused.value.errno == errno.ENOSPC
+    device.watch("a", "CREATE", tree=True)
+    faults.delay(3600)
+    (top / "a/b/late").touch()
+    assert_events(device, [])
+    faults.clear()
+    assert_events(device, ["a: CREATE b/late", ".: CREATE a/b/late"], any_order=True)
 
 
 def test_a_server_without_faults_refuses_them(running: Running, client: Client) -> None:
