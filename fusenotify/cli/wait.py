@@ -220,9 +220,8 @@ def _check_alone(arguments: argparse.Namespace) -> None:
 def _lost(event: AnyEvent) -> str:
     """Return what to say of an overflow."""
     lost = event.lost if isinstance(event, DetailedInotifyEvent) else None
-    count = "Events" if lost is None else f"{lost} events" if lost > 1 else "1 event"
-    verb = "was" if lost == 1 else "were"
-    return f"{count} {verb} lost: they came faster than they were read."
+    what = "Events were" if lost is None else "1 event was" if lost == 1 else f"{lost} events were"
+    return f"{what} lost: they came faster than they were read."
 
 
 def complain(text: str) -> None:

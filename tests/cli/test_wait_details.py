@@ -16,6 +16,7 @@ import pytest
 
 import fusenotify as package
 from fusenotify import Mounted
+from fusenotify.protocol.faults import Overflow
 from tests.cli.command import fusenotify
 from tests.cli.older_daemon import older_daemon
 from tests.cli.waiter import Waiter, wait_for_watches, waiting
@@ -93,6 +94,16 @@ def test_json_keeps_names_that_are_no_text(mounted: Mounted) -> None:
     assert found["name"] == "\ufffd\n\ufffd"
     assert base64.b64decode(found["name_base64"]) == name
     assert base64.b64decode(found["path_base64"]) == os.fsencode(root) + b"/" + name
+
+
+@pytest.mark.mount
+def test_an_overflow_without_loss_is_none(mounting: Mounting) -> None:
+    with mounting(faults=True) as mount, waiting("-m", "--json", mount.mountpoint) as waiter:
+        with mount.client() as client:
+            client.fault(Overflow())
+        assert json.loads(next(waiter.lines()))["lost"] == 0
+        assert waiter.process.stderr is not None
+        assert waiter.process.stderr.readline().startswith("0 events were lost: ")
 
 
 @pytest.mark.mount
