@@ -158,6 +158,8 @@ class Turns:
         try:
             # At the end of the daemon no thread is waited for.
             await trio.to_thread.run_sync(opening, limiter=self._threads, abandon_on_cancel=True)
+        except RuntimeError:  # no thread can be had: a system task must not fail
+            opening.give_up()
         finally:
             self._leave(uid)
             opening.done.set()
@@ -264,6 +266,11 @@ class _Opening:
                 self._fd = fd
                 return
         os.close(fd)
+
+    def give_up(self) -> None:
+        """It did not begin, and does not."""
+        os.close(self._sleeping.held)
+        self._error = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def leave(self) -> None:
         """Nobody waits for it any more."""

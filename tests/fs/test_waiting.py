@@ -15,11 +15,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 import fusenotify
 from fusenotify import Mounted
 from fusenotify.events import unpack
-from fusenotify.fs.waiting import SHARE
+from fusenotify.fs.waiting import SHARE, SleepingOpen, Turns
 from fusenotify.masks import IN_ALL_EVENTS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY, IN_OPEN
 from tests.cli.command import until
 from tests.conftest import Mounting, User
@@ -122,6 +123,21 @@ def test_cutting_a_file_for_reading_waits_for_a_lease_where_source_is_a_server(
             is_answered(above)
             give_up(reading)
         assert (upper / "f").read_bytes() == b""
+
+
+def test_where_no_thread_can_be_had_an_open_is_eagain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")  # as of threading, where there are too many
+
+    held = os.open(tmp_path, os.O_PATH)
+    monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
+    turns = Turns()
+    with pytest.raises(BlockingIOError):
+        trio.run(turns.open, 0, os.getpid(), SleepingOpen(held, os.O_RDONLY))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(held)
 
 
 def test_who_does_not_want_to_wait_for_a_lease_does_not(mounted: Mounted, leased: int) -> None:
