@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -144,6 +145,46 @@ def test_who_does_not_want_to_wait_for_a_lease_does_not(mounted: Mounted, leased
     with pytest.raises(BlockingIOError):
         os.open(Path(mounted.mountpoint) / "f", os.O_RDONLY | os.O_NONBLOCK)
     give_up(leased)
+
+
+# Writes to a file of SOURCE from a mapping of one in the mount, and changes the mode meanwhile.
+HOLDS_A_LOCK = """
+import mmap, os, sys, threading
+source, mountpoint = sys.argv[1:]
+size = 64 << 20
+os.truncate(f"{source}/large", size)
+shown = os.open(f"{mountpoint}/large", os.O_RDONLY)
+memory = mmap.mmap(shown, size, prot=mmap.PROT_READ)
+def change():
+    while True:
+        os.chmod(f"{mountpoint}/copy", 0o600)
+threading.Thread(target=change, daemon=True).start()
+copy = os.open(f"{source}/copy", os.O_WRONLY)
+while True:
+    os.pwrite(copy, memory, 0)
+    os.posix_fadvise(shown, 0, 0, os.POSIX_FADV_DONTNEED)
+    print(flush=True)
+"""
+
+
+@pytest.mark.xfail(strict=True, reason="SOURCE's lock is waited for in the serving thread")
+def test_who_holds_a_lock_of_source_and_waits_for_the_mount_stops_nobody(mounted: Mounted) -> None:
+    for name in ("large", "copy"):
+        (Path(mounted.source) / name).touch()
+    command = [sys.executable, "-c", HOLDS_A_LOCK, mounted.source, mounted.mountpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        try:
+            ready, _, _ = select.select([program.stdout], [], [], 5.0)
+            asked = subprocess.Popen(["stat", "-f", mounted.mountpoint], stdout=subprocess.DEVNULL)
+            try:
+                assert asked.wait(5.0) == 0
+                assert ready
+            finally:
+                program.kill()  # then the lock is free
+                asked.wait(SOON)
+        finally:
+            program.kill()
 
 
 def opener(path: Path, flags: int = os.O_RDONLY) -> subprocess.Popen[bytes]:
