@@ -1,90 +1,140 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Event masks: the bits of inotify(7), their names, and how people write them.
+"""Masks as people write and read them: an IntFlag, and words.
 
-Every layer imports this module; it imports nothing of ours.  Masks are plain
-ints: they cross the wire and the hot path as such.
+What clients, commands and tests show their users; fusenotify.bits has the same
+as plain ints, for what handles many events.
+
+Invariant
+    What str() and repr() write of a mask is read as the same one: str() where a
+        mask is taken (plain()), repr() in Python where the names are imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
+from enum import IntFlag
 
-# Events a program can ask for.
-IN_ACCESS = 0x00000001
-IN_MODIFY = 0x00000002
-IN_ATTRIB = 0x00000004
-IN_CLOSE_WRITE = 0x00000008
-IN_CLOSE_NOWRITE = 0x00000010
-IN_OPEN = 0x00000020
-IN_MOVED_FROM = 0x00000040
-IN_MOVED_TO = 0x00000080
-IN_CREATE = 0x00000100
-IN_DELETE = 0x00000200
-IN_DELETE_SELF = 0x00000400
-IN_MOVE_SELF = 0x00000800
-
-IN_CLOSE = IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
-IN_MOVE = IN_MOVED_FROM | IN_MOVED_TO
-IN_ALL_EVENTS = 0x00000FFF
-
-# Events that come unasked.
-IN_UNMOUNT = 0x00002000
-IN_Q_OVERFLOW = 0x00004000
-IN_IGNORED = 0x00008000
-
-# Flags of add_watch.
-IN_ONLYDIR = 0x01000000
-IN_DONT_FOLLOW = 0x02000000
-IN_EXCL_UNLINK = 0x04000000
-IN_MASK_CREATE = 0x10000000
-IN_MASK_ADD = 0x20000000
-IN_ONESHOT = 0x80000000
-
-# Set in records about directories.
-IN_ISDIR = 0x40000000
-
-_SINGLE_BITS = {
-    "ACCESS": IN_ACCESS,
-    "MODIFY": IN_MODIFY,
-    "ATTRIB": IN_ATTRIB,
-    "CLOSE_WRITE": IN_CLOSE_WRITE,
-    "CLOSE_NOWRITE": IN_CLOSE_NOWRITE,
-    "OPEN": IN_OPEN,
-    "MOVED_FROM": IN_MOVED_FROM,
-    "MOVED_TO": IN_MOVED_TO,
-    "CREATE": IN_CREATE,
-    "DELETE": IN_DELETE,
-    "DELETE_SELF": IN_DELETE_SELF,
-    "MOVE_SELF": IN_MOVE_SELF,
-    "UNMOUNT": IN_UNMOUNT,
-    "Q_OVERFLOW": IN_Q_OVERFLOW,
-    "IGNORED": IN_IGNORED,
-    "ONLYDIR": IN_ONLYDIR,
-    "DONT_FOLLOW": IN_DONT_FOLLOW,
-    "EXCL_UNLINK": IN_EXCL_UNLINK,
-    "MASK_CREATE": IN_MASK_CREATE,
-    "MASK_ADD": IN_MASK_ADD,
-    "ISDIR": IN_ISDIR,
-    "ONESHOT": IN_ONESHOT,
-}
-_ASKABLE = {name: bit for name, bit in _SINGLE_BITS.items() if bit & IN_ALL_EVENTS} | {
-    "CLOSE": IN_CLOSE,
-    "MOVE": IN_MOVE,
-    "ALL_EVENTS": IN_ALL_EVENTS,
-}
-
-# Every bit today's kernel knows in a mask; any other is EINVAL there.
-KNOWN_BITS = sum(_SINGLE_BITS.values())
+from fusenotify import bits
+from fusenotify.bits import SINGLE_BITS, names
 
 
-def names(mask: int) -> list[str]:
-    """Return the names of the bits set in mask, without ``IN_``, lowest bit first.
+class Mask(IntFlag):
+    """Events and flags of inotify(7).  Plain ints go wherever it goes.
 
-    Bits without a name come last, as one hexadecimal number.
+    str() writes words, as in ``CREATE|ISDIR``, repr() names, as in ``IN_CREATE|IN_ISDIR``;
+    a bit without a name is a hexadecimal number.
     """
-    found = [name for name, bit in _SINGLE_BITS.items() if mask & bit]
-    unknown = mask & ~KNOWN_BITS
-    return [*found, hex(unknown)] if unknown else found
+
+    ACCESS = bits.IN_ACCESS
+    MODIFY = bits.IN_MODIFY
+    ATTRIB = bits.IN_ATTRIB
+    CLOSE_WRITE = bits.IN_CLOSE_WRITE
+    CLOSE_NOWRITE = bits.IN_CLOSE_NOWRITE
+    OPEN = bits.IN_OPEN
+    MOVED_FROM = bits.IN_MOVED_FROM
+    MOVED_TO = bits.IN_MOVED_TO
+    CREATE = bits.IN_CREATE
+    DELETE = bits.IN_DELETE
+    DELETE_SELF = bits.IN_DELETE_SELF
+    MOVE_SELF = bits.IN_MOVE_SELF
+    UNMOUNT = bits.IN_UNMOUNT
+    Q_OVERFLOW = bits.IN_Q_OVERFLOW
+    IGNORED = bits.IN_IGNORED
+    ONLYDIR = bits.IN_ONLYDIR
+    DONT_FOLLOW = bits.IN_DONT_FOLLOW
+    EXCL_UNLINK = bits.IN_EXCL_UNLINK
+    MASK_CREATE = bits.IN_MASK_CREATE
+    MASK_ADD = bits.IN_MASK_ADD
+    ISDIR = bits.IN_ISDIR
+    ONESHOT = bits.IN_ONESHOT
+    # Several of them.
+    CLOSE = bits.IN_CLOSE
+    MOVE = bits.IN_MOVE
+    ALL_EVENTS = bits.IN_ALL_EVENTS
+
+    def __str__(self) -> str:
+        return "|".join(_shown(self)) or "0"
+
+    def __and__(self, other: int) -> Mask:
+        # What programs do with each event: IntFlag's own takes four times as long.
+        return MASKS[int(self) & other]
+
+    __rand__ = __and__
+
+    def __repr__(self) -> str:
+        words = [word if word.startswith("0x") else f"IN_{word}" for word in _shown(self)]
+        return "|".join(words) or f"{type(self).__name__}(0)"
+
+
+class _Masks(dict[int, Mask]):
+    """The mask for each int, found faster than Mask() finds it."""
+
+    def __missing__(self, bits: int) -> Mask:
+        return self.setdefault(bits, Mask(bits))
+
+
+MASKS = _Masks()
+
+# What a mask is taken from: bits, words such as "CREATE|DELETE", or several of either.
+AnyMask = int | str | Iterable[int | str]
+
+IN_ACCESS = Mask.ACCESS
+IN_MODIFY = Mask.MODIFY
+IN_ATTRIB = Mask.ATTRIB
+IN_CLOSE_WRITE = Mask.CLOSE_WRITE
+IN_CLOSE_NOWRITE = Mask.CLOSE_NOWRITE
+IN_OPEN = Mask.OPEN
+IN_MOVED_FROM = Mask.MOVED_FROM
+IN_MOVED_TO = Mask.MOVED_TO
+IN_CREATE = Mask.CREATE
+IN_DELETE = Mask.DELETE
+IN_DELETE_SELF = Mask.DELETE_SELF
+IN_MOVE_SELF = Mask.MOVE_SELF
+IN_UNMOUNT = Mask.UNMOUNT
+IN_Q_OVERFLOW = Mask.Q_OVERFLOW
+IN_IGNORED = Mask.IGNORED
+IN_ONLYDIR = Mask.ONLYDIR
+IN_DONT_FOLLOW = Mask.DONT_FOLLOW
+IN_EXCL_UNLINK = Mask.EXCL_UNLINK
+IN_MASK_CREATE = Mask.MASK_CREATE
+IN_MASK_ADD = Mask.MASK_ADD
+IN_ISDIR = Mask.ISDIR
+IN_ONESHOT = Mask.ONESHOT
+IN_CLOSE = Mask.CLOSE
+IN_MOVE = Mask.MOVE
+IN_ALL_EVENTS = Mask.ALL_EVENTS
+
+_WORDS = {name: mask.value for name, mask in Mask.__members__.items()}
+# Those that are several bits.
+GROUPS = {name: mask for name, mask in _WORDS.items() if name not in SINGLE_BITS}
+_ASKABLE = {name: mask for name, mask in _WORDS.items() if mask & bits.IN_ALL_EVENTS}
+
+
+def plain(mask: AnyMask) -> int:
+    """Return a mask as one plain int, however it was given.
+
+    Words are the names of bits and of several of them (CLOSE, MOVE, ALL_EVENTS), in
+    any case, with or without ``IN_``, with ``|`` or commas between them.
+
+    Raises TypeError for what is no mask, ValueError that names the word which is none.
+    """
+    if type(mask) is int:
+        return mask
+    if isinstance(mask, int) and not isinstance(mask, bool):
+        return int(mask)
+    found = 0
+    if isinstance(mask, str):
+        for word in re.split("[|,]", mask):
+            found |= _bits_of(word.strip(), mask)
+        return found
+    if isinstance(mask, Iterable) and not isinstance(mask, bytes | bytearray):
+        for part in mask:
+            if not isinstance(part, int | str):
+                raise _no_mask(part)
+            found |= plain(part)
+        return found
+    raise _no_mask(mask)
 
 
 def parse_events(words: Iterable[str]) -> int:
@@ -103,3 +153,34 @@ def parse_events(words: Iterable[str]) -> int:
             raise ValueError(f"'{word}' is not an event; the events are {known}")
         mask |= _ASKABLE[name]
     return mask
+
+
+def unknown_word(word: str, known: Collection[str], whole: str) -> ValueError:
+    """Return the error for a word in a whole that is none of those that are known."""
+    import difflib  # takes longer to import than all else here
+
+    near = difflib.get_close_matches(word.strip().upper().removeprefix("IN_"), known, 1)
+    meant = f"did you mean {near[0]}?" if near else "there are " + ", ".join(known)
+    return ValueError(f"'{whole}': {word or 'nothing'} is no event; {meant}")
+
+
+def _shown(mask: int) -> list[str]:
+    """Return the words for a mask, as few as say it."""
+    if mask & bits.IN_ALL_EVENTS == bits.IN_ALL_EVENTS:
+        return ["ALL_EVENTS", *names(mask & ~bits.IN_ALL_EVENTS)]
+    return names(mask)
+
+
+def _bits_of(word: str, whole: str) -> int:
+    name = word.upper().removeprefix("IN_")
+    if name in _WORDS:
+        return _WORDS[name]
+    if re.fullmatch("0|0X[0-9A-F]+", name):
+        return int(name, 16)
+    raise unknown_word(word, _WORDS, whole)
+
+
+def _no_mask(given: object) -> TypeError:
+    return TypeError(
+        f"a mask is an int, words such as 'CREATE|DELETE', or a list of them, not {given!r}"
+    )

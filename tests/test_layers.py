@@ -18,6 +18,7 @@ PACKAGE = Path(fusenotify.__file__).parent
 
 VALUES = {
     "admission",
+    "bits",
     "credentials",
     "errors",
     "events",
@@ -27,14 +28,17 @@ VALUES = {
     "socket_file",
     "view",
 }
+# What handles many events has plain ints for masks: an IntFlag's arithmetic is slow.
+QUICK = VALUES - {"masks"}
 # What each layer may import of ours.  Those above see everything.
 ALLOWED = {
     **{value: set[str]() for value in VALUES},
     "admission": {"credentials"},
-    "engine": VALUES,
-    "fs": VALUES | {"engine"},
-    "protocol": VALUES,
-    "server": VALUES | {"engine", "protocol"},
+    "masks": {"bits"},
+    "engine": QUICK,
+    "fs": QUICK | {"engine"},
+    "protocol": QUICK,
+    "server": QUICK | {"engine", "protocol"},
     "client": VALUES | {"protocol"},
     "mounting": VALUES | {"engine", "fs", "server", "client"},
     "cli": VALUES | {"protocol", "client", "mounting"},

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 
-from fusenotify import masks
 from fusenotify.client import Client
 from fusenotify.client.locate import locate
+from fusenotify.masks import plain
 from fusenotify.protocol.faults import (
     ANY_EVENT,
     AnyFault,
@@ -111,10 +110,7 @@ def _mask(text: str) -> int:
     """Return the mask that names such as ``CREATE,ISDIR`` mean, or a number such as 0x100."""
     if text[:1].isdecimal():
         return _number(text)
-    mask = 0
-    for word in re.split("[,|]", text):
-        bits = getattr(masks, f"IN_{word.strip().upper().removeprefix('IN_')}", None)
-        if bits is None:
-            raise argparse.ArgumentTypeError(f"'{word}' is none of the names of inotify(7)")
-        mask |= bits
-    return mask
+    try:
+        return plain(text)
+    except ValueError as unknown:
+        raise argparse.ArgumentTypeError(str(unknown)) from None

@@ -15,14 +15,14 @@ import time
 from functools import cache
 from typing import Any
 
-from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_CLOSE,
     IN_ISDIR,
     IN_MOVE_SELF,
     IN_ONESHOT,
     names,
 )
+from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 
 DEFAULT_FORMAT = "%w %e %f"
 DEFAULT_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
@@ -70,7 +70,9 @@ class LineFormat:
         self._parts.append(("", os.fsencode(text[literal_from:])))
         self.is_detailed = any(letter and letter in _DETAILS for letter, _ in self._parts)
 
-    def line(self, watched: bytes, event: InotifyEvent | DetailedInotifyEvent) -> bytes:
+    def line(
+        self, watched: bytes, event: InotifyEvent[bytes] | DetailedInotifyEvent[bytes]
+    ) -> bytes:
         """Return the line for one event of what is watched, without a newline behind.
 
         watched is a path, a directory's with a slash behind.
@@ -87,7 +89,7 @@ class LineFormat:
         text: bytes,
         directory: bytes,
         name: bytes | None,
-        event: InotifyEvent | DetailedInotifyEvent,
+        event: InotifyEvent[bytes] | DetailedInotifyEvent[bytes],
     ) -> bytes:
         match letter:
             case "":
@@ -119,7 +121,7 @@ class LineFormat:
         return event.old_path or b""
 
 
-def json_line(watched: bytes, event: DetailedInotifyEvent) -> bytes:
+def json_line(watched: bytes, event: DetailedInotifyEvent[bytes]) -> bytes:
     """Return one event as a JSON object, in ASCII and without a newline behind.
 
     It has the fields of DetailedInotifyEvent that are known, watched, and events,
@@ -161,6 +163,7 @@ def event_words(mask: int) -> list[str]:
 
     CLOSE stands behind CLOSE_WRITE and CLOSE_NOWRITE, ISDIR at the end.
     """
+    mask = int(mask)  # an IntFlag's arithmetic takes ten times as long
     words = names(mask & ~_NAMED_LAST)
     if mask & IN_CLOSE:
         words.append("CLOSE")

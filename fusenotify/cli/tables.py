@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fusenotify.bits import names
 from fusenotify.cli.report import Report
-from fusenotify.masks import names
 from fusenotify.protocol.faults import ANY_EVENT, Delay, Lose, Refuse
 from fusenotify.protocol.messages import (
     Status,

@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from fusenotify.bits import IN_IGNORED
 from fusenotify.client import Inotify
 from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.client.locate import locate
-from fusenotify.masks import IN_IGNORED
 
-AnyEvent = InotifyEvent | DetailedInotifyEvent
-AnyInotify = Inotify[InotifyEvent] | Inotify[DetailedInotifyEvent]
+AnyEvent = InotifyEvent[bytes] | DetailedInotifyEvent[bytes]
+AnyInotify = Inotify[InotifyEvent[bytes]] | Inotify[DetailedInotifyEvent[bytes]]
 
 
 class Watching:

@@ -16,16 +16,16 @@ from typing import Any, Generic, Literal, Self, overload
 
 from typing_extensions import TypeVar
 
-from fusenotify.client.calls import ClientLogic, DeviceLogic, as_it_is
-from fusenotify.client.common import READ_SIZE, AnyPath, socket_name
+from fusenotify.client.calls import ClientLogic, DeviceLogic, as_it_is, unread_of
+from fusenotify.client.common import READ_SIZE, AnyPath, check_flags, socket_name
 from fusenotify.client.driver import run
-from fusenotify.client.events import kind_of
 from fusenotify.client.link import BLOCKING
+from fusenotify.client.watched import kind_of
+from fusenotify.masks import AnyMask
 from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import LimitsStatus
-from fusenotify.protocol.unread import UnreadEvents, UnreadRecords
 
 # What a device gives.
 D = TypeVar("D", bound=Sized, default=bytes)
@@ -98,7 +98,8 @@ class Client:
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's), EPROTO where the daemon is too old for a detailed one.
         """
-        unread: Any = UnreadEvents() if detailed else UnreadRecords()
+        check_flags(nonblock=nonblock)
+        unread = unread_of(detailed)
         return Device(run(self._logic.init, max_queued_events, semantics, unread), nonblock)
 
     def sync(self) -> None:
@@ -176,7 +177,7 @@ class Device(Generic[D]):
     def add_watch(
         self,
         path: AnyPath,
-        mask: int,
+        mask: AnyMask,
         *,
         tree: bool = False,
         exclude: Iterable[str | bytes] = (),
@@ -190,6 +191,8 @@ class Device(Generic[D]):
         Of what exclude names nothing is told, nor of what is below it: each
         pattern is a line of a .gitignore file in the watched directory.  With
         ignore_self nothing is told of what this process does itself.
+
+        mask is an int, words such as ``"CREATE|DELETE"``, or a list of them.
 
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.
@@ -237,6 +240,15 @@ class Device(Generic[D]):
     def poll(self, timeout: float | None = None) -> bool:
         """Return whether there is something to read; wait for it, at most timeout seconds."""
         return run(self._logic.poll, timeout)
+
+    def fileno(self) -> int:
+        """Return a descriptor for select(2), asyncio's add_reader() and their like.
+
+        It is readable while a read has something to give, and at times for
+        nothing: read a nonblock device, or with timeout=0, when it is.  It stays
+        the same, and is for nothing else.
+        """
+        return self._logic.fileno()
 
     def close(self) -> None:
         """Drop watches and queue; a second close is nothing."""

@@ -16,10 +16,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
+from weakref import WeakMethod
 
-from fusenotify.client.common import AnyPath, deadline_of
+from fusenotify.client.common import AnyPath, check_flags, client_closed, deadline_of
 from fusenotify.client.driver import Link
-from fusenotify.client.events import Kind
+from fusenotify.client.readiness import Readiness
+from fusenotify.client.watched import Kind
+from fusenotify.masks import AnyMask, plain
 from fusenotify.protocol.connection import Call, ConnectionLost, Descriptor, wire_path
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
@@ -45,7 +48,7 @@ from fusenotify.protocol.messages import (
     WatchAdded,
 )
 from fusenotify.protocol.status import LimitsStatus
-from fusenotify.protocol.unread import Data, Unread, UnreadEvents
+from fusenotify.protocol.unread import AnyUnread, Data, Unread, UnreadEvents, UnreadRecords
 
 A = TypeVar("A", bound=AnyAnswer)
 T = TypeVar("T")
@@ -131,11 +134,54 @@ class DeviceLogic(Generic[Data]):
         self.number = number
         self._link = link
         self._unread = unread
+        self._readiness: Readiness | None = None
+        self._polled = False  # the poll for it was answered
+
+    def fileno(self) -> int:
+        if self._link.fileno() < 0:
+            raise client_closed()
+        readiness = self._readiness or Readiness()
+        if self._readiness is None:
+            self.report_to(readiness)
+        return readiness.fileno()
+
+    def report_to(self, readiness: Readiness) -> None:
+        """Have it be readable while there is something to read."""
+        readiness.follow(self._link.fileno())
+        self._readiness = readiness
+        self._polled = True
+        self.report()
+
+    def report(self) -> None:
+        """Look again whether there is something to read, if somebody wants to know."""
+        readiness = self._readiness
+        if readiness is None:
+            return
+        try:
+            readiness.clear()
+            if self._unread:
+                readiness.set()
+            elif self._polled:
+                self._polled = False
+                # Weakly: the call may never end, and the descriptor is closed with this object.
+                came = partial(_tell, WeakMethod(self._came))
+                self._link.send(Poll(device=self.number), self._unread, came)
+        except OSError:
+            readiness.set()  # a read says why
+        except BaseException:
+            readiness.set()
+            raise
+
+    def _came(self) -> None:
+        """Hear of something to read, in any thread, maybe twice."""
+        self._polled = True
+        if self._readiness is not None:
+            self._readiness.set()
 
     async def add_watch(
         self,
         target: AnyPath | Descriptor,
-        mask: int,
+        mask: AnyMask,
         kind: Kind,
         on_added: Callable[[int], object] | None = None,
     ) -> int:
@@ -155,7 +201,7 @@ class DeviceLogic(Generic[Data]):
         request = AddWatch(
             device=self.number,
             path=path,
-            mask=mask,
+            mask=plain(mask),
             tree=kind.tree,
             exclude=list(kind.exclude),
             ignore_self=kind.ignore_self,
@@ -184,9 +230,11 @@ class DeviceLogic(Generic[Data]):
                 finally:
                     self._link.give_up(call)  # where it took what came for another
                 if not isinstance(taken, _Spent):
+                    self.report()
                     return taken
             except BaseException:
                 self._link.put_back(call)
+                self.report()
                 raise
             timeout = None if timeout is None else max(0.0, deadline - time.monotonic())
 
@@ -247,8 +295,24 @@ class Streaming(Generic[Data]):
         self._link.give_up(self._call)
 
 
+def unread_of(detailed: bool) -> AnyUnread:
+    """Return what keeps what a device gives, a detailed one or not.
+
+    Raises TypeError where that is neither True nor False.
+    """
+    check_flags(detailed=detailed)
+    return UnreadEvents() if detailed else UnreadRecords()
+
+
 class _Spent:
     """What was answered to a read that another one was faster to take."""
+
+
+def _tell(whom: WeakMethod[Callable[[], object]], _: AnyAnswer) -> None:
+    """Hand on that an answer came, if there is still somebody to hear it."""
+    hear = whom()
+    if hear is not None:
+        hear()
 
 
 def _taken(

@@ -67,7 +67,7 @@ def no_answer(name: str) -> OSError:
 def deadline_of(timeout: float | None) -> float:
     """Return when so many seconds have passed, in the time of time.monotonic().
 
-    Raises OSError (EINVAL) where the number is too large for a time.
+    Raises TypeError where it is no number, OSError (EINVAL) where it is too large for a time.
     """
     if timeout is None:
         return math.inf
@@ -75,6 +75,15 @@ def deadline_of(timeout: float | None) -> float:
         return time.monotonic() + timeout
     except OverflowError:
         raise OSError(errno.EINVAL, "so many seconds are no time") from None
+    except TypeError:
+        raise TypeError(f"a time is a number of seconds, not {timeout!r}") from None
+
+
+def check_flags(**flags: bool) -> None:
+    """Raise TypeError where one of them is neither True nor False."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} is True or False, not {flag!r}")
 
 
 def rights(descriptors: list[int]) -> list[tuple[int, int, array[int]]]:

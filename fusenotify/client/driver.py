@@ -61,6 +61,9 @@ class Link(Protocol):
     def is_in_use_here(self) -> bool:
         """Return whether this thread is in the midst of a call, which a handler interrupted."""
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 where it is closed."""
+
     def close(self) -> None:
         """Close the socket; who waits for an answer gets EBADF."""
 

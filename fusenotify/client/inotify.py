@@ -6,23 +6,28 @@ client.watching is what it does; client.aio.inotify is the same with ``async``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Generic, Literal, Self, overload
-
-from typing_extensions import TypeVar
+from typing import AnyStr, Generic, Literal, Self, overload
 
 from fusenotify.client.calls import ClientLogic
-from fusenotify.client.common import AnyPath
+from fusenotify.client.common import AnyPath, deadline_of
 from fusenotify.client.driver import run
-from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent, WatchedPaths, kind_of
+from fusenotify.client.events import (
+    DetailedInotifyEvent,
+    HasPath,
+    InotifyEvent,
+    Text,
+    Told,
+)
 from fusenotify.client.link import BLOCKING
+from fusenotify.client.watched import WatchedPaths, kind_of
 from fusenotify.client.watching import InotifyLogic
+from fusenotify.masks import AnyMask
 
-E = TypeVar("E", InotifyEvent, DetailedInotifyEvent, default=InotifyEvent)
 
-
-class Inotify(Generic[E]):
+class Inotify(Generic[Told]):
     """One device, on the mount in which the first watched path lies.
 
     socket overrides what is found; semantics and max_queued_events are those
@@ -39,7 +44,7 @@ class Inotify(Generic[E]):
 
     @overload
     def __init__(
-        self: Inotify[InotifyEvent],
+        self: Inotify[InotifyEvent[Text]],
         *,
         socket: AnyPath | None = None,
         semantics: str | None = None,
@@ -51,7 +56,7 @@ class Inotify(Generic[E]):
 
     @overload
     def __init__(
-        self: Inotify[DetailedInotifyEvent],
+        self: Inotify[DetailedInotifyEvent[Text]],
         *,
         socket: AnyPath | None = None,
         semantics: str | None = None,
@@ -71,7 +76,7 @@ class Inotify(Generic[E]):
         reconnect: bool = False,
         reconnect_seconds: float = 30.0,
     ) -> None:
-        self._logic: InotifyLogic[E] = InotifyLogic(
+        self._logic: InotifyLogic[Told] = InotifyLogic(
             BLOCKING,
             socket=socket,
             semantics=semantics,
@@ -93,15 +98,18 @@ class Inotify(Generic[E]):
         self.close()
 
     def add_watch(
-        self,
-        path: AnyPath,
-        mask: int,
+        self: Inotify[HasPath[AnyStr]],
+        path: AnyStr | os.PathLike[AnyStr],
+        mask: AnyMask,
         *,
         tree: bool = False,
         exclude: Iterable[str | bytes] = (),
         ignore_self: bool = False,
     ) -> int:
         """Watch a path and return the watch descriptor.
+
+        mask is an int, words such as ``"CREATE|DELETE"``, or a list of them.  Events
+        have paths and names of the type of path, as the os module has them.
 
         With tree, watch a directory and all that is or will be below it, under
         one descriptor; names are paths from it then (docs/trees.md).
@@ -110,7 +118,8 @@ class Inotify(Generic[E]):
         pattern is a line of a .gitignore file in the watched directory.  With
         ignore_self nothing is told of what this process does itself.
 
-        Raises OSError: as inotify_add_watch(2), EXDEV outside of any
+        Raises TypeError for what no watch is made of, ValueError for a word that is no
+        event, OSError: as inotify_add_watch(2), EXDEV outside of any
         fusenotify mount or in another one than before, ENOTCONN where the
         mount's daemon is dead.
         """
@@ -123,7 +132,7 @@ class Inotify(Generic[E]):
         """
         run(self._logic.rm_watch, wd)
 
-    def read(self, timeout: float | None = None) -> list[E]:
+    def read(self, timeout: float | None = None) -> list[Told]:
         """Return what is queued; wait for the first event, at most timeout seconds.
 
         Returns nothing where the timeout passed.
@@ -131,6 +140,30 @@ class Inotify(Generic[E]):
         Raises OSError (EINVAL) where nothing was ever watched, ConnectionLost.
         """
         return run(self._logic.read, timeout)
+
+    def __iter__(self) -> Iterator[Told]:
+        """Return an iterator over the events as they come; its end is when this is closed."""
+        return self.events()
+
+    def events(self, timeout: float | None = None) -> Iterator[Told]:
+        """Return an iterator over the events as they come.
+
+        It ends where none comes for timeout seconds, or this is closed.  What it
+        did not give is there for the next read or iterator.  It raises what read() does.
+        """
+        deadline_of(timeout)
+        return _Events(self._logic, timeout)
+
+    def fileno(self) -> int:
+        """Return a descriptor for select(2), asyncio's add_reader() and their like.
+
+        It is readable while a read has something to give, and at times for
+        nothing: read with timeout=0 when it is.  It stays the same, also before
+        anything is watched and on another daemon (reconnect), and is for nothing else.
+
+        Raises OSError (EBADF) where this was closed.
+        """
+        return self._logic.fileno()
 
     def sync(self) -> None:
         """Return when the events of what was done through the mount before are queued."""
@@ -147,3 +180,20 @@ class Inotify(Generic[E]):
     @property
     def _paths(self) -> WatchedPaths:
         return self._logic.paths
+
+
+class _Events(Generic[Told]):
+    """An iterator over the events of an Inotify."""
+
+    def __init__(self, logic: InotifyLogic[Told], timeout: float | None) -> None:
+        self._logic = logic
+        self._timeout = timeout
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Told:
+        came = run(self._logic.next, self._timeout)
+        if not came:
+            raise StopIteration
+        return came[0]

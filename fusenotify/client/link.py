@@ -103,6 +103,10 @@ class Link:
         if not self.is_in_use_here():
             self._exclusively(self._close_unused)
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 where it is closed."""
+        return self._socket.fileno()
+
     def let_go(self) -> None:
         """Close this process's copy of another's socket; the connection stays."""
         self._socket.close()

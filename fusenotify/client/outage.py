@@ -32,13 +32,10 @@ class Outage:
         self._end = time.monotonic() + seconds
         self._pause = _FIRST_PAUSE
 
-    def pause(self, deadline: float) -> float | None:
-        """Return how long to wait before the next attempt; None where it was the last.
-
-        deadline, of time.monotonic(), is when the caller wants to go on.
-        """
+    def pause(self) -> float | None:
+        """Return how long to wait before the next attempt; None where it was the last."""
         left = self._end - time.monotonic()
         if not left > 0:  # NaN is not either
             return None
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-        return max(0.0, min(pause, left, deadline - time.monotonic()))
+        return min(pause, left)

@@ -2,7 +2,7 @@
 """What Inotify does: finds the mount, remembers paths, survives its daemon.
 
 client.inotify and client.aio.inotify are the fronts, which say what each
-method is for; client.locate finds, client.calls asks, client.events remembers
+method is for; client.locate finds, client.calls asks, client.watched remembers
 paths, and a driver (client.driver) connects and waits.
 
 Invariants
@@ -24,33 +24,30 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from fusenotify.client.calls import ClientLogic, DeviceLogic
+from fusenotify.bits import IN_DONT_FOLLOW
+from fusenotify.client.calls import ClientLogic, DeviceLogic, unread_of
 from fusenotify.client.common import (
     READ_SIZE,
     AnyPath,
+    check_flags,
     client_closed,
     deadline_of,
     socket_name,
 )
 from fusenotify.client.driver import Driver
-from fusenotify.client.events import (
-    DetailedInotifyEvent,
-    InotifyEvent,
-    Kind,
-    Watch,
-    WatchedPaths,
-    without_details,
-)
+from fusenotify.client.events import Told
 from fusenotify.client.locate import Place, locate
 from fusenotify.client.outage import Outage, is_away
 from fusenotify.client.process import Process, foreign
-from fusenotify.masks import IN_DONT_FOLLOW
-from fusenotify.protocol.connection import ConnectionLost
-from fusenotify.protocol.unread import AnyUnread, UnreadEvents, UnreadRecords
+from fusenotify.client.readiness import Readiness
+from fusenotify.client.watched import Kind, Watch, WatchedPaths, without_details
+from fusenotify.masks import AnyMask, plain
+from fusenotify.protocol.connection import ConnectionLost, encoded
+from fusenotify.protocol.messages import Init
 
-E = TypeVar("E", InotifyEvent, DetailedInotifyEvent)
 T = TypeVar("T")
 
 
@@ -64,7 +61,7 @@ class _Session:
     paths: WatchedPaths
 
 
-class InotifyLogic(Generic[E]):
+class InotifyLogic(Generic[Told]):
     """One device, on the mount in which the first watched path lies."""
 
     def __init__(
@@ -78,18 +75,22 @@ class InotifyLogic(Generic[E]):
         reconnect: bool,
         reconnect_seconds: float,
     ) -> None:
+        check_flags(reconnect=reconnect, detailed=detailed)
         deadline_of(reconnect_seconds)
+        # What is wrong is said to who wrote it, and not when a path is watched.
+        encoded(Init(max_queued_events=max_queued_events, semantics=semantics))
         self._driver = driver
-        self._socket = socket
+        self._socket = None if socket is None else socket_name(socket)
         self._semantics = semantics
         self._max_queued_events = max_queued_events
         self._detailed = detailed
         self._reconnect = reconnect
         self._reconnect_seconds = reconnect_seconds
         self._outage: Outage | None = None
+        self._readiness: Readiness | None = None
         self._session: _Session | None = None
         self._first_paths = WatchedPaths(outlives_mount=reconnect)
-        self._ready: deque[E] = deque()  # to be read first
+        self._ready: deque[Told] = deque()  # to be read first
         self._closed = False
         self._process = Process()
         self._connecting = driver.turn()
@@ -104,9 +105,10 @@ class InotifyLogic(Generic[E]):
         """What the watches stand for."""
         return self._first_paths if self._session is None else self._session.paths
 
-    async def add_watch(self, path: AnyPath, mask: int, kind: Kind) -> int:
+    async def add_watch(self, path: AnyPath, mask: AnyMask, kind: Kind) -> int:
         self._check_usable()
-        follow = not mask & IN_DONT_FOLLOW
+        bits = plain(mask)
+        follow = not bits & IN_DONT_FOLLOW
         # In a thread: the path leads into a mount, whose daemon may be busy.
         place = await self._driver.in_thread(
             partial(locate, path, follow=follow, socket=self._socket)
@@ -119,27 +121,31 @@ class InotifyLogic(Generic[E]):
         async def watch(session: _Session) -> None:
             def store(wd: int) -> None:
                 nonlocal shown
-                shown = session.paths.add(wd, os.fsencode(path), inner_path, mask, kind)
+                shown = session.paths.add(wd, os.fspath(path), inner_path, bits, kind)
 
-            await session.device.add_watch(nameless or inner_path, mask, kind, store)
+            await session.device.add_watch(nameless or inner_path, bits, kind, store)
 
         await self._ask(watch)
         return shown
 
     async def rm_watch(self, wd: int) -> None:
+        if not isinstance(wd, int):
+            raise TypeError(f"a watch descriptor is an int, not {wd!r}")
         await self._ask(lambda session: session.device.rm_watch(session.paths.device_wd(wd)))
 
-    async def read(self, timeout: float | None) -> list[E]:
+    async def read(self, timeout: float | None, most: int | None = None) -> list[Told]:
+        """Return what is queued, of that the first most events where it is given."""
         deadline = deadline_of(timeout)
-        events: list[E] = []
+        events: list[Told] | deque[Told] = []
         gone: set[int] = set()
         try:
             while True:
                 session = self._watching()
                 with suppress(IndexError):  # in one step for an interruption, until there are none
-                    events.extend(iter(self._ready.popleft, None))
+                    events.extend(islice(iter(self._ready.popleft, None), most))
                 if events:
-                    return events
+                    self._report()
+                    return list(events)
                 try:
                     events, gone = await session.device.read(
                         READ_SIZE, timeout, self._meaning(session)
@@ -150,18 +156,41 @@ class InotifyLogic(Generic[E]):
                 except ConnectionLost as lost:
                     if not await self._restored(session, lost, deadline):
                         return []
-                if events:
-                    return events
+                if events and most is None:
+                    return list(events)
+                events = deque(events)
+                with suppress(IndexError):
+                    self._ready.extend(iter(events.popleft, None))
                 if timeout is not None:
                     timeout = max(0.0, deadline - time.monotonic())
         except BaseException:
             self._ready.extendleft(reversed(events))
+            self._report()
+            raise
+
+    async def next(self, timeout: float | None) -> list[Told]:
+        """Return one event, or none where the timeout passed or it was closed."""
+        try:
+            return await self.read(timeout, 1)
+        except OSError:
+            if self._closed and self._process.is_this():
+                return []
             raise
 
     async def sync(self) -> None:
         self._check_usable()
         if self._session is not None:
             await self._ask(lambda session: session.client.sync())
+
+    def fileno(self) -> int:
+        self._check_usable()
+        readiness = self._readiness
+        if readiness is None:
+            readiness = self._readiness = Readiness()
+            if self._session is not None:
+                self._session.device.report_to(readiness)
+            self._report()
+        return readiness.fileno()
 
     async def close(self) -> None:
         self._closed = True
@@ -187,8 +216,19 @@ class InotifyLogic(Generic[E]):
         return ClientLogic(await self._driver.connect(socket_name(place.socket)))
 
     async def _init(self, client: ClientLogic) -> DeviceLogic[Any]:
-        unread: AnyUnread = UnreadEvents() if self._detailed else UnreadRecords()
-        return await client.init(self._max_queued_events, self._semantics, unread)
+        unread = unread_of(self._detailed)
+        device = await client.init(self._max_queued_events, self._semantics, unread)
+        if self._readiness is not None:
+            device.report_to(self._readiness)
+        return device
+
+    def _report(self) -> None:
+        """Look again whether there is something to read, if somebody wants to know."""
+        if self._readiness is not None:
+            if self._session is not None:
+                self._session.device.report()
+            if self._ready:
+                self._readiness.set()
 
     def _meaning(self, session: _Session) -> Callable[[Any], tuple[list[Any], set[int]]]:
         """Return what makes events of what a session's device gives."""
@@ -224,12 +264,15 @@ class InotifyLogic(Generic[E]):
             except OSError as error:
                 if not is_away(error):
                     raise
-                pause = outage.pause(deadline)
+                pause = outage.pause()
                 if pause is None:
                     raise reason from None
-                if time.monotonic() >= deadline:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    if self._readiness is not None:
+                        self._readiness.rest(lost.client.link.fileno(), pause)
                     return False
-                await self._driver.sleep(pause)
+                await self._driver.sleep(min(pause, left))
         return True
 
     async def _reopen(self, lost: _Session) -> None:

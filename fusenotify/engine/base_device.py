@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Generic, TypeVar
 
+from fusenotify.bits import IN_ONESHOT, IN_UNMOUNT
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.exclusion import Exclusion, Exclusions, Unwanted
@@ -35,7 +36,6 @@ from fusenotify.errors import (
     TooManyTrees,
     TooManyWatches,
 )
-from fusenotify.masks import IN_ONESHOT, IN_UNMOUNT
 
 # How many watches of a device may rest: all of them wake at one read.
 MOST_RESTING = 1000

@@ -21,13 +21,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from itertools import count
 
-from fusenotify.credentials import Actor
-from fusenotify.engine.details import Details
-from fusenotify.engine.inodes import DEAD, Dentry, Inode
-from fusenotify.engine.policy import Policy
-from fusenotify.engine.trees import Trees
-from fusenotify.engine.watches import Handle, Operations, tell
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_EXCL_UNLINK,
     IN_IGNORED,
@@ -35,6 +29,12 @@ from fusenotify.masks import (
     IN_ONESHOT,
     IN_UNMOUNT,
 )
+from fusenotify.credentials import Actor
+from fusenotify.engine.details import Details
+from fusenotify.engine.inodes import DEAD, Dentry, Inode
+from fusenotify.engine.policy import Policy
+from fusenotify.engine.trees import Trees
+from fusenotify.engine.watches import Handle, Operations, tell
 
 __all__ = ["Core", "Dentry", "Inode"]
 

@@ -22,6 +22,14 @@ Invariants
 
 from __future__ import annotations
 
+from fusenotify.bits import (
+    IN_IGNORED,
+    IN_ISDIR,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_Q_OVERFLOW,
+    IN_UNMOUNT,
+)
 from fusenotify.credentials import Process
 from fusenotify.engine.base_device import BaseDevice, Shared
 from fusenotify.engine.core import Inode
@@ -31,14 +39,6 @@ from fusenotify.engine.policy import Policy
 from fusenotify.engine.watches import Watch, put_watch
 from fusenotify.errors import BufferTooSmall, QueueEmpty
 from fusenotify.events import DETAILED_SIZE, MOST_BYTES, detailed_size
-from fusenotify.masks import (
-    IN_IGNORED,
-    IN_ISDIR,
-    IN_MOVED_FROM,
-    IN_MOVED_TO,
-    IN_Q_OVERFLOW,
-    IN_UNMOUNT,
-)
 
 # What tells one watch alone that it ends.  No one's doing.
 _ENDS = IN_IGNORED | IN_UNMOUNT

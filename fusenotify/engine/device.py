@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from fusenotify.bits import IN_Q_OVERFLOW
 from fusenotify.credentials import Credentials
 from fusenotify.engine.base_device import BaseDevice, Shared
 from fusenotify.engine.core import Core, Inode
@@ -26,7 +27,6 @@ from fusenotify.engine.policy import Policy
 from fusenotify.engine.watches import Watch, put_watch
 from fusenotify.errors import BufferTooSmall, QueueEmpty, TooManyInstances
 from fusenotify.events import pack, record_size
-from fusenotify.masks import IN_Q_OVERFLOW
 
 # An Event's fields: wd, mask, cookie, name.  A plain tuple is made in half the time.  What a
 # directory below a tree watch says has that directory, too: another's is not the same event.

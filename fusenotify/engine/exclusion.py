@@ -27,10 +27,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from fusenotify.bits import IN_ISDIR
 from fusenotify.credentials import Actor
 from fusenotify.engine.time_share import OutOfTime, TimeShare
 from fusenotify.errors import InvalidPattern, NoPatterns, TooManyExclusions
-from fusenotify.masks import IN_ISDIR
 
 # Without them all but patterns works, as where an environment was put together by hand.
 _HAS_LIBRARIES = bool(find_spec("pathspec") and find_spec("re2"))

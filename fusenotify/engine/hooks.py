@@ -21,10 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
-from fusenotify.credentials import Actor
-from fusenotify.engine.core import Core, Dentry, Inode
-from fusenotify.engine.shares import Shares
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ACCESS,
     IN_ATTRIB,
     IN_CLOSE_NOWRITE,
@@ -39,6 +36,9 @@ from fusenotify.masks import (
     IN_MOVED_TO,
     IN_OPEN,
 )
+from fusenotify.credentials import Actor
+from fusenotify.engine.core import Core, Dentry, Inode
+from fusenotify.engine.shares import Shares
 
 # Each keeps its directory's name, and that the next: half a KiB, or so.
 MOST_NAMES_HELD = 100_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_EXCL_UNLINK,
     IN_MASK_ADD,

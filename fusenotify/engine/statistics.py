@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from fusenotify.bits import IN_ALL_EVENTS, IN_ISDIR, names
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.engine.watches import Watch, put_watch
-from fusenotify.masks import IN_ALL_EVENTS, IN_ISDIR, names
 
 # How many directories that are no longer watched are remembered, and how many users: the busiest.
 PAST_DIRECTORIES = 1000

@@ -24,12 +24,12 @@ from collections.abc import Callable, Container, Hashable, Iterable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from fusenotify.bits import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
 from fusenotify.credentials import Actor, Credentials
 from fusenotify.engine.inodes import DEAD, Dentry, Inode
 from fusenotify.engine.time_share import OutOfTime, TimeShare
 from fusenotify.engine.watches import Hearing, Watch, tell
 from fusenotify.events import MOST_BYTES
-from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
 
 # How long a verdict holds, in seconds: what changes behind the filesystem tells nobody.
 VERDICT_SECONDS = 1.0

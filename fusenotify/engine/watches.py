@@ -27,10 +27,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, cast
 
+from fusenotify.bits import IN_IGNORED, IN_MASK_ADD, IN_MASK_CREATE, IN_ONESHOT
 from fusenotify.credentials import Actor
 from fusenotify.engine.policy import Policy
 from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
-from fusenotify.masks import IN_IGNORED, IN_MASK_ADD, IN_MASK_CREATE, IN_ONESHOT
 
 if TYPE_CHECKING:
     from fusenotify.engine.inodes import Inode

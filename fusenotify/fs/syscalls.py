@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from fusenotify.masks import IN_DELETE_SELF
+from fusenotify.bits import IN_DELETE_SELF
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # For calls that never sleep: faster, as no other thread of Python's gets to run meanwhile.

@@ -231,7 +231,7 @@ class ClientConnection:
         """
         self.check()
         request.id = next(self._ids)
-        frame = Frame(_encoded(request), descriptor)
+        frame = Frame(encoded(request), descriptor)
         call = self._calls[request.id] = Call(self, request, unread, on_answer)
         self._frames.append(frame)
         return call
@@ -362,7 +362,7 @@ def wire_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> byte
     return name
 
 
-def _encoded(request: AnyRequest) -> bytes:
+def encoded(request: AnyRequest) -> bytes:
     """Return a request's frame, which the server will take.
 
     Raises OSError (EINVAL, EMSGSIZE), TypeError.

@@ -18,13 +18,13 @@ from collections.abc import Iterator
 
 import trio
 
+from fusenotify.bits import IN_DONT_FOLLOW, IN_ONLYDIR
 from fusenotify.credentials import Credentials
 from fusenotify.engine.detailed_device import DetailedDevice
 from fusenotify.engine.details import QueuedEvent
 from fusenotify.engine.device import AnyDevice, DeviceTable
 from fusenotify.engine.limits import MOST
 from fusenotify.engine.policy import semantics
-from fusenotify.masks import IN_DONT_FOLLOW, IN_ONLYDIR
 from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.messages import (
     MAX_READ,

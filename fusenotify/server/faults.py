@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 import trio
 
+from fusenotify.bits import IN_Q_OVERFLOW
 from fusenotify.credentials import Credentials
 from fusenotify.engine.base_device import Shared
 from fusenotify.engine.device import DeviceTable
@@ -32,7 +33,6 @@ from fusenotify.engine.faulty import (
 )
 from fusenotify.engine.limits import MOST
 from fusenotify.engine.policy import Policy
-from fusenotify.masks import IN_Q_OVERFLOW
 from fusenotify.protocol.faults import (
     AnyFault,
     Clear,

@@ -20,15 +20,12 @@ Invariant
 from __future__ import annotations
 
 import ast
-import difflib
 import os
 import re
 from dataclasses import dataclass
 
-from fusenotify.masks import IN_ALL_EVENTS, IN_CLOSE, IN_MOVE, KNOWN_BITS, names
-
-_BITS = {names(1 << bit)[0]: 1 << bit for bit in range(32) if KNOWN_BITS & 1 << bit}
-_GROUPS = {"CLOSE": IN_CLOSE, "MOVE": IN_MOVE, "ALL_EVENTS": IN_ALL_EVENTS}
+from fusenotify.bits import SINGLE_BITS, names
+from fusenotify.masks import GROUPS, unknown_word
 
 _LITERAL = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
 _PLAIN = r"(?:(?! -> ).)+?"
@@ -139,33 +136,16 @@ def spell(
     return f"{literal_watch}{events}{literal_name}{number}"
 
 
-def parse_mask(text: str) -> int:
-    """Return the mask that words such as ``CREATE|DELETE|ONESHOT`` ask for.
-
-    Raises ValueError naming the word that is none.
-    """
-    mask = 0
-    for word in text.split("|"):
-        mask |= _bit(word, _BITS | _GROUPS, text)
-    return mask
-
-
 def _mask_of_record(text: str, line: str) -> int:
     mask = 0
     for word in text.split("|"):
-        if word in _GROUPS:
-            several = " or ".join(names(_GROUPS[word]))
+        if word in GROUPS:
+            several = " or ".join(names(GROUPS[word]))
             raise ValueError(f"'{line}': {word} is several events; a record has one: {several}")
-        mask |= _bit(word, _BITS, line)
+        if word not in SINGLE_BITS:
+            raise unknown_word(word, SINGLE_BITS, line)
+        mask |= SINGLE_BITS[word]
     return mask
-
-
-def _bit(word: str, known: dict[str, int], whole: str) -> int:
-    if word in known:
-        return known[word]
-    near = difflib.get_close_matches(word.strip().upper().removeprefix("IN_"), known, 1)
-    meant = f"did you mean {near[0]}?" if near else "there are " + ", ".join(known)
-    raise ValueError(f"'{whole}': {word or 'nothing'} is no event; {meant}")
 
 
 def _reads_as(line: str, meant: Expected) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from fusenotify.testing.expectations import parse_mask
+from fusenotify.masks import AnyMask, plain
 
 if TYPE_CHECKING:
     from fusenotify.client import Client
@@ -41,7 +41,7 @@ class Faults:
     def inject(
         self,
         wd: int,
-        mask: int | str,
+        mask: AnyMask,
         name: str | bytes | None = None,
         *,
         cookie: int = 0,
@@ -51,19 +51,19 @@ class Faults:
         from fusenotify.protocol.faults import Inject
 
         encoded = None if name is None else os.fsencode(name)
-        self._cause(Inject(wd, _bits(mask), cookie, encoded), device)
+        self._cause(Inject(wd, plain(mask), cookie, encoded), device)
 
     def lose(
         self,
         count: int = 1,
-        mask: int | str | None = None,
+        mask: AnyMask | None = None,
         *,
         device: MountDevice | int | None = None,
     ) -> None:
         """Lose the next events, those of the mask if there is one, and tell nobody."""
         from fusenotify.protocol.faults import ANY_EVENT, Lose
 
-        self._cause(Lose(count, ANY_EVENT if mask is None else _bits(mask)), device)
+        self._cause(Lose(count, ANY_EVENT if mask is None else plain(mask)), device)
 
     def delay(self, seconds: float, *, device: MountDevice | int | None = None) -> None:
         """Hold events back for so long, 3600 s at most; 0 ends it."""
@@ -98,7 +98,3 @@ class Faults:
     def _cause(self, fault: AnyFault, device: MountDevice | int | None) -> None:
         number = device if device is None or isinstance(device, int) else device.raw.number
         self._client.fault(fault, number)
-
-
-def _bits(mask: int | str) -> int:
-    return parse_mask(mask) if isinstance(mask, str) else mask

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from fusenotify.bits import IN_ONLYDIR
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.detailed_device import DetailedDevice
 from fusenotify.engine.device import AnyDevice, DeviceTable
@@ -24,7 +25,6 @@ from fusenotify.engine.hooks import File, Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, Policy, semantics
 from fusenotify.events import MOST_BYTES
-from fusenotify.masks import IN_ONLYDIR
 from fusenotify.testing.expectations import Seen
 from fusenotify.testing.watching import AnyPath, Watcher
 

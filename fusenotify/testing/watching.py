@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fusenotify.events import unpack
-from fusenotify.masks import IN_ALL_EVENTS
+from fusenotify.masks import IN_ALL_EVENTS, AnyMask, plain
 from fusenotify.testing.differences import describe
-from fusenotify.testing.expectations import Seen, parse, parse_mask
+from fusenotify.testing.expectations import Seen, parse
 from fusenotify.testing.matching import matches
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -69,7 +69,7 @@ class Watcher(ABC):
     def watch(
         self,
         path: AnyPath = ".",
-        mask: int | str = IN_ALL_EVENTS,
+        mask: AnyMask = IN_ALL_EVENTS,
         *,
         tree: bool = False,
         exclude: Iterable[str | bytes] = (),
@@ -78,7 +78,7 @@ class Watcher(ABC):
         """Watch a path, or a directory and all below it, and return the watch descriptor.
 
         path is relative to the tree's root, or absolute and in it.  In records
-        it is the watch's name; the root's is ``.``.  mask may be written as
+        it is the watch's name; the root's is ``.``.  mask is an int or words, as
         ``"CREATE|DELETE|ONESHOT"``.  exclude are patterns of what is not told; with
         ignore_self nothing is told of what this process does itself.
 
@@ -87,7 +87,7 @@ class Watcher(ABC):
         """
         if isinstance(exclude, str | bytes):
             raise TypeError(f"exclude takes several patterns, as in exclude=[{exclude!r}]")
-        bits = parse_mask(mask) if isinstance(mask, str) else mask
+        bits = plain(mask)
         inner = self._relative(os.fsencode(path))
         wd = self._add_watch(inner, bits, tree, exclude, ignore_self)
         self._labels[wd] = str(PurePosixPath(os.fsdecode(inner)))

@@ -16,13 +16,13 @@ from time import perf_counter
 
 from rich.console import Console
 
+from fusenotify.bits import IN_ALL_EVENTS, IN_CREATE, IN_DELETE
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.detailed_device import DetailedDevice
 from fusenotify.engine.device import AnyDevice, DeviceTable
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6
-from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_DELETE
 from tests.bench.compared import Settings
 from tests.bench.filesystems import PROJECT
 from tests.bench.results import Results

@@ -20,8 +20,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic_ns
 
+from fusenotify.bits import IN_ATTRIB
 from fusenotify.client import Client
-from fusenotify.masks import IN_ATTRIB
 from tests.bench.compared import Settings
 from tests.bench.filesystems import PROJECT
 from tests.bench.memory import mounted

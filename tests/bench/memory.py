@@ -22,12 +22,12 @@ from typing import Any
 from rich.console import Console
 
 import fusenotify
+from fusenotify.bits import IN_ALL_EVENTS, IN_CREATE
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6
-from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE
 from tests.bench.compared import Settings
 from tests.bench.filesystems import PROJECT
 from tests.bench.targets import Target

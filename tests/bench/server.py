@@ -20,9 +20,9 @@ from typing import Any
 from rich.console import Console
 
 from fusenotify import Mounted
+from fusenotify.bits import IN_ALL_EVENTS, IN_ATTRIB, IN_DELETE_SELF
 from fusenotify.client import Device
 from fusenotify.events import HEADER
-from fusenotify.masks import IN_ALL_EVENTS, IN_ATTRIB, IN_DELETE_SELF
 from tests.bench.compared import Settings
 from tests.bench.latency import latency
 from tests.bench.memory import make_files, mounted

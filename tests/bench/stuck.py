@@ -27,8 +27,8 @@ from rich.table import Table
 
 import fusenotify
 from fusenotify import Mounted
+from fusenotify.bits import IN_ALL_EVENTS
 from fusenotify.client import Client
-from fusenotify.masks import IN_ALL_EVENTS
 from fusenotify.protocol.codec import answer_decoder, encode
 from fusenotify.protocol.messages import (
     VERSION,

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sys
 
+from fusenotify.bits import IN_ALL_EVENTS
 from fusenotify.client import Client, ConnectionLost
-from fusenotify.masks import IN_ALL_EVENTS
 
 
 def main() -> None:

@@ -23,16 +23,17 @@ from fusenotify.masks import (
     IN_MOVE_SELF,
     IN_MOVED_TO,
     IN_Q_OVERFLOW,
+    Mask,
 )
 
 
-def event(mask: int, name: bytes | None = None, cookie: int = 0) -> InotifyEvent:
-    return InotifyEvent(1, mask, cookie, name, b"")
+def event(mask: int, name: bytes | None = None, cookie: int = 0) -> InotifyEvent[bytes]:
+    return InotifyEvent(1, Mask(mask), cookie, name, b"")
 
 
-def detailed(mask: int, name: bytes | None = None, **known: Any) -> DetailedInotifyEvent:
+def detailed(mask: int, name: bytes | None = None, **known: Any) -> DetailedInotifyEvent[bytes]:
     path = b"mnt/" + (name or b"").rstrip(b"/")
-    return DetailedInotifyEvent(1, mask, 0, name, path, sequence=7, time=9, **known)
+    return DetailedInotifyEvent(1, Mask(mask), 0, name, path, sequence=7, time=9, **known)
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ def test_an_ordinary_user_mounts_watches_and_unmounts(public_path: Path, nobody:
     done = nobody.run_with_fuse(nobody.python, "-c", program, source, mountpoint)
     assert done.stderr == ""
     assert done.stdout.startswith(f"/tmp/fusenotify-{nobody.uid}/mnt-")
-    assert done.stdout.endswith(".sock b'new'\n")
+    assert done.stdout.endswith(".sock new\n")
     assert (source / "new").stat().st_uid == nobody.uid
     os.rmdir(f"/tmp/fusenotify-{nobody.uid}")
 

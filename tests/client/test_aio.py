@@ -269,6 +269,7 @@ def test_tree_watches(
     run: Callable[[Test], None],
 ) -> None:
     monkeypatch.setenv(SOCKET_VARIABLE, running.socket)
+    place = os.fsdecode(mountpoint)
     running.make("docs", directory=True)
     running.make("docs/a", directory=True)
 
@@ -280,11 +281,11 @@ def test_tree_watches(
             await client.sync()
             assert [*unpack(await device.read())] == [Event(wd, IN_CREATE, 0, b"docs/a/b")]
         async with Inotify() as inotify:
-            wd = await inotify.add_watch(mountpoint + b"/docs", IN_CREATE, tree=True)
+            wd = await inotify.add_watch(place + "/docs", IN_CREATE, tree=True)
             running.make("docs/a/c")
             await inotify.sync()
             assert await inotify.read() == [
-                InotifyEvent(wd, IN_CREATE, 0, b"a/c", mountpoint + b"/docs/a/c")
+                InotifyEvent(wd, IN_CREATE, 0, "a/c", place + "/docs/a/c")
             ]
         running.do(running.tree.remove, "docs/a/b")
         running.do(running.tree.remove, "docs/a/c")
@@ -299,6 +300,7 @@ def test_inotify_takes_ordinary_paths(
     run: Callable[[Test], None],
 ) -> None:
     monkeypatch.setenv(SOCKET_VARIABLE, running.socket)
+    place = os.fsdecode(mountpoint)
     running.make("docs", directory=True)
     running.make("link", target=b"docs")
 
@@ -306,19 +308,17 @@ def test_inotify_takes_ordinary_paths(
         async with Inotify() as inotify:
             await inotify.sync()
             assert await refusal(inotify.read()) == "EINVAL"
-            wd = await inotify.add_watch(mountpoint + b"/link", IN_CREATE)
-            other = await inotify.add_watch(mountpoint + b"/link", IN_ALL_EVENTS | IN_DONT_FOLLOW)
+            wd = await inotify.add_watch(place + "/link", IN_CREATE)
+            other = await inotify.add_watch(place + "/link", IN_ALL_EVENTS | IN_DONT_FOLLOW)
             assert other != wd
             assert await inotify.read(timeout=0.01) == []
             running.make("docs/a")
             await inotify.sync()
-            assert await inotify.read() == [
-                InotifyEvent(wd, IN_CREATE, 0, b"a", mountpoint + b"/link/a")
-            ]
+            assert await inotify.read() == [InotifyEvent(wd, IN_CREATE, 0, "a", place + "/link/a")]
             await inotify.rm_watch(wd)
             assert [event.mask for event in await inotify.read()] == [IN_IGNORED]
             assert await refusal(inotify.add_watch("/etc", IN_CREATE)) == "EXDEV"
-            assert await refusal(inotify.add_watch(mountpoint + b"/x", IN_CREATE)) == "ENOENT"
+            assert await refusal(inotify.add_watch(place + "/x", IN_CREATE)) == "ENOENT"
         assert await refusal(inotify.read()) == "EBADF"
         running.do(running.tree.remove, "docs/a")
 

@@ -26,9 +26,9 @@ def mount(mounting: Mounting) -> Iterator[Mounted]:
         yield mount
 
 
-def names(inotify: Inotify) -> list[bytes | None]:
+def names(inotify: Inotify) -> list[bytes]:
     inotify.sync()
-    return [event.name for event in inotify.read(timeout=0)]
+    return [os.fsencode(event.name or "") for event in inotify.read(timeout=0)]
 
 
 @pytest.mark.parametrize("tree", [False, True])

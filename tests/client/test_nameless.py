@@ -67,7 +67,7 @@ def test_an_unlinked_file_is_watched_by_its_descriptor(
         assert wd != named
         os.write(unlinked, b"x")
         inotify.sync()
-        assert [(event.wd, event.path) for event in inotify.read(5)] == [(wd, path.encode())]
+        assert [(event.wd, event.path) for event in inotify.read(5)] == [(wd, path)]
         (place / "a (deleted)").write_text("x")
         inotify.sync()
         assert {event.wd for event in inotify.read(5)} == {named}

@@ -23,7 +23,7 @@ from tests.cli.command import ended, fusenotify
 pytestmark = pytest.mark.mount
 
 MADE = IN_CREATE | IN_ISDIR
-OVERFLOW = InotifyEvent(-1, IN_Q_OVERFLOW, 0, None, b"")
+OVERFLOW = InotifyEvent(-1, IN_Q_OVERFLOW, 0, None, "")
 
 
 class Place:
@@ -63,8 +63,8 @@ def daemon(inotify: Inotify) -> int:
     return client.pid
 
 
-def path(*names: str | Path) -> bytes:
-    return os.fsencode(os.path.join(*names))
+def path(*names: str | Path) -> str:
+    return os.path.join(*names)
 
 
 def test_after_a_kill_the_watches_are_made_again_under_their_descriptors(place: Place) -> None:
@@ -82,8 +82,8 @@ def test_after_a_kill_the_watches_are_made_again_under_their_descriptors(place: 
             (place.mnt / name / "new").mkdir()
         inotify.sync()
         assert inotify.read(5) == [
-            InotifyEvent(third, MADE, 0, b"new", path(place.mnt, "a/new")),
-            InotifyEvent(second, MADE, 0, b"new", path(place.mnt, "b/new")),
+            InotifyEvent(third, MADE, 0, "new", path(place.mnt, "a/new")),
+            InotifyEvent(second, MADE, 0, "new", path(place.mnt, "b/new")),
         ]
         fourth = inotify.add_watch(place.mnt, IN_DELETE)
         assert fourth not in (first, second, third)
@@ -103,8 +103,8 @@ def test_a_tree_watch_is_made_again_as_one(place: Place) -> None:
         (place.mnt / "b").rmdir()
         inotify.sync()
         assert inotify.read(5) == [
-            InotifyEvent(tree, MADE, 0, b"a/below/new", path(place.mnt, "a/below/new")),
-            InotifyEvent(directory, IN_DELETE | IN_ISDIR, 0, b"b", path(place.mnt, "b")),
+            InotifyEvent(tree, MADE, 0, "a/below/new", path(place.mnt, "a/below/new")),
+            InotifyEvent(directory, IN_DELETE | IN_ISDIR, 0, "b", path(place.mnt, "b")),
         ]
 
 

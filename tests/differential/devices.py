@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusenotify import masks
-from fusenotify.masks import (
+from fusenotify import bits, masks
+from fusenotify.bits import (
     IN_ACCESS,
     IN_ALL_EVENTS,
     IN_ATTRIB,
@@ -56,7 +56,7 @@ def _asked_for(mask: int) -> Callable[[Path, AnyDevice], Any]:
     return run
 
 
-for _name in masks.names(IN_ALL_EVENTS):
+for _name in bits.names(IN_ALL_EVENTS):
     register(f"only {_name} asked for", _asked_for(masks.parse_events([_name])))
 register("close asked for", _asked_for(IN_CLOSE))
 register("move asked for", _asked_for(IN_MOVE))
@@ -93,7 +93,7 @@ def _flags(flags: int) -> Callable[[Path, AnyDevice], Any]:
 for _first in range(len(_FLAGS)):
     for _second in range(_first, len(_FLAGS)):
         _both = _FLAGS[_first] | _FLAGS[_second]
-        register(f"flags {' and '.join(masks.names(_both))}", _flags(_both))
+        register(f"flags {' and '.join(bits.names(_both))}", _flags(_both))
 
 
 @scenario

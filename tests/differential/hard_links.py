@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fusenotify.masks import IN_CLOSE, IN_OPEN
+from fusenotify.bits import IN_CLOSE, IN_OPEN
 from tests.differential.operations import file
 from tests.differential.scenario import AnyDevice, events, operation, scenario
 

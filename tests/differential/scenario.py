@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fusenotify.bits import IN_ALL_EVENTS, names
 from fusenotify.events import Event, unpack
-from fusenotify.masks import IN_ALL_EVENTS, names
 
 
 class AnyDevice(Protocol):

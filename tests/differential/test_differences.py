@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ACCESS,
     IN_ALL_EVENTS,
     IN_ATTRIB,

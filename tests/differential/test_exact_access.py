@@ -16,7 +16,7 @@ import pytest
 
 import fusenotify
 from fusenotify import Mounted
-from fusenotify.masks import IN_ACCESS
+from fusenotify.bits import IN_ACCESS
 from tests.conftest import Mounting
 from tests.differential.conftest import World, both
 from tests.differential.scenario import AnyDevice

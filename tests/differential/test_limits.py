@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 import fusenotify
-from fusenotify.client import Client
-from fusenotify.events import Event, unpack
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_ATTRIB,
     IN_CLOSE_WRITE,
@@ -25,6 +23,8 @@ from fusenotify.masks import (
     IN_ONESHOT,
     IN_OPEN,
 )
+from fusenotify.client import Client
+from fusenotify.events import Event, unpack
 from tests.differential.conftest import OurDevice
 from tests.differential.linux import LinuxDevice, machine_limits
 from tests.differential.scenario import AnyDevice, events, outcome, readable

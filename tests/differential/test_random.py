@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fusenotify.masks import IN_DELETE
+from fusenotify.bits import IN_DELETE
 from tests.differential.conftest import OurDevice, World
 from tests.differential.programs.generated import first_difference
 from tests.differential.programs.lockstep import Lockstep

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusenotify import masks
-from fusenotify.masks import (
+from fusenotify import bits, masks
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_ATTRIB,
     IN_CLOSE,
@@ -496,7 +496,7 @@ def _asked_for(*asked: int) -> Steps:
     return scenario
 
 
-for _word in masks.names(IN_ALL_EVENTS):
+for _word in bits.names(IN_ALL_EVENTS):
     register(f"only {_word} asked for", _asked_for(masks.parse_events([_word])))
 register("close asked for", _asked_for(IN_CLOSE))
 register("move asked for", _asked_for(IN_MOVE))

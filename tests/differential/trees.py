@@ -19,9 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from fusenotify.client import Client
-from fusenotify.events import Event, unpack
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_EXCL_UNLINK,
     IN_IGNORED,
@@ -31,6 +29,8 @@ from fusenotify.masks import (
     IN_Q_OVERFLOW,
     IN_UNMOUNT,
 )
+from fusenotify.client import Client
+from fusenotify.events import Event, unpack
 from tests.differential.linux import LinuxDevice
 from tests.differential.scenario import readable
 

@@ -7,11 +7,7 @@ from time import perf_counter
 
 import pytest
 
-from fusenotify.engine.core import Core, Inode
-from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
-from fusenotify.engine.watches import Handle, Watch, get_watch, put_watch
-from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_CREATE,
     IN_DELETE,
     IN_EXCL_UNLINK,
@@ -23,6 +19,10 @@ from fusenotify.masks import (
     IN_ONESHOT,
     IN_UNMOUNT,
 )
+from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
+from fusenotify.engine.watches import Handle, Watch, get_watch, put_watch
+from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
 
 
 class PinnedInode(Inode):

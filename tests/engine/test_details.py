@@ -12,16 +12,7 @@ from random import Random
 
 import pytest
 
-from fusenotify.credentials import Credentials
-from fusenotify.engine import limits
-from fusenotify.engine.core import Inode
-from fusenotify.engine.detailed_device import DetailedDevice
-from fusenotify.engine.details import QueuedEvent
-from fusenotify.engine.exclusion import Exclusion
-from fusenotify.engine.policy import LINUX_2_6_18, Policy
-from fusenotify.errors import BufferTooSmall, DeviceClosed, QueueEmpty
-from fusenotify.events import MOST_BYTES, detailed_size
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_CREATE,
     IN_IGNORED,
@@ -33,6 +24,15 @@ from fusenotify.masks import (
     IN_Q_OVERFLOW,
     names,
 )
+from fusenotify.credentials import Credentials
+from fusenotify.engine import limits
+from fusenotify.engine.core import Inode
+from fusenotify.engine.detailed_device import DetailedDevice
+from fusenotify.engine.details import QueuedEvent
+from fusenotify.engine.exclusion import Exclusion
+from fusenotify.engine.policy import LINUX_2_6_18, Policy
+from fusenotify.errors import BufferTooSmall, DeviceClosed, QueueEmpty
+from fusenotify.events import MOST_BYTES, detailed_size
 from fusenotify.testing import EngineTree
 
 EVERYTHING = 1 << 30

@@ -5,6 +5,15 @@ from __future__ import annotations
 
 import pytest
 
+from fusenotify.bits import (
+    IN_ALL_EVENTS,
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_MODIFY,
+    IN_MOVED_FROM,
+    IN_OPEN,
+    IN_Q_OVERFLOW,
+)
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.device import Device, DeviceTable
 from fusenotify.engine.limits import Limits
@@ -19,15 +28,6 @@ from fusenotify.errors import (
     TooManyWatches,
 )
 from fusenotify.events import Event, record_size, unpack
-from fusenotify.masks import (
-    IN_ALL_EVENTS,
-    IN_CLOSE_WRITE,
-    IN_CREATE,
-    IN_MODIFY,
-    IN_MOVED_FROM,
-    IN_OPEN,
-    IN_Q_OVERFLOW,
-)
 
 USER = 1000
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fusenotify.bits import IN_DELETE_SELF, IN_IGNORED
 from fusenotify.engine import hooks as hooks_module
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.device import DeviceTable
@@ -15,7 +16,6 @@ from fusenotify.engine.hooks import File, Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.events import unpack
-from fusenotify.masks import IN_DELETE_SELF, IN_IGNORED
 from fusenotify.testing import EngineTree, assert_events
 
 

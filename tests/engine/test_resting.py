@@ -9,6 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusenotify.bits import (
+    IN_ALL_EVENTS,
+    IN_CREATE,
+    IN_EXCL_UNLINK,
+    IN_MODIFY,
+    IN_ONESHOT,
+)
 from fusenotify.engine import base_device
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.detailed_device import DetailedDevice
@@ -17,13 +24,6 @@ from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6
 from fusenotify.errors import NotifyError
 from fusenotify.events import unpack
-from fusenotify.masks import (
-    IN_ALL_EVENTS,
-    IN_CREATE,
-    IN_EXCL_UNLINK,
-    IN_MODIFY,
-    IN_ONESHOT,
-)
 
 INODES = 3
 MASKS = (IN_ALL_EVENTS, IN_CREATE, IN_MODIFY | IN_EXCL_UNLINK, IN_ALL_EVENTS | IN_ONESHOT)

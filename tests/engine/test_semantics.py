@@ -14,13 +14,7 @@ from typing import Any
 
 import pytest
 
-from fusenotify.engine.core import Core, Inode
-from fusenotify.engine.device import DeviceTable
-from fusenotify.engine.limits import Limits
-from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
-from fusenotify.errors import NotifyError
-from fusenotify.events import Event, unpack
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_CREATE,
     IN_EXCL_UNLINK,
@@ -32,6 +26,12 @@ from fusenotify.masks import (
     IN_OPEN,
     names,
 )
+from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.device import DeviceTable
+from fusenotify.engine.limits import Limits
+from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
+from fusenotify.errors import NotifyError
+from fusenotify.events import Event, unpack
 from tests.conftest import REPOSITORY
 
 FIELDS = [field.name for field in fields(Policy) if field.name != "name"]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from fusenotify.bits import IN_ALL_EVENTS, IN_CREATE, IN_DELETE, IN_ONESHOT
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.device import Device, DeviceTable
 from fusenotify.engine.hooks import File, Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
 from fusenotify.engine.statistics import PAST_DIRECTORIES, PAST_USERS, Statistics
-from fusenotify.masks import IN_ALL_EVENTS, IN_CREATE, IN_DELETE, IN_ONESHOT
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,7 @@ from time import perf_counter
 
 import pytest
 
-from fusenotify.credentials import Credentials
-from fusenotify.engine.core import Inode
-from fusenotify.engine.limits import Limits
-from fusenotify.engine.time_share import BURST, SHARE, TimeShare
-from fusenotify.engine.trees import DEEP, MOST_TOGETHER, SHORT, TOO_LONG
-from fusenotify.errors import NoDirectory, TooManyTrees, TooManyWatches, WatchExists
-from fusenotify.events import Event, unpack
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_CREATE,
     IN_DELETE,
@@ -26,6 +19,13 @@ from fusenotify.masks import (
     IN_OPEN,
     IN_Q_OVERFLOW,
 )
+from fusenotify.credentials import Credentials
+from fusenotify.engine.core import Inode
+from fusenotify.engine.limits import Limits
+from fusenotify.engine.time_share import BURST, SHARE, TimeShare
+from fusenotify.engine.trees import DEEP, MOST_TOGETHER, SHORT, TOO_LONG
+from fusenotify.errors import NoDirectory, TooManyTrees, TooManyWatches, WatchExists
+from fusenotify.events import Event, unpack
 from fusenotify.testing import EngineTree, assert_events
 from fusenotify.testing.tree import EngineDevice
 

@@ -12,10 +12,10 @@ import random
 
 import pytest
 
+from fusenotify.bits import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_IGNORED, IN_MOVE_SELF
 from fusenotify.engine.inodes import DEAD, Dentry, Inode
 from fusenotify.engine.policy import semantics
 from fusenotify.events import Event, unpack
-from fusenotify.masks import IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_IGNORED, IN_MOVE_SELF
 from fusenotify.testing import EngineTree
 from fusenotify.testing.tree import OpenFile
 

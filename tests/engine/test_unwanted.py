@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fusenotify.masks import IN_CREATE, IN_MASK_ADD
+from fusenotify.bits import IN_CREATE, IN_MASK_ADD
 from fusenotify.testing import EngineTree, assert_events
 
 

@@ -34,7 +34,7 @@ OWNER, STRANGER = 4321, 4322
 CHANGE = """
 import os, sys, fusenotify
 from fusenotify.client import Inotify
-from fusenotify.masks import IN_ALL_EVENTS, names
+from fusenotify.bits import IN_ALL_EVENTS, names
 
 with fusenotify.mounted(*sys.argv[1:]) as mount, Inotify() as inotify:
     inotify.add_watch(mount.mountpoint, IN_ALL_EVENTS)
@@ -45,7 +45,7 @@ with fusenotify.mounted(*sys.argv[1:]) as mount, Inotify() as inotify:
     with mount.client() as client:
         client.sync()
     seen = [event for event in inotify.read() if event.name]
-print(*[f"{event.name.decode()}:{'|'.join(names(event.mask))}" for event in seen])
+print(*[f"{event.name}:{'|'.join(names(event.mask))}" for event in seen])
 """
 
 

@@ -10,17 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusenotify.masks import (
-    IN_ALL_EVENTS,
     IN_CLOSE_WRITE,
     IN_CREATE,
     IN_DELETE,
     IN_ISDIR,
     IN_MOVED_FROM,
     IN_MOVED_TO,
-    IN_ONESHOT,
     IN_Q_OVERFLOW,
 )
-from fusenotify.testing.expectations import Expected, Seen, parse, parse_mask, spell
+from fusenotify.testing.expectations import Expected, Seen, parse, spell
 
 LINES = [
     pytest.param("CREATE a", Expected(IN_CREATE, b"a"), id="a name"),
@@ -110,27 +108,8 @@ def test_a_wrong_line_is_refused(line: str, message: str) -> None:
 
 
 def test_what_is_no_text_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"text such as 'CREATE name', not \(256, b'a'\)"):
+    with pytest.raises(TypeError, match=r"text such as 'CREATE name', not \(IN_CREATE, b'a'\)"):
         parse((IN_CREATE, b"a"))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("text", "mask"),
-    [
-        ("CREATE", IN_CREATE),
-        ("CREATE|DELETE|ONESHOT", IN_CREATE | IN_DELETE | IN_ONESHOT),
-        ("ALL_EVENTS|ONESHOT", IN_ALL_EVENTS | IN_ONESHOT),
-    ],
-)
-def test_a_mask_to_watch_may_be_words(text: str, mask: int) -> None:
-    assert parse_mask(text) == mask
-
-
-def test_an_unknown_word_in_a_mask_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"'CREATE\|CLOSED': CLOSED is no event; did you mean CLOSE"
-    ):
-        parse_mask("CREATE|CLOSED")
 
 
 @pytest.mark.parametrize(

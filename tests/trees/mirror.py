@@ -24,9 +24,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import fusenotify
-from fusenotify.client import Client
-from fusenotify.events import Event, unpack
-from fusenotify.masks import (
+from fusenotify.bits import (
     IN_ATTRIB,
     IN_CREATE,
     IN_DELETE,
@@ -37,6 +35,8 @@ from fusenotify.masks import (
     IN_Q_OVERFLOW,
     names,
 )
+from fusenotify.client import Client
+from fusenotify.events import Event, unpack
 
 PROCESSES = 4
 CALLS = 40

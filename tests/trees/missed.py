@@ -73,7 +73,7 @@ require("chokidar").watch(process.argv[1], {ignoreInitial: true})
 _OURS = """
 import os, sys
 from fusenotify.client import Inotify
-from fusenotify.masks import IN_CREATE, IN_MOVED_TO
+from fusenotify.bits import IN_CREATE, IN_MOVED_TO
 inotify = Inotify()
 inotify.add_watch(sys.argv[1], IN_CREATE | IN_MOVED_TO, tree=True)
 print("ready", flush=True)

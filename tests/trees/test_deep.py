@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fusenotify.bits import IN_CREATE, IN_ISDIR, IN_MOVE, IN_MOVED_FROM, IN_MOVED_TO
 from fusenotify.client import Device, Inotify
 from fusenotify.events import Event, unpack
-from fusenotify.masks import IN_CREATE, IN_ISDIR, IN_MOVE, IN_MOVED_FROM, IN_MOVED_TO
 from tests.conftest import Mounting
 
 DEPTH = 2000

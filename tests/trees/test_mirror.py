@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fusenotify.bits import IN_CREATE
 from fusenotify.events import Event
-from fusenotify.masks import IN_CREATE
 from tests.trees.mirror import Mirror, mirrored
 
 pytestmark = pytest.mark.mount

@@ -89,6 +89,10 @@ class Link:
         if not self._receiving:
             self._socket.close()
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 where it is closed."""
+        return self._socket.fileno()
+
     def let_go(self) -> None:
         """Close this process's copy of another's socket; the connection stays."""
         self._socket.close()

@@ -17,14 +17,14 @@ from typing import Any, Generic, Literal, Self, overload
 from typing_extensions import TypeVar
 
 from fusenotify.client.aio.link import connect
-from fusenotify.client.calls import ClientLogic, DeviceLogic, as_it_is
-from fusenotify.client.common import HELLO_SECONDS, READ_SIZE, AnyPath, socket_name
-from fusenotify.client.events import kind_of
+from fusenotify.client.calls import ClientLogic, DeviceLogic, as_it_is, unread_of
+from fusenotify.client.common import HELLO_SECONDS, READ_SIZE, AnyPath, check_flags, socket_name
+from fusenotify.client.watched import kind_of
+from fusenotify.masks import AnyMask
 from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import LimitsStatus
-from fusenotify.protocol.unread import UnreadEvents, UnreadRecords
 
 # What a device gives.
 D = TypeVar("D", bound=Sized, default=bytes)
@@ -43,7 +43,7 @@ class Client:
     server: str
 
     def __init__(self, socket: AnyPath) -> None:
-        self._socket = socket
+        self._socket = socket_name(socket)
         self._connected: ClientLogic | None = None
 
     async def __aenter__(self) -> Self:
@@ -64,7 +64,7 @@ class Client:
         Raises OSError: as connect(2), ETIMEDOUT where nobody answers,
         EPROTONOSUPPORT where the daemon speaks another version.
         """
-        link = await connect(socket_name(self._socket), HELLO_SECONDS)
+        link = await connect(self._socket, HELLO_SECONDS)
         self._connected = ClientLogic(link)
         self.semantics = self._connected.semantics
         self.mountpoint = self._connected.mountpoint
@@ -108,7 +108,8 @@ class Client:
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's), EPROTO where the daemon is too old for a detailed one.
         """
-        unread: Any = UnreadEvents() if detailed else UnreadRecords()
+        check_flags(nonblock=nonblock)
+        unread = unread_of(detailed)
         return Device(await self._logic.init(max_queued_events, semantics, unread), nonblock)
 
     async def sync(self) -> None:
@@ -193,7 +194,7 @@ class Device(Generic[D]):
     async def add_watch(
         self,
         path: AnyPath,
-        mask: int,
+        mask: AnyMask,
         *,
         tree: bool = False,
         exclude: Iterable[str | bytes] = (),
@@ -207,6 +208,8 @@ class Device(Generic[D]):
         Of what exclude names nothing is told, nor of what is below it: each
         pattern is a line of a .gitignore file in the watched directory.  With
         ignore_self nothing is told of what this process does itself.
+
+        mask is an int, words such as ``"CREATE|DELETE"``, or a list of them.
 
         Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
         link leads out of the mount.

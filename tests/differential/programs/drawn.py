@@ -18,7 +18,7 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from fusenotify import masks
+from fusenotify import bits
 from tests.differential.operations import (
     OTHER_USER,
     RENAME_EXCHANGE,
@@ -55,16 +55,16 @@ _OPEN_FLAGS = (
     os.O_SYNC,
 )
 _WATCH_FLAGS = (
-    masks.IN_ONLYDIR,
-    masks.IN_DONT_FOLLOW,
-    masks.IN_EXCL_UNLINK,
-    masks.IN_EXCL_UNLINK,
-    masks.IN_MASK_ADD,
-    masks.IN_MASK_ADD,
-    masks.IN_MASK_CREATE,
-    masks.IN_ONESHOT,
+    bits.IN_ONLYDIR,
+    bits.IN_DONT_FOLLOW,
+    bits.IN_EXCL_UNLINK,
+    bits.IN_EXCL_UNLINK,
+    bits.IN_MASK_ADD,
+    bits.IN_MASK_ADD,
+    bits.IN_MASK_CREATE,
+    bits.IN_ONESHOT,
 )
-_ODD_BITS = (0x1000, 0x00800000, 0x08000000, masks.IN_IGNORED, masks.IN_ISDIR)
+_ODD_BITS = (0x1000, 0x00800000, 0x08000000, bits.IN_IGNORED, bits.IN_ISDIR)
 _BUFFERS = (1 << 16, 4096, 4096, 200, 100, 64, 48, 32, 16, 15, 0)
 
 
@@ -127,7 +127,7 @@ class _Writer:
             yield self._opened(steps.Open(ROOT, path, slot, os.O_RDWR | os.O_CREAT, 0o666))
         for path in (".", "c", "c/c", "b", "c/a"):
             if self._random.random() < 0.7:
-                yield steps.AddWatch(self._count_watch(), path, masks.IN_ALL_EVENTS)
+                yield steps.AddWatch(self._count_watch(), path, bits.IN_ALL_EVENTS)
 
     # Open files.
 
@@ -271,7 +271,7 @@ class _Writer:
 
     def _add_watch(self) -> Step:
         pick = self._random
-        mask = masks.IN_ALL_EVENTS
+        mask = bits.IN_ALL_EVENTS
         if pick.random() < 0.3:
             mask = sum(1 << bit for bit in pick.sample(range(12), pick.randint(0, 5)))
         if pick.random() < 0.4:

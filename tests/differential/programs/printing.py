@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from fusenotify import masks
+from fusenotify import bits
 from tests.differential.operations import UTIME_NOW, UTIME_OMIT
 
 _OPEN_FLAGS = (
@@ -29,7 +29,7 @@ def code(name: str, value: Any) -> str:
     if name == "by":
         return ("ROOT", "OTHER")[value]
     if name == "mask":
-        return _or(f"IN_{bit}" if not bit.startswith("0x") else bit for bit in masks.names(value))
+        return _or(f"IN_{bit}" if not bit.startswith("0x") else bit for bit in bits.names(value))
     if name == "mode":
         return f"0o{value:o}"
     if name in ("atime", "mtime"):

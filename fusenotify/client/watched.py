@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What each watch stands for, and events with paths from what a device gives.
+
+client.watching uses it; it does no I/O.
+
+Invariant
+    A watch keeps the descriptor under which it was made, also on another
+        device after a reconnection; a descriptor is not used for another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from fusenotify.bits import IN_IGNORED, IN_MASK_ADD, IN_MASK_CREATE, IN_UNMOUNT
+from fusenotify.client.common import check_flags
+from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
+from fusenotify.events import unpack
+from fusenotify.masks import MASKS, Mask
+from fusenotify.protocol.details import DetailedEvent
+
+# As os.fsdecode() does it, which looks for them each time.
+_ENCODING = sys.getfilesystemencoding()
+_ERRORS = sys.getfilesystemencodeerrors()
+
+
+class Kind(NamedTuple):
+    """What a watch is, beside its mask: those of AddWatch."""
+
+    tree: bool = False
+    exclude: tuple[bytes, ...] = ()
+    ignore_self: bool = False
+
+
+ORDINARY = Kind()
+
+
+def kind_of(tree: bool, exclude: Iterable[str | bytes], ignore_self: bool) -> Kind:
+    """Return the kind of a watch as a caller says it.
+
+    Raises TypeError where one is of another type, or exclude is one pattern and not several.
+    """
+    check_flags(tree=tree, ignore_self=ignore_self)
+    if isinstance(exclude, str | bytes):
+        raise TypeError(f"exclude takes several patterns, as in exclude=[{exclude!r}]")
+    return Kind(tree, tuple([os.fsencode(pattern) for pattern in exclude]), ignore_self)
+
+
+class Watch:
+    """A watch: the caller's descriptor and path, the mount's path, the mask, and its kind."""
+
+    __slots__ = ("_is_text", "_prefix", "_slash", "inner_path", "kind", "mask", "path", "wd")
+
+    def __init__(
+        self,
+        wd: int,
+        path: str | bytes,
+        inner_path: bytes = b"",
+        mask: int = 0,
+        kind: Kind = ORDINARY,
+    ) -> None:
+        self.wd = wd
+        self.path: Any = path
+        self.inner_path = inner_path
+        self.mask = mask
+        self.kind = kind
+        self._is_text = isinstance(path, str)
+        self._prefix: Any = os.path.join(os.fsencode(path), b"") if path else b""
+        self._slash: Any = b"/"
+        if self._is_text:
+            self._prefix, self._slash = os.fsdecode(self._prefix), "/"
+
+    def spelled(self, name: bytes | None) -> Any:
+        """Return what a device gave, as the caller gave the path: str or bytes.  None stays."""
+        return name.decode(_ENCODING, _ERRORS) if self._is_text and name is not None else name
+
+    def path_of(self, name: Any) -> Any:
+        """Return the path of the object with that name, spelled already."""
+        return self.path if name is None else self._prefix + name.removesuffix(self._slash)
+
+
+class WatchedPaths:
+    """The watches of a device, by its descriptors.
+
+    Where outlives_mount, watches are kept when the mount ends, for another one.
+    """
+
+    def __init__(self, *, outlives_mount: bool = False) -> None:
+        self._watches: dict[int, Watch] = {}
+        self._last = 0
+        self._moved = False
+        self._outlives_mount = outlives_mount
+        self._unmounted: set[int] = set()
+        self._nowhere: str | bytes | None = None
+
+    def add(
+        self,
+        wd: int,
+        path: str | bytes,
+        inner_path: bytes = b"",
+        mask: int = 0,
+        kind: Kind = ORDINARY,
+    ) -> int:
+        """Say that the device's wd watches path; return the caller's.  The latest path counts."""
+        if self._nowhere is None:
+            self._nowhere = path[:0]
+        known = self._watches.get(wd)
+        if known is not None:
+            shown = known.wd
+            mask |= known.mask if mask & IN_MASK_ADD else 0
+        else:
+            shown = self._last + 1 if self._moved else wd
+        self._last = max(self._last, shown)
+        kept = mask & ~IN_MASK_CREATE | IN_MASK_ADD
+        self._watches[wd] = Watch(shown, path, inner_path, kept, kind)
+        return shown
+
+    def device_wd(self, wd: int) -> int:
+        """Return the device's descriptor for the caller's.
+
+        Raises OSError (EINVAL) where there is no such watch.
+        """
+        if not self._moved:
+            return wd
+        for found, watch in list(self._watches.items()):
+            if watch.wd == wd:
+                return found
+        raise OSError(errno.EINVAL, f"there is no watch {wd}")
+
+    def watches(self) -> list[Watch]:
+        """Return all watches, in the order in which they were made."""
+        return list(self._watches.values())
+
+    def moved(
+        self, watched: Iterable[tuple[int, Watch]]
+    ) -> tuple[WatchedPaths, list[InotifyEvent[Any]]]:
+        """Return the same for another device, which watches what is given under these descriptors.
+
+        The events tell it: events were lost, and watches are gone.
+        """
+        other = WatchedPaths(outlives_mount=self._outlives_mount)
+        other._last = self._last
+        other._moved = True
+        other._nowhere = self._nowhere
+        for wd, watch in watched:
+            other._watches.setdefault(wd, watch)  # two paths may name one object by now
+        kept = {watch.wd for watch in other.watches()}
+        lost: InotifyEvent[Any] = InotifyEvent(
+            -1, Mask.Q_OVERFLOW, 0, None, self._elsewhere(-1).path
+        )
+        return other, [lost] + [
+            InotifyEvent(watch.wd, Mask.IGNORED, 0, None, watch.path)
+            for watch in self.watches()
+            if watch.wd not in kept
+        ]
+
+    def forget(self, gone: set[int]) -> None:
+        """Forget watches, by the device's descriptors."""
+        for wd in gone:
+            self._watches.pop(wd, None)
+
+    def converted(self, records: bytes) -> tuple[list[InotifyEvent[Any]], set[int]]:
+        """Return the events in records and what to forget when they were read.
+
+        The same records may be converted again.
+        """
+        found: list[InotifyEvent[Any]] = []
+        gone: set[int] = set()
+        for wd, mask, cookie, raw in unpack(records):
+            watch = self._watch(wd, mask, gone)
+            if watch is not None:
+                name = watch.spelled(raw)
+                found.append(InotifyEvent(watch.wd, MASKS[mask], cookie, name, watch.path_of(name)))
+        return found, gone
+
+    def converted_details(
+        self, events: Iterable[DetailedEvent]
+    ) -> tuple[list[DetailedInotifyEvent[Any]], set[int]]:
+        """Do as converted() with a detailed device's events."""
+        found: list[DetailedInotifyEvent[Any]] = []
+        gone: set[int] = set()
+        for event in events:
+            watch = self._watch(event.wd, event.mask, gone)
+            if watch is None:
+                continue
+            name = watch.spelled(event.path)
+            old = event.old_path
+            found.append(
+                DetailedInotifyEvent(
+                    watch.wd,
+                    MASKS[event.mask],
+                    event.cookie,
+                    name,
+                    watch.path_of(name),
+                    event.is_dir,
+                    None if old is None else watch.path_of(watch.spelled(old)),
+                    event.sequence,
+                    event.time,
+                    event.pid,
+                    event.uid,
+                    event.gid,
+                    watch.spelled(event.command),
+                    event.lost,
+                )
+            )
+        return found, gone
+
+    def _watch(self, wd: int, mask: int, gone: set[int]) -> Watch | None:
+        """Return what an event of a device's watch is about; None where it is not shown.
+
+        gone are those that events before said to be gone.
+        """
+        if mask & IN_UNMOUNT and self._outlives_mount:
+            self._unmounted.add(wd)
+        if mask & IN_IGNORED and wd in self._unmounted:
+            return None  # it will be made again
+        watch = None if wd in gone else self._watches.get(wd)
+        if mask & IN_IGNORED:
+            gone.add(wd)
+        return self._elsewhere(wd) if watch is None else watch
+
+    def _elsewhere(self, wd: int) -> Watch:
+        """Return what stands for a watch that is none, as in IN_Q_OVERFLOW."""
+        return Watch(wd, "" if self._nowhere is None else self._nowhere)
+
+
+def without_details(event: InotifyEvent[Any]) -> DetailedInotifyEvent[Any]:
+    """Return an event of our own making, which no device gave."""
+    return DetailedInotifyEvent(*event, time=time.time_ns())
