@@ -43,6 +43,7 @@ ALLOWED = {
     "mounting": VALUES | {"engine", "fs", "server", "client"},
     "cli": VALUES | {"protocol", "client", "mounting"},
     "testing": VALUES | {"engine", "protocol", "client", "mounting"},
+    "watchdog": VALUES | {"client"},
     "": {"mounting"},
     "__main__": {"cli"},
     "pytest_plugin": {"", "engine", "testing"},
@@ -58,6 +59,7 @@ LIBRARIES = {
     "mounting": {"trio"},
     "cli": {"msgspec", "rich"},
     "testing": set[str](),
+    "watchdog": {"watchdog"},
     "": set[str](),
     "__main__": set[str](),
     "pytest_plugin": {"pytest"},
@@ -178,6 +180,11 @@ def test_modules_stay_short_enough_to_read(module: str) -> None:
             ],
             ["trio", "pyfuse3", "fusenotify.fs"],
             id="the clients' commands",
+        ),
+        pytest.param(
+            ["fusenotify.watchdog"],
+            ["trio", "pyfuse3", "rich", "fusenotify.engine", "fusenotify.mounting.daemon"],
+            id="the watchdog observer",
         ),
         pytest.param(
             ["fusenotify.pytest_plugin"],

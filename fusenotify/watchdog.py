@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An observer for watchdog: FusenotifyObserver in the place of watchdog.observers.Observer.
+
+    from fusenotify.watchdog import FusenotifyObserver as Observer
+
+It has watchdog's base classes and event classes, and a detailed Inotify for
+each scheduled path: a tree watch where it is recursive.  So no event is missed
+in new directories, a rename comes with both names at once, and what is lost is
+told.  docs/python.md says where it differs from watchdog's own on Linux.
+
+Invariants
+    Events come in the order in which things happened.
+    An emitter's Inotify is closed when the emitter ends, however that comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from watchdog.events import (
+    DirAttribEvent,
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirModifiedEvent,
+    DirMovedEvent,
+    FileAttribEvent,
+    FileClosedEvent,
+    FileClosedNoWriteEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileOpenedEvent,
+    FileSystemEvent,
+    generate_sub_created_events,
+    generate_sub_moved_events,
+)
+from watchdog.observers.api import (
+    DEFAULT_EMITTER_TIMEOUT,
+    DEFAULT_OBSERVER_TIMEOUT,
+    BaseObserver,
+    EventEmitter,
+    EventQueue,
+    ObservedWatch,
+)
+
+from fusenotify.bits import (
+    IN_ATTRIB,
+    IN_CLOSE_NOWRITE,
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_DELETE,
+    IN_DELETE_SELF,
+    IN_DONT_FOLLOW,
+    IN_IGNORED,
+    IN_MODIFY,
+    IN_MOVE,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_OPEN,
+    IN_Q_OVERFLOW,
+)
+from fusenotify.client import ConnectionLost, DetailedInotifyEvent, Inotify
+from fusenotify.client.common import AnyPath
+
+__all__ = ["FusenotifyEmitter", "FusenotifyObserver", "OverflowEvent"]
+
+_LOGGER = logging.getLogger(__name__)
+
+# What a device has to hear for each kind of event.  A move that is not seen whole is a
+# creation or a deletion, and all that changes a directory is a modification of it.
+_WANTED: Mapping[type[FileSystemEvent], int] = {
+    DirAttribEvent: IN_ATTRIB,
+    DirCreatedEvent: IN_CREATE | IN_MOVE,
+    DirDeletedEvent: IN_DELETE | IN_MOVE,
+    DirModifiedEvent: IN_CREATE | IN_DELETE | IN_MOVE | IN_CLOSE_WRITE,
+    DirMovedEvent: IN_MOVE,
+    FileAttribEvent: IN_ATTRIB,
+    FileClosedEvent: IN_CLOSE_WRITE,
+    FileClosedNoWriteEvent: IN_CLOSE_NOWRITE,
+    FileCreatedEvent: IN_CREATE | IN_MOVE,
+    FileDeletedEvent: IN_DELETE | IN_MOVE,
+    FileModifiedEvent: IN_MODIFY,
+    FileMovedEvent: IN_MOVE,
+    FileOpenedEvent: IN_OPEN,
+}
+
+
+@dataclass(unsafe_hash=True)
+class OverflowEvent(DirModifiedEvent):
+    """Events were lost: look at what is watched again.
+
+    src_path is what was scheduled.  lost is how many events, None where nobody
+    knows.  Handlers that do not know it see a modification of the directory.
+    It comes whatever was filtered.
+    """
+
+    lost: int | None = None
+
+
+class FusenotifyEmitter(EventEmitter):
+    """What happens to one scheduled path.  The options are FusenotifyObserver's."""
+
+    def __init__(
+        self,
+        event_queue: EventQueue,
+        watch: ObservedWatch,
+        *,
+        timeout: float = DEFAULT_EMITTER_TIMEOUT,
+        event_filter: list[type[FileSystemEvent]] | None = None,
+        generate_full_events: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
+        self._full = generate_full_events
+        self._inotify: Inotify[DetailedInotifyEvent[Any]] = Inotify(detailed=True, **options)
+
+    def on_thread_start(self) -> None:
+        """Watch, in the thread that schedules.
+
+        Raises OSError as Inotify.add_watch() does.
+        """
+        try:
+            self._inotify.add_watch(self.watch.path, self._mask(), tree=self.watch.is_recursive)
+        except BaseException:
+            self._inotify.close()
+            raise
+
+    def on_thread_stop(self) -> None:
+        """Wake the thread, which ends."""
+        self._inotify.close()
+
+    def queue_events(self, timeout: float) -> None:
+        """Queue what happens next."""
+        try:
+            for event in self._inotify.read(timeout):
+                self._tell(event)
+        except OSError as error:
+            if self.should_keep_running():
+                gone = "the daemon is gone" if isinstance(error, ConnectionLost) else str(error)
+                _LOGGER.error("%r is not watched any more: %s", self.watch.path, gone)
+                self.stop()
+
+    def _mask(self) -> int:
+        """Return what is to be heard for the events that are wanted, and the watch's own end."""
+        wanted = self._event_filter
+        mask = IN_DELETE_SELF
+        for kind, bits in _WANTED.items():
+            if wanted is None or any(issubclass(kind, each) for each in wanted):
+                mask |= bits
+        return mask if self.watch.follow_symlink else mask | IN_DONT_FOLLOW
+
+    def _tell(self, event: DetailedInotifyEvent[Any]) -> None:
+        """Queue what one event means."""
+        mask, path = int(event.mask), event.path
+        if mask & IN_MOVED_TO:
+            self._tell_arrival(path, event.old_path, event.is_dir)
+        elif mask & IN_MOVED_FROM and self._full:
+            self.queue_event((DirMovedEvent if event.is_dir else FileMovedEvent)(path))
+            self._tell_change_around(path)
+        elif mask & (IN_MOVED_FROM | IN_DELETE):
+            self.queue_event((DirDeletedEvent if event.is_dir else FileDeletedEvent)(path))
+            self._tell_change_around(path)
+        elif mask & IN_CREATE:
+            self.queue_event((DirCreatedEvent if event.is_dir else FileCreatedEvent)(path))
+            self._tell_change_around(path)
+        elif mask & IN_ATTRIB:
+            self.queue_event((DirAttribEvent if event.is_dir else FileAttribEvent)(path))
+        elif mask & IN_DELETE_SELF and event.name is None:
+            self.queue_event((DirDeletedEvent if event.is_dir else FileDeletedEvent)(path))
+            self.stop()
+        elif mask & IN_Q_OVERFLOW:
+            self._tell_overflow(event.lost)
+        elif mask & IN_IGNORED:
+            self.stop()
+        elif not event.is_dir:
+            self._tell_use(mask, path)
+
+    def _tell_arrival(self, path: Any, old: Any, is_dir: bool) -> None:
+        """Queue a move to path, from old or from where nobody looks (None)."""
+        if old is None and not self._full:
+            self.queue_event((DirCreatedEvent if is_dir else FileCreatedEvent)(path))
+        else:
+            self.queue_event((DirMovedEvent if is_dir else FileMovedEvent)(old or path[:0], path))
+        if old is not None:
+            self._tell_change_around(old)
+        self._tell_change_around(path)
+        if is_dir and self.watch.is_recursive:
+            # What came with a directory says nothing itself.
+            for below in (
+                generate_sub_created_events(path)
+                if old is None
+                else generate_sub_moved_events(old, path)
+            ):
+                self.queue_event(below)
+
+    def _tell_use(self, mask: int, path: Any) -> None:
+        """Queue what was done with a file."""
+        if mask & IN_MODIFY:
+            self.queue_event(FileModifiedEvent(path))
+        elif mask & IN_OPEN:
+            self.queue_event(FileOpenedEvent(path))
+        elif mask & IN_CLOSE_WRITE:
+            self.queue_event(FileClosedEvent(path))
+            self._tell_change_around(path)
+        elif mask & IN_CLOSE_NOWRITE:
+            self.queue_event(FileClosedNoWriteEvent(path))
+
+    def _tell_change_around(self, path: Any) -> None:
+        """Queue that the directory of what is at path changed."""
+        self.queue_event(DirModifiedEvent(os.path.dirname(path)))
+
+    def _tell_overflow(self, lost: int | None) -> None:
+        """Queue that events were lost, past the filter: they may be what is filtered for."""
+        watch = self.watch
+        place = watch.resolved_path if watch.is_file else watch.path
+        self._event_queue.put((OverflowEvent(place, lost=lost), watch))
+
+
+class FusenotifyObserver(BaseObserver):
+    """Calls handlers for what happens in fusenotify mounts, as watchdog's Observer does elsewhere.
+
+    With generate_full_events, a move out of what is watched, or into it, is a
+    move whose other path is empty, in place of a deletion or a creation.
+
+    socket, semantics, max_queued_events, reconnect and reconnect_seconds are
+    those of fusenotify.client.Inotify.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = DEFAULT_OBSERVER_TIMEOUT,
+        generate_full_events: bool = False,
+        socket: AnyPath | None = None,
+        semantics: str | None = None,
+        max_queued_events: int | None = None,
+        reconnect: bool = False,
+        reconnect_seconds: float = 30.0,
+    ) -> None:
+        super().__init__(
+            FusenotifyEmitter,
+            timeout=timeout,
+            generate_full_events=generate_full_events,
+            socket=socket,
+            semantics=semantics,
+            max_queued_events=max_queued_events,
+            reconnect=reconnect,
+            reconnect_seconds=reconnect_seconds,
+        )
