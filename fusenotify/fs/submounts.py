@@ -54,10 +54,16 @@ class Place(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A mount that is at a place now: a descriptor of its root, or None where it is not shown."""
+    """A mount that is at a place now.
+
+    fd is a descriptor of its root, or None where it must not be stepped onto, or
+    needs none because it is known: shown there already.  A descriptor
+    keeps a disk from being unmounted.
+    """
 
     fd: int | None
     mount: Mount
+    known: Shown | None = None
 
 
 class Seen(NamedTuple):
@@ -86,6 +92,14 @@ class Shown:
     device: int
     ino: int
     fstype: str
+
+    def is_of(self, fd: int) -> bool:
+        """Return whether fd is of the root of this very mount."""
+        with suppress(OSError):
+            status = os.fstat(fd)
+            here = mount_id(fd), status.st_dev, status.st_ino
+            return here == (self.id, self.device, self.ino)
+        return False
 
 
 _MOUNT_ATTR_NOATIME = 0x10
@@ -250,23 +264,19 @@ class Submounts:
 
     def _shown(self, found: Found, before: Shown | None) -> Shown | None:
         """Return a found mount with a clone of its own, or the one that is shown already."""
-        fd, mount = found
-        if fd is None:
+        fd, mount, known = found
+        if fd is None and known is None:
             if before is not None and (before.fd, before.id.number) == (_NOT_SHOWN, mount.id):
                 return before
             return Shown(_NOT_SHOWN, MountId(mount.id, None), 0, 0, mount.fstype)
         with suppress(OSError):
+            if known is not None:  # it is before: scan() and update() take turns
+                self._follow(known.fd, mount)
+                return known
+            assert fd is not None
             status = os.fstat(fd)
-            identity = mount_id(fd)
-            if before and (before.id, before.device, before.ino) == (
-                identity,
-                status.st_dev,
-                status.st_ino,
-            ):
-                self._follow(before.fd, mount)
-                return before
             return Shown(
-                self._clone(fd, mount), identity, status.st_dev, status.st_ino, mount.fstype
+                self._clone(fd, mount), mount_id(fd), status.st_dev, status.st_ino, mount.fstype
             )
         return None  # unbindable, or gone already
 
@@ -306,10 +316,13 @@ class Submounts:
             may_be_shown = _may_be_shown(mount, own)
             if not may_be_shown:
                 refused.append(point)
-            if may_be_shown and not self.is_live:
+            known = self._places.get(place)
+            if may_be_shown and not self.is_live and not (known and known.is_of(fd)):
                 seen.found[place] = Found(fd, mount)
                 continue
             os.close(fd)
+            if may_be_shown and not self.is_live:
+                seen.found[place] = Found(None, mount, known)
             if self.is_live and not may_be_shown:
                 seen.found[place] = Found(None, mount)
         return seen
@@ -326,9 +339,9 @@ class Submounts:
 
 
 def _close(found: dict[Place, Found]) -> None:
-    for fd, _ in found.values():
-        if fd is not None:
-            os.close(fd)
+    for each in found.values():
+        if each.fd is not None:
+            os.close(each.fd)
 
 
 def _is_on_top(

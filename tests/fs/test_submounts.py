@@ -181,6 +181,22 @@ def test_a_rename_while_disks_are_looked_for_is_no_reason_to_miss_one(
     assert submounts.at(*place) is not None
 
 
+def test_a_disk_that_is_shown_can_be_unmounted_while_disks_are_looked_for(
+    source: Path, submounts: Submounts
+) -> None:
+    disks = [tmpfs(source / name, "f") for name in ("one", "other")]
+    places = [place_of(disk) for disk in disks]
+    submounts.update(submounts.scan())
+    seen = submounts.scan()
+    run("umount", disks[0])
+    submounts.update(seen)
+    assert submounts.at(*places[1]) is not None
+    _, gone = submounts.update(submounts.scan())
+    for shown in gone:
+        os.close(shown.fd)
+    assert [submounts.at(*place) is not None for place in places] == [False, True]
+
+
 def test_what_is_shown_stays_shown_while_a_user_renames_without_end(
     source: Path, submounts: Submounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
