@@ -74,6 +74,8 @@ class AttributeRequests(FileRequests):
     ) -> EntryAttributes:
         """SETATTR: notify_change()."""
         changed = self.known[inode]
+        if self.overlays and not fields.update_size:  # else it is opened for writing
+            self.layers.need(changed)
         if fields.update_mtime and not (fields.update_size or written) and self._stores(changed):
             raise Unwritten  # what was stored before must not move the time that is set
         file = None if fh is None else self.files[fh]
@@ -136,13 +138,15 @@ class AttributeRequests(FileRequests):
             return self._socket
         return os.getxattr(self.known[inode].path, name)
 
-    @answered
+    @answered_when_possible
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """SETXATTR: vfs_setxattr()."""
         _refuse_reserved(name)
         if name == os.fsencode(CAPABILITY) and ctx.uid and not self._is_plain:
             raise FUSEError(errno.EPERM)  # as fs.set_id has it with bits
         changed = self.known[inode]
+        if self.overlays:
+            self.layers.need(changed)
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
         before = os.fstat(changed.fd) if name == _ACCESS_ACL else None
@@ -166,11 +170,14 @@ class AttributeRequests(FileRequests):
             return [name for name in names if not name.startswith(_ROOTS_ALONE)]
         return names
 
-    @answered
+    @answered_when_possible
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         """REMOVEXATTR: vfs_removexattr()."""
         _refuse_reserved(name)
         changed = self.known[inode]
+        if self.overlays and self.layers.may_be_below(changed):
+            os.getxattr(changed.path, name)  # where it has none, nothing is copied
+            self.layers.need(changed)
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
         if name == _ACCESS_ACL and not self._is_plain:

@@ -25,7 +25,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 from fusenotify.credentials import Actor
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.appending import append
-from fusenotify.fs.below import LOCAL, Below
+from fusenotify.fs.below import LOCAL, Below, links_copied
 from fusenotify.fs.handles import OpenDirectory, OpenFile, flags_below
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser, is_short_of_room
@@ -37,13 +37,15 @@ from fusenotify.fs.requests import (
 )
 from fusenotify.fs.set_id import keeps_set_id, new_mode, strip_hidden, strip_set_id
 from fusenotify.fs.syscalls import hold
-from fusenotify.fs.waiting import SleepingOpen
+from fusenotify.fs.waiting import Leased, SleepingOpen
 from fusenotify.fs.writeback import OWN_FILE
 from fusenotify.view import SET_ID, View
 
 # How many entries of a directory an answer has: each may have to be looked up.
 _MOST_ENTRIES = 512
 _DOTS = (b".", b"..")
+# With any of these flags an overlay copies a file up.
+_WRITING = os.O_ACCMODE | os.O_TRUNC
 
 
 class FileRequests(Requests):
@@ -59,7 +61,7 @@ class FileRequests(Requests):
         self._open_below = inodes.descriptors.open
         self._wanted_flags = inodes.submounts.open_flags
         self._below = Below.of(inodes.submounts.source)
-        self._opens_at_once = not (self._below.sleeps or self._below.copies_up)
+        self._opens_at_once = not self._below.sleeps and inodes.device not in self.overlays
 
     @answered_when_possible
     def open(
@@ -90,7 +92,7 @@ class FileRequests(Requests):
             self.hooks.by(file.actor).truncated_by_open(file, lost)
         return self._info(file)
 
-    @answered
+    @answered_when_possible
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
@@ -101,6 +103,8 @@ class FileRequests(Requests):
         OPEN (fs/namei.c do_filp_open()).
         """
         parent = self.known[parent_inode]
+        if self.overlays:
+            self.layers.need(parent)
         below = flags_below(flags) | os.O_CREAT | os.O_EXCL
         mode = new_mode(mode, parent.fd, self._view, ctx)
         try:
@@ -115,6 +119,8 @@ class FileRequests(Requests):
         except BaseException:
             os.close(fd)
             raise
+        if self.overlays:
+            self.layers.mark_up(inode, data=True)
         self.hooks.by(ctx).created(parent, name, inode)
         file = self._opened(inode, fd, flags, ctx)
         return self._info(file), self.entry(inode, status)
@@ -189,7 +195,8 @@ class FileRequests(Requests):
 
     def another_below(self) -> None:
         """A filesystem was mounted below SOURCE, of which less is known."""
-        self._below = replace(self._below, flushes=True, reserves=True)
+        links = links_copied(self.inodes.submounts.source)
+        self._below = replace(self._below, flushes=True, reserves=True, links_copied=links)
 
     def close_all(self) -> None:
         """Close what is still open: the kernel's RELEASEs ended with the mount."""
@@ -294,11 +301,13 @@ class FileRequests(Requests):
 
         uid is the user whose program keeps it; None where it is for a moment.
 
-        Raises OSError; BlockingIOError where a lease makes open(2) sleep,
+        Raises OSError; Leased where a lease makes open(2) sleep,
         SleepingOpen where SOURCE's kind may.  FUSEError, EAGAIN, where the
         program does not want to wait.
         """
         if opened is not None:
+            if self.overlays and flags & _WRITING:
+                self.layers.mark_up(inode, data=True)
             return opened
         below = flags_below(flags)
         at_once = self._opens_at_once and inode.device == self.inodes.device
@@ -306,17 +315,19 @@ class FileRequests(Requests):
             if below & os.O_TRUNC and not below & os.O_ACCMODE:
                 below |= os.O_RDWR  # a lease that only cutting the file would ask for is asked for
             raise SleepingOpen(os.dup(inode.fd), below & ~os.O_TRUNC)
+        below |= os.O_NONBLOCK
         try:
-            return self._open_quietly(inode, below | os.O_NONBLOCK, uid)
+            try:
+                return self._open_quietly(inode, below, uid)
+            except PermissionError:
+                if not flags & os.O_APPEND:
+                    raise
+            # What chattr(1) made append-only cannot be had otherwise.
+            return self._open_quietly(inode, below | os.O_APPEND, uid)
         except BlockingIOError:
             if flags & os.O_NONBLOCK:
                 raise FUSEError(errno.EAGAIN) from None
-            raise
-        except PermissionError:
-            if not flags & os.O_APPEND:
-                raise
-        # What chattr(1) made append-only cannot be had otherwise.
-        return self._open_quietly(inode, below | os.O_NONBLOCK | os.O_APPEND, uid)
+            raise Leased from None
 
     def _open_quietly(self, inode: Inode, flags: int, uid: int | None) -> int:
         """Open a file or directory, with O_NOATIME where that is wanted and the daemon may."""
@@ -327,10 +338,14 @@ class FileRequests(Requests):
 
     def _sleeps(self, inode: Inode, flags: int) -> bool:
         """Return whether open(2) of a file may take long, and O_NONBLOCK does not help."""
-        below = self._below
+        if inode.device in self.overlays:
+            if not self.layers.may_be_below(inode, data=True):
+                return False
+            if flags & _WRITING:
+                return True
         if inode.device != self.inodes.device:
             return self.inodes.submounts.devices.get(inode.device) not in LOCAL
-        return below.sleeps or (below.copies_up and flags & os.O_ACCMODE != os.O_RDONLY)
+        return self._below.sleeps
 
     def is_short_of_room(self, fd: int) -> bool:
         """Return whether what is written now may be in room that SOURCE keeps for root."""

@@ -23,7 +23,8 @@ from typing import Generic, TypeVar
 
 from fusenotify.fs.syscalls import filesystem_type, inotify, path_of, unwatch, watch
 
-# statfs(2)'s f_type: btrfs, ext2 to ext4, f2fs, ramfs, tmpfs, xfs.
+# statfs(2)'s f_type: of overlayfs; of btrfs, ext2 to ext4, f2fs, ramfs, tmpfs, xfs.
+_OVERLAY = 0x794C7630
 _EXACT = frozenset([0x9123683E, 0xEF53, 0xF2F52010, 0x858458F6, 0x01021994, 0x58465342])
 _RECORDS = 4096  # bytes, of events that nobody needs
 
@@ -34,11 +35,13 @@ _T = TypeVar("_T", bound=Hashable)
 class Identity(Generic[_T]):
     """The filesystems below SOURCE by st_dev, and objects by the kernel's inode.
 
-    exact are the filesystems whose objects st_dev and st_ino tell apart.
+    exact are the filesystems whose objects st_dev and st_ino tell apart, overlays those
+    that are overlays.
     """
 
     def __init__(self) -> None:
         self.exact: set[int] = set()
+        self.overlays: set[int] = set()
         self._others: set[int] = set()
         self._inotify = -1
         self._objects: dict[int, _T] = {}
@@ -47,16 +50,19 @@ class Identity(Generic[_T]):
     def is_exact(self, device: int, fd: int) -> bool:
         """Return whether the pair is enough, where fd is of an object of that device."""
         if device not in self.exact and device not in self._others:
-            is_exact = False
+            kind = None
             with suppress(OSError):
-                is_exact = filesystem_type(fd) in _EXACT
-            (self.exact if is_exact else self._others).add(device)
+                kind = filesystem_type(fd)
+            (self.exact if kind in _EXACT else self._others).add(device)
+            if kind == _OVERLAY:
+                self.overlays.add(device)
         return device in self.exact
 
     def forget(self, device: int) -> None:
         """A filesystem is gone, and its st_dev may become another one's."""
         self.exact.discard(device)
         self._others.discard(device)
+        self.overlays.discard(device)
 
     def add(self, known: _T, fd: int) -> None:
         """An object is found from now on; fd is a descriptor of it.

@@ -28,6 +28,7 @@ from fusenotify.fs.descriptors import Descriptors, Held
 from fusenotify.fs.file_handles import HOLD
 from fusenotify.fs.identity import Identity
 from fusenotify.fs.index import ROOT_NUMBER, Index
+from fusenotify.fs.layers import Layers
 from fusenotify.fs.submounts import Place, Submounts
 from fusenotify.fs.unused import Unused
 
@@ -73,7 +74,8 @@ class Inodes:
     submounts say what is mounted below SOURCE; they belong to the table from now
     on.  descriptors are those of the inodes; what requests open is opened by them, too.
     device is SOURCE's st_dev.  by_number is for reading: the known ones.
-    unused are those that lost what may have been the last to hold them.
+    unused are those that lost what may have been the last to hold them.  layers are those of
+    overlays.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Inodes:
         self.device = status.st_dev
         self._index: Index[Inode] = Index(self.device)
         self._identity: Identity[Inode] = Identity()
+        self.layers = Layers(self._identity.overlays)
         self._identity.is_exact(self.device, root_fd)
         self.by_number = self._index.by_number
         self.root = self._add(root_fd, status, ROOT_NUMBER)
@@ -215,6 +218,8 @@ class Inodes:
                 return True
         self._index.remove(inode)
         self._identity.remove(inode)
+        if self.layers.up:
+            self.layers.up.pop(inode, None)
         # A name and its inode hold each other: let memory come back at once.
         inode.dentry = None
         self.descriptors.remove(inode)

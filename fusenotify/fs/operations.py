@@ -22,7 +22,7 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.attribute_requests import AttributeRequests
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.ownership import AsUser
-from fusenotify.fs.requests import answered, unanswered
+from fusenotify.fs.requests import answered, answered_when_possible, unanswered
 from fusenotify.fs.set_id import new_mode
 from fusenotify.fs.syscalls import renameat2
 from fusenotify.view import View
@@ -88,38 +88,44 @@ class Operations(AttributeRequests):
 
     # Making, moving and removing names.
 
-    @answered
+    @answered_when_possible
     def mknod(
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         """MKNOD: vfs_mknod()."""
         parent = self.known[parent_inode]
+        if self.overlays:
+            self.layers.need(parent)
         mode = new_mode(mode, parent.fd, self._view, ctx)
         with AsUser.calling(ctx):
             os.mknod(name, mode, rdev, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
 
-    @answered
+    @answered_when_possible
     def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
     ) -> EntryAttributes:
         """MKDIR: vfs_mkdir()."""
         parent = self.known[parent_inode]
+        if self.overlays:
+            self.layers.need(parent)
         with AsUser.calling(ctx):
             os.mkdir(name, mode, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
 
-    @answered
+    @answered_when_possible
     def symlink(
         self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         """SYMLINK: vfs_symlink()."""
         parent = self.known[parent_inode]
+        if self.overlays:
+            self.layers.need(parent)
         with AsUser.calling(ctx):
             os.symlink(target, name, dir_fd=parent.fd)
         return self._made(parent, name, ctx)
 
-    @answered
+    @answered_when_possible
     def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
     ) -> EntryAttributes:
@@ -129,6 +135,8 @@ class Operations(AttributeRequests):
             before = os.fstat(linked.fd)
             if before.st_mode & self._view.hidden_set_id(before.st_uid, before.st_gid):
                 raise FUSEError(errno.EPERM)
+        if self.overlays:
+            self.layers.need(linked, parent)
         first = linked.dentry
         act = partial(os.link, linked.path, new_name, dst_dir_fd=parent.fd, follow_symlinks=True)
         self.by_owner(ctx, act, linked)
@@ -139,26 +147,32 @@ class Operations(AttributeRequests):
         self.names.linked(linked, first, status.st_nlink, ctx.pid, is_heard)
         return self.entry(linked, status)
 
-    @answered
+    @answered_when_possible
     def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """UNLINK: vfs_unlink()."""
         parent = self.known[parent_inode]
         victim, status = self.inodes.judged(parent, name)
         self.names.settled(ctx.pid)
+        if self.overlays:
+            self.layers.need(parent)
+            self._need_to_lose(victim, status.st_nlink)
         self._remove(os.unlink, parent, name, victim, ctx)
         self.hooks.by(ctx).unlinked(parent, name, victim, _links_left(status))
         self.inodes.drop_if_unused(victim)
 
-    @answered
+    @answered_when_possible
     def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         """RMDIR: vfs_rmdir()."""
         parent = self.known[parent_inode]
         victim, _ = self.inodes.judged(parent, name)
+        if self.overlays:
+            self.layers.need(parent)
+            self._need_to_lose(victim, 1)
         self._remove(os.rmdir, parent, name, victim, ctx)
         self.hooks.by(ctx).removed_directory(parent, name, victim)
         self.inodes.drop_if_unused(victim)
 
-    @answered
+    @answered_when_possible
     def rename(
         self,
         parent_inode_old: int,
@@ -174,6 +188,12 @@ class Operations(AttributeRequests):
         self.names.settled(ctx.pid)
         target, links_left = self._judged_target(new_parent, name_new)
         try:
+            if self.overlays:
+                self.layers.need(moved, parent, new_parent)
+                if target is not None and flags & pyfuse3.RENAME_EXCHANGE:
+                    self.layers.need(target)
+                elif target is not None:
+                    self._need_to_lose(target, links_left + 1)
             names = parent.fd, name_old, new_parent.fd, name_new
             if flags & _RENAME_WHITEOUT or (ctx.uid and self._asks_who(parent, new_parent)):
                 objects = [moved] if target is None else [moved, target]
@@ -216,8 +236,19 @@ class Operations(AttributeRequests):
     def _made(self, parent: Inode, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """Finish a new object that has a name but no open descriptor."""
         inode, status = self.inodes.lookup(parent, name)
+        if self.overlays:
+            self.layers.mark_up(inode, data=True)
         self.hooks.by(ctx).created(parent, name, inode)
         return self.entry(inode, status)
+
+    def _need_to_lose(self, inode: Inode, links: int) -> None:
+        """Do as Layers.need() where an overlay copies up what loses one of so many links.
+
+        And as Layers.need_unlocked().
+        """
+        self.layers.need_unlocked(inode)
+        if links >= self._below.links_copied:
+            self.layers.need(inode)
 
     def _judged_target(self, parent: Inode, name: bytes) -> tuple[Inode | None, int]:
         """Return what a rename would replace, and how many names that would have left."""

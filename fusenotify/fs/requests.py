@@ -27,10 +27,12 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.appending import Ends
+from fusenotify.fs.descriptors import Held
 from fusenotify.fs.handles import FilesByInode, OpenFile
 from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.layers import BeingCopied, NotCopiedUp, copy_up
 from fusenotify.fs.names import NamesUsed
-from fusenotify.fs.waiting import SleepingOpen, Turns
+from fusenotify.fs.waiting import Leased, Obstacle, SleepingOpen, Turns
 from fusenotify.fs.writeback import Unwritten, WriteBack
 from fusenotify.view import View
 
@@ -38,6 +40,7 @@ _Self = TypeVar("_Self", bound="Requests")
 _P = ParamSpec("_P")
 _Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +84,7 @@ def answered_when_possible(
     """Do as answered() for a request that SOURCE may make wait, as a lease does with open(2).
 
     Its first argument is an inode's number, its last one the request's context.  The method raises
-    BlockingIOError, SleepingOpen or Unwritten before it has changed anything, and is called
+    an Obstacle before it has changed anything, SleepingOpen behind others, and is called
     again: from its beginning to its end it still does not await.  What was opened for
     it comes as the argument opened; written says that stores were written back.
     """
@@ -91,7 +94,7 @@ def answered_when_possible(
         try:
             try:
                 return method(self, *args, **kwargs)
-            except (BlockingIOError, SleepingOpen, Unwritten) as obstacle:
+            except Obstacle as obstacle:
                 return await self.wait(functools.partial(method, self), args, obstacle)
         except Exception as error:
             raise _refusal(error, method.__name__, args) from None
@@ -126,7 +129,8 @@ def _refusal(error: Exception, name: str, args: tuple[object, ...]) -> FUSEError
 class Requests(pyfuse3.Operations):
     """The state behind the requests of one mount.
 
-    view is how SOURCE is shown.  known are the inodes, by number.  names tell
+    view is how SOURCE is shown.  known are the inodes, by number, layers those of overlays,
+    overlays their st_dev: mostly none.  names tell
     by which of several a program came.  files are the open ones, by descriptor,
     ends those of the files among them that are open to append to.
     write_back writes what is stored to mappings of theirs.
@@ -142,6 +146,8 @@ class Requests(pyfuse3.Operations):
         self.enable_acl = view.acl
         self.inodes = inodes
         self.known = inodes.by_number
+        self.layers = inodes.layers
+        self.overlays = inodes.layers.overlays
         self.hooks = hooks
         self.background = self.released = 0
         self.files: dict[int, OpenFile] = {}
@@ -158,22 +164,46 @@ class Requests(pyfuse3.Operations):
         self,
         method: Callable[..., _T],
         args: Sequence[Any],
-        obstacle: BlockingIOError | SleepingOpen | Unwritten,
+        obstacle: Obstacle,
     ) -> _T:
         """Call a request's method when what it needs is possible, or done."""
         ctx = args[-1]
         inode = self.known[args[0]]
+        given: dict[str, Any] = {}
+        excused: list[Held] = []
+
+        def attempt() -> _T:
+            self.layers.excused = excused
+            try:
+                return method(*args, **given)
+            finally:
+                self.layers.excused = ()
+
         inode.pin()
         try:
-            if isinstance(obstacle, SleepingOpen):
-                opened = await self._opened_meanwhile(ctx, obstacle)
-                return method(*args, opened=opened)
-            if isinstance(obstacle, Unwritten):
-                written = functools.partial(self._write_back, inode.number)
-                await self.turns.until_done(ctx.uid, ctx.pid, written)
-                return method(*args, written=True)
-            attempt = functools.partial(method, *args)
-            return await self.turns.until_possible(ctx.uid, ctx.pid, attempt)
+            while True:
+                if isinstance(obstacle, SleepingOpen):
+                    given["opened"] = await self._in_thread(
+                        ctx, inode, obstacle.held, obstacle.open, os.close
+                    )
+                elif isinstance(obstacle, Unwritten):
+                    written = functools.partial(self._write_back, inode.number)
+                    await self.turns.until_done(ctx.uid, ctx.pid, written)
+                    given["written"] = True
+                elif isinstance(obstacle, BeingCopied):
+                    await self.turns.until_done(ctx.uid, ctx.pid, obstacle.ended.wait)
+                elif isinstance(obstacle, NotCopiedUp):
+                    copied = obstacle.inode
+                    if await self._in_thread(ctx, copied, os.dup(copied.fd), copy_up):
+                        self.layers.mark_up(copied)
+                    else:
+                        excused.append(copied)
+                try:
+                    if isinstance(obstacle, Leased):
+                        return await self.turns.until_possible(ctx.uid, ctx.pid, attempt)
+                    return attempt()
+                except Obstacle as another:
+                    obstacle = another
         finally:
             inode.unpin()
 
@@ -182,17 +212,31 @@ class Requests(pyfuse3.Operations):
         async with self.turns.brief:
             await self.write_back.of(number)
 
-    async def _opened_meanwhile(self, ctx: pyfuse3.RequestContext, obstacle: SleepingOpen) -> int:
-        """Return what a thread opens.  It is counted against the user while it is opened, too."""
+    async def _in_thread(
+        self,
+        ctx: pyfuse3.RequestContext,
+        inode: Held,
+        held: int,
+        call: Callable[[int], _R],
+        undo: Callable[[_R], object] = lambda _: None,
+    ) -> _R:
+        """Return what a thread returns that does something about an object, of which held is one.
+
+        See Turns.unless_killed().
+
+        What it opens, or holds, is counted against the user meanwhile.
+        """
         descriptors = self.inodes.descriptors
         try:
             descriptors.make_room(ctx.uid)
         except OSError:
-            os.close(obstacle.held)
+            os.close(held)
             raise
         descriptors.shares.take(ctx.uid)
         try:
-            return await self.turns.open(ctx.uid, ctx.pid, obstacle)
+            self.layers.begin(inode)
+            ended = functools.partial(self.layers.end, inode)
+            return await self.turns.unless_killed(ctx.uid, ctx.pid, held, call, undo, ended)
         finally:
             descriptors.shares.give_back(ctx.uid)
 

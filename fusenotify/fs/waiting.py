@@ -8,8 +8,8 @@ Invariants
     SHARE requests of one user, and MOST in all, are under way; those beyond
         wait, and the users have turns.
     A request whose program was killed ends, but for fsync(2), which Linux, too,
-        goes on with.  A thread that is still opening for it keeps its place,
-        and closes what it gets.
+        goes on with.  A thread that still does something for it keeps its place,
+        and undoes what came of it.
     No thread does anything in a user's name: the umask is the whole process's.
 """
 
@@ -21,7 +21,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 
@@ -48,13 +48,25 @@ _LOOK = 1.0
 _T = TypeVar("_T")
 
 
-class SleepingOpen(Exception):
+class Obstacle(Exception):
+    """What a request waits for before it is done: each kind says what."""
+
+
+class Leased(Obstacle):
+    """An open(2) that a lease holds up."""
+
+
+class SleepingOpen(Obstacle):
     """An open(2) that may sleep: held is an O_PATH descriptor for it to use and to close."""
 
     def __init__(self, held: int, flags: int) -> None:
         super().__init__()
         self.held = held
         self.flags = flags
+
+    def open(self, held: int) -> int:
+        """Open the object of a descriptor; return the new one.  Raises OSError."""
+        return os.open(path_of(held), self.flags)
 
 
 def brief_places(limit: int) -> int:
@@ -89,7 +101,7 @@ class Turns:
                 place.set()
 
     async def until_possible(self, uid: int, pid: int, attempt: Callable[[], _T]) -> _T:
-        """Call attempt until it does not raise BlockingIOError; return what it returns.
+        """Call attempt until it does not raise Leased; return what it returns.
 
         Raises OSError: EINTR where the program was killed, ECONNABORTED at the
         end, EAGAIN where too many requests of the user wait.
@@ -100,7 +112,7 @@ class Turns:
                 with trio.move_on_after(pause):
                     await self._ended.wait()
                 self._check(pid)
-                with suppress(BlockingIOError):
+                with suppress(Leased):
                     return attempt()
                 pause = min(2 * pause, _LAST_PAUSE)
 
@@ -130,39 +142,50 @@ class Turns:
         """Call function in a thread for who has a place already.  Raises what function raises."""
         return await trio.to_thread.run_sync(function, limiter=self._threads)
 
-    async def open(self, uid: int, pid: int, sleeping: SleepingOpen) -> int:
-        """Open in a thread, and return the descriptor.
+    async def unless_killed(
+        self,
+        uid: int,
+        pid: int,
+        held: int,
+        call: Callable[[int], _T],
+        undo: Callable[[_T], object],
+        ended: Callable[[], object],
+    ) -> _T:
+        """Make a call with a descriptor in a thread, which closes it; return what it returns.
 
-        Where nobody waits for it any more, it is closed when it comes.
+        Where nobody waits for that any more, it is undone when it comes.  ended is
+        called when the thread has ended, or none was had.
 
-        Raises OSError, also as until_possible().
+        Raises OSError, also as until_possible(), and what the call raises.
         """
         try:
             await self._enter(uid, pid)
         except BaseException:
-            os.close(sleeping.held)
+            os.close(held)
+            ended()
             raise
-        opening = _Opening(sleeping)
-        trio.lowlevel.spawn_system_task(self._open, uid, opening)
+        work = _Work(held, call, undo)
+        trio.lowlevel.spawn_system_task(self._work, uid, work, ended)
         try:
-            while not opening.done.is_set():
+            while not work.done.is_set():
                 self._check(pid)
                 with trio.move_on_after(_LOOK):
-                    await opening.done.wait()
+                    await work.done.wait()
         except BaseException:
-            opening.leave()
+            work.leave()
             raise
-        return opening.descriptor()
+        return work.result()
 
-    async def _open(self, uid: int, opening: _Opening) -> None:
+    async def _work(self, uid: int, work: _Work[Any], ended: Callable[[], object]) -> None:
         try:
             # At the end of the daemon no thread is waited for.
-            await trio.to_thread.run_sync(opening, limiter=self._threads, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)
         except RuntimeError:  # no thread can be had: a system task must not fail
-            opening.give_up()
+            work.give_up()
         finally:
             self._leave(uid)
-            opening.done.set()
+            ended()
+            work.done.set()
 
     # Places.
 
@@ -241,46 +264,49 @@ class Turns:
             raise OSError(errno.EINTR, os.strerror(errno.EINTR))
 
 
-class _Opening:
-    """An open(2) in a thread."""
+class _Work(Generic[_T]):
+    """A call in a thread, as of Turns.unless_killed()."""
 
-    def __init__(self, sleeping: SleepingOpen) -> None:
+    def __init__(self, held: int, call: Callable[[int], _T], undo: Callable[[_T], object]) -> None:
         self.done = trio.Event()
-        self._sleeping = sleeping
+        self._held = held
+        self._call = call
+        self._undo = undo
         self._lock = threading.Lock()
         self._is_left = False
-        self._fd = -1
-        self._error: OSError | None = None
+        # What was returned, once something was.
+        self._results: list[_T] = []
+        self._error: Exception | None = None
 
     def __call__(self) -> None:
-        """Open; the thread's part."""
+        """Make the call; the thread's part."""
         try:
-            fd = os.open(path_of(self._sleeping.held), self._sleeping.flags)
-        except OSError as error:
+            result = self._call(self._held)
+        except Exception as error:
             self._error = error
             return
         finally:
-            os.close(self._sleeping.held)
+            os.close(self._held)
         with self._lock:
             if not self._is_left:
-                self._fd = fd
+                self._results.append(result)
                 return
-        os.close(fd)
+        self._undo(result)
 
     def give_up(self) -> None:
         """It did not begin, and does not."""
-        os.close(self._sleeping.held)
+        os.close(self._held)
         self._error = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def leave(self) -> None:
         """Nobody waits for it any more."""
         with self._lock:
             self._is_left = True
-            if self._fd >= 0:
-                os.close(self._fd)
+            for result in self._results:
+                self._undo(result)
 
-    def descriptor(self) -> int:
-        """Return what was opened, or raise what went wrong."""
+    def result(self) -> _T:
+        """Return what the call returned, or raise what it raised."""
         if self._error is not None:
             raise self._error
-        return self._fd
+        return self._results[0]

@@ -34,6 +34,7 @@ from contextlib import suppress
 import trio
 
 from fusenotify.fs.syscalls import open_by_handle, sync_file
+from fusenotify.fs.waiting import Obstacle
 
 # What the process has open instead of a descriptor of SOURCE.
 OWN_FILE = 1 << 32
@@ -47,7 +48,7 @@ _working_directory = threading.Lock()
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
-class Unwritten(Exception):
+class Unwritten(Obstacle):
     """What was stored to a mapping of a file may not be written yet."""
 
 

@@ -30,11 +30,11 @@ def source(tmp_path: Path) -> Iterator[Path]:
 
 
 class FailingDisk:
-    """A process that serves failing_disk.py on a directory."""
+    """A process that serves failing_disk.py, or another program like it, on a directory."""
 
-    def __init__(self, mountpoint: Path) -> None:
+    def __init__(self, mountpoint: Path, program: str = "failing_disk.py") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("failing_disk.py"), mountpoint],
+            [sys.executable, Path(__file__).with_name(program), mountpoint],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -45,10 +45,16 @@ class FailingDisk:
         assert self.process.stdout.readline().decode() == line + "\n"
 
     def let_go(self, times: int = 1) -> None:
-        """Let that many fsyncs, or opens of ``late``, end."""
+        """Let that many end of those that are waited for."""
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n" * times)
         self.process.stdin.flush()
+
+    def end(self) -> None:
+        """End the process, whose filesystem nobody uses any more."""
+        self.process.kill()
+        with self.process:
+            pass  # closes its pipes, and waits
 
 
 @pytest.fixture
@@ -56,6 +62,4 @@ def disk(source: Path) -> Iterator[FailingDisk]:
     disk = FailingDisk(source)
     yield disk
     unmount(source)
-    disk.process.kill()
-    with disk.process:
-        pass  # closes its pipes, and waits
+    disk.end()

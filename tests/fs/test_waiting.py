@@ -21,7 +21,7 @@ import trio
 import fusenotify
 from fusenotify import Mounted
 from fusenotify.events import unpack
-from fusenotify.fs.waiting import SHARE, SleepingOpen, Turns
+from fusenotify.fs.waiting import SHARE, Turns
 from fusenotify.masks import IN_ALL_EVENTS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY, IN_OPEN
 from tests.cli.command import until
 from tests.conftest import Mounting, User
@@ -134,9 +134,10 @@ def test_where_no_thread_can_be_had_an_open_is_eagain(
 
     held = os.open(tmp_path, os.O_PATH)
     monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
-    turns = Turns()
+    turns, ended = Turns(), threading.Event()
     with pytest.raises(BlockingIOError):
-        trio.run(turns.open, 0, os.getpid(), SleepingOpen(held, os.O_RDONLY))
+        trio.run(turns.unless_killed, 0, os.getpid(), held, os.dup, os.close, ended.set)
+    assert ended.is_set()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(held)
 
