@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``fusenotify mount | unmount | wait | status | limits | fault``.
+"""The command line: ``fusenotify mount | unmount | wait | watch | status | limits | fault``.
 
 Each command is a module of this package with configure(parser) and
-run(arguments) -> exit status.  Only the module of the command that is run is
-imported, so that a client's machine needs neither pyfuse3 nor trio, and
-nothing waits for what it does not use.
+run(arguments) -> exit status.  Those that are called as inotify-tools are get
+their arguments unread, as bytes (argv), and what forms their help (help).  Only
+the module of the command that is run is imported, so that a client's machine
+needs neither pyfuse3 nor trio, and nothing waits for what it does not use.
 
 mount(8) knows no commands: ``mount -t fuse.fusenotify SOURCE MNT``, or a line
 of /etc/fstab, ends in ``fusenotify SOURCE MNT -o OPTIONS``, which is a mount.
 
-Exit status: 0 done, 1 failed (one line on stderr), 2 wrong usage.
+Exit status: 0 done, 1 failed (one line on stderr), 2 wrong usage; of wait and
+watch that of inotify-tools.
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ _COMMANDS = {
     "mount": "show a directory through an observable mount",
     "unmount": "take a mount away and wait for its daemon to end",
     "wait": "print the events of files and directories, as inotifywait does",
+    "watch": "count the events of files and directories, as inotifywatch does",
     "status": "show mounts, their clients, watches and queues",
     "limits": "show a mount's limits, or set some",
     "fault": "let something go wrong, for a test, on a mount made with --faults",
 }
+# These are called as inotify-tools are, and read their arguments themselves, as libc does.
+_LIKE_INOTIFY_TOOLS = {"wait", "watch"}
 _INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
 
 
@@ -40,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(_as_command(list(sys.argv[1:] if argv is None else argv)))
     try:
         status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Who read our output went away, as head does: nothing to tell anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,6 +79,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         if argv[:1] == [name]:
             module = importlib.import_module(f"fusenotify.cli.{name}")
             module.configure(command)
+            if name in _LIKE_INOTIFY_TOOLS:
+                words = [os.fsencode(word) for word in argv[1:]]
+                return argparse.Namespace(run=module.run, argv=words, help=command.format_help)
             command.set_defaults(run=module.run, argv=argv[1:], usage_error=command.error)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:

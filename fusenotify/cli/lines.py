@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lines that ``fusenotify wait`` prints, as inotifywait(1) forms them, or as JSON.
 
-Paths are bytes from end to end: a name need not be text.
+Paths and formats are bytes from end to end: a name need not be text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import pwd
 import re
-import time
 from functools import cache
 from typing import Any
 
@@ -22,88 +21,75 @@ from fusenotify.bits import (
     IN_ONESHOT,
     names,
 )
-from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
+from fusenotify.cli.libc import formatted_time
+from fusenotify.cli.watching import Told
+from fusenotify.client.events import DetailedInotifyEvent
+from fusenotify.masks import Mask
 
-DEFAULT_FORMAT = "%w %e %f"
-DEFAULT_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+DEFAULT_FORMAT = b"%w %,e %f\n"
 
-# Of inotifywait, and ours, which only a detailed device's events can fill.
-_LETTERS = "wfeTcn0%"
-_DETAILS = "PUCO"
-_CONVERSIONS = "%w %f %e %Xe %c %T %P %U %C %O %0 %n %%"
-# %e, or %Xe with the separator X; anything else is one letter.
+# inotifywait's letters; %Xe with the separator X; ours, which only a detailed device's events can
+# fill.  Whatever else is behind a percent sign is printed with it.
 _CONVERSION = re.compile(
-    rf"%(?:(?P<separator>[^{_LETTERS}])e|(?P<letter>.?))",
-    re.DOTALL,
+    rb"%(?:(?P<letter>[%0nwfceT])|(?P<separator>.)e|(?P<detail>[PUCO]))", re.DOTALL
 )
 # inotifywait names these behind the events of their neighbours.
 _NAMED_LAST = IN_MOVE_SELF | IN_ISDIR | IN_ONESHOT
 _UNKNOWN = b"-"
+# What inotifywait puts in quotes.
+_QUOTED = re.compile(rb'[",\n]|\A | \Z')
 
 
 class LineFormat:
     """A compiled ``--format``.
 
-    %w is the watched path, a directory's with a slash behind; %f the name in
-    it, or nothing; %e the events with commas, %Xe with any character X between
-    them; %c the cookie; %T the time by time_format (strftime(3)); %0 a NUL, %n
-    a newline, %% a percent sign.
+    %w is the directory with a slash behind, or the file that is watched; %f the
+    name in it, or nothing; %e the events with commas, %Xe with any character X
+    between them; %c the cookie, in hexadecimal digits; %T the time by time_format
+    (strftime(3)); %0 a NUL, %n a newline, %% a percent sign.
 
     Not of inotifywait are %P, %U and %C, the process, user and command that did
     it, or "-", and %O, the path before a rename, or nothing.  is_detailed says
-    that there is one of them.
-
-    Raises ValueError naming a conversion that does not exist.
+    that there is one of them.  What is no conversion is text.
     """
 
-    def __init__(self, text: str, time_format: str = DEFAULT_TIME_FORMAT) -> None:
+    def __init__(self, text: bytes, time_format: bytes = b"") -> None:
         self._time_format = time_format
         self._parts: list[tuple[str, bytes]] = []
         literal_from = 0
         for match in _CONVERSION.finditer(text):
-            self._parts.append(("", os.fsencode(text[literal_from : match.start()])))
+            self._parts.append(("", text[literal_from : match.start()]))
             literal_from = match.end()
-            separator, letter = match["separator"], match["letter"]
-            if separator is None and (not letter or letter not in _LETTERS + _DETAILS):
-                raise ValueError(f"'%{letter}' is no conversion; there are {_CONVERSIONS}")
-            self._parts.append((letter or "e", os.fsencode(separator or ",")))
-        self._parts.append(("", os.fsencode(text[literal_from:])))
-        self.is_detailed = any(letter and letter in _DETAILS for letter, _ in self._parts)
+            letter = match["letter"] or match["detail"] or b"e"
+            self._parts.append((letter.decode(), match["separator"] or b","))
+        self._parts.append(("", text[literal_from:]))
+        self.is_detailed = any(letter and letter in "PUCO" for letter, _ in self._parts)
 
-    def line(
-        self, watched: bytes, event: InotifyEvent[bytes] | DetailedInotifyEvent[bytes]
-    ) -> bytes:
-        """Return the line for one event of what is watched, without a newline behind.
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether there are events of which nothing would be printed."""
+        event = DetailedInotifyEvent(0, Mask.ALL_EVENTS, 0, None, b"")
+        return not self.line(Told(b"", b"", b"", event))
 
-        watched is a path, a directory's with a slash behind.
-        """
-        directory, name = split(event.name)
-        return b"".join(
-            self._converted(letter, text, watched + directory, name, event)
-            for letter, text in self._parts
-        )
+    def line(self, told: Told) -> bytes:
+        """Return what is printed of one event."""
+        return b"".join([self._converted(letter, text, told) for letter, text in self._parts])
 
-    def _converted(
-        self,
-        letter: str,
-        text: bytes,
-        directory: bytes,
-        name: bytes | None,
-        event: InotifyEvent[bytes] | DetailedInotifyEvent[bytes],
-    ) -> bytes:
+    def _converted(self, letter: str, text: bytes, told: Told) -> bytes:
+        event = told.event
         match letter:
             case "":
                 return text
             case "w":
-                return directory
+                return told.directory
             case "f":
-                return name or b""
+                return told.name
             case "e":
-                return text.join(word.encode() for word in event_words(event.mask))
+                return text.join(event_words(event.mask))
             case "c":
-                return str(event.cookie).encode()
+                return b"%x" % event.cookie
             case "T":
-                return os.fsencode(time.strftime(self._time_format))
+                return formatted_time(self._time_format)
             case "0":
                 return b"\0"
             case "n":
@@ -113,26 +99,39 @@ class LineFormat:
         assert isinstance(event, DetailedInotifyEvent)
         match letter:
             case "P":
-                return _UNKNOWN if event.pid is None else str(event.pid).encode()
+                return _UNKNOWN if event.pid is None else b"%d" % event.pid
             case "U":
-                return _UNKNOWN if event.uid is None else os.fsencode(_user(event.uid))
+                return _UNKNOWN if event.uid is None else _user(event.uid)
             case "C":
                 return _UNKNOWN if event.command is None else event.command
         return event.old_path or b""
 
 
-def json_line(watched: bytes, event: DetailedInotifyEvent[bytes]) -> bytes:
-    """Return one event as a JSON object, in ASCII and without a newline behind.
+def csv_line(told: Told) -> bytes:
+    """Return one event as ``--csv`` prints it; without a directory there is no field for it."""
+    fields = [told.directory] if told.directory else []
+    fields += [b",".join(event_words(told.event.mask)), told.name]
+    return b",".join(map(_field, fields)) + b"\n"
+
+
+def _field(text: bytes) -> bytes:
+    return b'"%s"' % text.replace(b'"', b'""') if _QUOTED.search(text) else text
+
+
+def json_line(told: Told) -> bytes:
+    """Return one event of a detailed device as a JSON object, in ASCII, with a newline behind.
 
     It has the fields of DetailedInotifyEvent that are known, watched, and events,
     the names of the mask's bits.  Text that is not UTF-8 has U+FFFD for what is
     not, and beside it, under a name with _base64 behind, is what it is.
     """
+    event = told.event
+    assert isinstance(event, DetailedInotifyEvent)
     known: dict[str, Any] = {
         "sequence": event.sequence,
         "time": event.time,
         "events": names(event.mask),
-        "watched": watched,
+        "watched": told.watched,
     }
     known |= {key: value for key, value in event._asdict().items() if value is not None}
     plain: dict[str, Any] = {}
@@ -143,22 +142,10 @@ def json_line(watched: bytes, event: DetailedInotifyEvent[bytes]) -> bytes:
         plain[key] = value.decode(errors="replace")
         if plain[key].encode() != value:
             plain[f"{key}_base64"] = base64.b64encode(value).decode()
-    return json.dumps(plain).encode()
+    return json.dumps(plain).encode() + b"\n"
 
 
-def split(name: bytes | None) -> tuple[bytes, bytes | None]:
-    """Return the directory, with a slash at the end, and the name in it that a record is about.
-
-    The directory is relative to the watched one.  What a directory says of
-    itself has no name.
-    """
-    if name is None:
-        return b"", None
-    directory, slash, last = name.rpartition(b"/")
-    return directory + slash, last or None
-
-
-def event_words(mask: int) -> list[str]:
+def event_words(mask: int) -> list[bytes]:
     """Return the names of a record's events as inotifywait orders them.
 
     CLOSE stands behind CLOSE_WRITE and CLOSE_NOWRITE, ISDIR at the end.
@@ -167,13 +154,13 @@ def event_words(mask: int) -> list[str]:
     words = names(mask & ~_NAMED_LAST)
     if mask & IN_CLOSE:
         words.append("CLOSE")
-    return words + names(mask & _NAMED_LAST)
+    return [word.encode() for word in words + names(mask & _NAMED_LAST)]
 
 
 @cache
-def _user(uid: int) -> str:
+def _user(uid: int) -> bytes:
     """Return a user's name, or the number where there is none."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return os.fsencode(pwd.getpwuid(uid).pw_name)
     except KeyError:
-        return str(uid)
+        return b"%d" % uid

@@ -3,244 +3,312 @@
 
 It is a client like any other.  With -r each directory that is named has one
 tree watch (docs/trees.md), so nothing below it is missed or listed; cli.lines
-forms what is printed.  What makes the output incomplete is said on stderr,
-also with -q.
+forms what is printed, cli.inotify_tools has what cli.watch shares.  docs/wait.md
+lists what differs from inotifywait.  What makes the output incomplete is said
+on stderr, also with -q.
 
-Exit status: 0 an event came that was asked for, or the monitored mount was
-unmounted; 1 an error, or what was waited for is gone; 2 nothing came in time,
-or wrong usage.
+Exit status: 0 an event came that was asked for, or nothing is left to monitor;
+1 an error, or an event that was not asked for, as of the end of what was
+watched; 2 nothing came in time.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
-import sys
 import time
+from collections.abc import Sequence
 
-from fusenotify.cli.lines import DEFAULT_FORMAT, DEFAULT_TIME_FORMAT, LineFormat, json_line
-from fusenotify.cli.watching import AnyEvent, Watching, outermost
-from fusenotify.client.events import DetailedInotifyEvent
-from fusenotify.masks import IN_ALL_EVENTS, IN_Q_OVERFLOW, parse_events
+from fusenotify.bits import IN_ALL_EVENTS, IN_Q_OVERFLOW
+from fusenotify.cli.background import Background, Speaker, print_to
+from fusenotify.cli.inotify_tools import (
+    EVENT,
+    FANOTIFY,
+    FROMFILE,
+    HELP,
+    IGNORE,
+    NO_DEREFERENCE,
+    PATTERNS,
+    RECURSIVE,
+    Chosen,
+    HelpAsked,
+    Refused,
+    begin,
+    complain,
+    declare,
+    lost,
+    put,
+)
+from fusenotify.cli.libc import Option
+from fusenotify.cli.lines import DEFAULT_FORMAT, LineFormat, csv_line, json_line
+from fusenotify.cli.watching import Told, Watching
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.protocol.errors import ProtocolError
 
 _TIMED_OUT = 2
 
+_OPTIONS = [
+    HELP,
+    EVENT,
+    Option("m", "monitor", "", "go on after the first event, as long as something is watched"),
+    Option("q", "quiet", "", "say nothing about watches being set up; twice: print no events"),
+    Option("t", "timeout", "SECONDS", "exit with status 2 when nothing came for so long"),
+    Option("f", "filename"),
+    RECURSIVE,
+    *FANOTIFY,
+    Option("c", "csv", "", "print comma-separated values"),
+    Option("d", "daemon", "", "monitor in the background; needs -o, implies -s"),
+    Option("s", "syslog", "", "say what is to be said to syslog(3) and not on stderr"),
+    NO_DEREFERENCE,
+    Option(
+        "",
+        "format",
+        "FMT",
+        "%%w watched path, %%f name in it, %%e events, %%Xe the same with X between, "
+        "%%c cookie, %%T time, %%0 NUL, %%n newline, %%%% percent sign; and not in inotifywait: "
+        "%%P process, %%U user and %%C command that did it, or -, %%O path before a rename",
+    ),
+    Option("", "no-newline", "", "print no newline behind --format"),
+    Option("", "timefmt", "FMT", "strftime(3) format of %%T"),
+    FROMFILE,
+    Option("o", "outfile", "FILE", "print to the end of FILE"),
+    *PATTERNS,
+    IGNORE,
+    Option(
+        "",
+        "json",
+        "",
+        "print all that is known of each event, an object a line; text that is not UTF-8 is "
+        "there once more, as it is, with _base64 behind the key (not in inotifywait)",
+    ),
+]
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="files and directories in mounts")
-    parser.add_argument(
-        "-m", "--monitor", action="store_true", help="go on after the first event, until unmounted"
-    )
-    parser.add_argument(
-        "-r",
-        "--recursive",
-        action="store_true",
-        help="watch all that is or will be below a directory",
-    )
-    parser.add_argument(
-        "-e",
-        "--event",
-        dest="events",
-        metavar="EVENT[,EVENT...]",
-        type=_events,
-        action="append",
-        help="wait for these events only (all)",
-    )
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        default=0.0,
-        help="exit with status 2 when no event came for so long (0: wait for ever)",
-    )
-    parser.add_argument(
-        "--format",
-        metavar="FMT",
-        default=DEFAULT_FORMAT,
-        help="%%w watched path, %%f name in it, %%e events, %%Xe the same with X between, "
-        "%%c cookie, %%T time, %%0 NUL, %%n newline, %%%% percent sign; and not in inotifywait: "
-        "%%P process, %%U user and %%C command that did it, or -, %%O path before a rename",
-    )
-    parser.add_argument(
-        "--ignore",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="of what a line in a directory's .gitignore would name say nothing; more than once, "
-        "each is a line",
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print all that is known of each event, an object a line; text that is not UTF-8 is "
-        "there once more, as it is, with _base64 behind the key",
-    )
-    parser.add_argument(
-        "--timefmt", metavar="FMT", default=DEFAULT_TIME_FORMAT, help="strftime(3) format of %%T"
-    )
-    parser.add_argument(
-        "--no-newline", action="store_true", help="print no newline behind each event"
-    )
-    parser.add_argument(
-        "-q",
-        "--quiet",
-        action="count",
-        default=0,
-        help="say nothing about watches being set up; twice: print no events either",
-    )
+    declare(parser, _OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch, and print what comes."""
+    begin()
     # As inotifywait ends: at once, also where Python would first wait for the next event.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    chosen = _WaitChosen()
     try:
-        line_format = LineFormat(arguments.format, arguments.timefmt)
-    except ValueError as error:
-        arguments.usage_error(f"argument --format: {error}")
-    if arguments.json:
-        _check_alone(arguments)
-    detailed = arguments.json or line_format.is_detailed
-    with Watching(detailed=detailed) as watching:
-        printer = _Printer(watching, arguments, line_format)
-        printer.watch(arguments.paths)
-        return printer.wait()
+        words = chosen.read("fusenotify wait", arguments.argv, _OPTIONS)
+        printer = _Printer(chosen)
+        paths, excluded = chosen.paths(words)
+        background = _outputs(chosen)
+    except HelpAsked:
+        put(1, arguments.help().encode())
+        return 0
+    except Refused as refused:
+        complain(refused.args[0])
+        return 1
+    return _Run(chosen, printer, background).run(paths, excluded)
+
+
+class _WaitChosen(Chosen):
+    """What the options say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flags: set[str] = set()
+        self.quiet = 0
+        self.format: bytes | None = None
+        self.time_format: bytes | None = None
+        self.outfile: bytes | None = None
+        self._times: dict[str, int] = {}
+
+    @property
+    def monitor(self) -> bool:
+        """Whether to go on after the first event."""
+        return not self.flags.isdisjoint({"monitor", "daemon"})
+
+    def take(self, name: str, value: bytes) -> None:
+        match name:
+            case "quiet":
+                self.quiet += 1
+            case "filename":
+                raise Refused(
+                    b"The '--filename' option no longer exists.  The option it enabled in earlier\n"
+                    b"versions of inotifywait is now turned on by default."
+                )
+            case "format":
+                self.format = value
+            case "timefmt":
+                self.time_format = value
+            case "outfile":
+                if self.outfile is not None:
+                    raise Refused(b"Multiple --outfile options given.")
+                self.outfile = value
+            case "monitor" | "csv" | "daemon" | "syslog" | "no-newline" | "json":
+                self.flags.add(name)
+            case _:
+                self._times[name] = self._times.get(name, 0) + 1
+                super().take(name, value)
+
+    def check(self) -> None:
+        super().check()
+        given = self.flags | ({"format"} if self.format is not None else set())
+        if self.time_format is not None:
+            given.add("timefmt")
+        if {"format", "csv"} <= given:
+            raise Refused(b"-c and --format cannot both be specified.")
+        for other in ("csv", "format", "timefmt", "no-newline"):
+            if {"json", other} <= given:
+                raise Refused(f"--json and --{other} cannot both be specified.".encode())
+        for other in ("no-newline", "timefmt"):
+            if other in given and "format" not in given:
+                raise Refused(f"--{other} cannot be specified without --format.".encode())
+        if b"%T" in (self.format or b"") and self.time_format is None:
+            raise Refused(b"%T is in --format string, but --timefmt was not specified.")
+        if "daemon" in given and self.outfile is None:
+            raise Refused(b"-o must be specified with -d.")
+        for name in ("exclude", "excludei"):
+            if self._times.get(name, 0) > 1:
+                complain(
+                    f"--{name}: only the last option will be taken into consideration.".encode()
+                )
+
+    def line_format(self) -> LineFormat:
+        """Return how lines are formed.
+
+        Raises Refused where nothing may be printed of an event.
+        """
+        if self.format is None:
+            return LineFormat(DEFAULT_FORMAT)
+        end = b"" if "no-newline" in self.flags else b"\n"
+        compiled = LineFormat(self.format + end, self.time_format or b"")
+        if compiled.may_be_empty:
+            raise Refused(b"Something is wrong with your format string.")
+        return compiled
+
+
+def _outputs(chosen: _WaitChosen) -> Background | None:
+    """Open what is printed to, and go to the background, where that is chosen.
+
+    Raises Refused, OSError.
+    """
+    if chosen.outfile is None:
+        return None
+    if "daemon" not in chosen.flags:
+        print_to(chosen.outfile)
+        return None
+    try:
+        os.stat(chosen.outfile)  # as inotifywait, whose realpath(3) needs it
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).encode()
+        raise Refused(reason + b": " + chosen.outfile) from None
+    print_to(chosen.outfile)
+    return Background()
 
 
 class _Printer:
-    """One run of the command."""
+    """Forms what is printed of events.
+
+    Raises Refused where the patterns or the format are wrong.
+    """
+
+    def __init__(self, chosen: _WaitChosen) -> None:
+        self._filter = chosen.filter()
+        self._format = chosen.line_format()
+        self._csv = "csv" in chosen.flags
+        self.json = "json" in chosen.flags
+        self.is_detailed = self.json or self._format.is_detailed
+        self._silent = chosen.quiet >= 2
+        self.wanted = chosen.mask or IN_ALL_EVENTS
+
+    def leaves_out(self, told: Told) -> bool:
+        """Return whether patterns leave an event out; that others were lost they never do."""
+        if self._filter is None or told.event.mask & IN_Q_OVERFLOW:
+            return False
+        return self._filter.leaves_out(told.path)
+
+    def printed(self, told: Told) -> bytes:
+        """Return what is printed of an event; with --json what a watch says unasked is, too."""
+        if self._silent or not (self.json or told.event.mask & self.wanted):
+            return b""
+        if self.json:
+            return json_line(told)
+        return csv_line(told) if self._csv else self._format.line(told)
+
+
+class _Run:
+    """One run of the command, to its exit status.  In the background it says so there."""
 
     def __init__(
-        self, watching: Watching, arguments: argparse.Namespace, line_format: LineFormat
+        self, chosen: _WaitChosen, printer: _Printer, background: Background | None
     ) -> None:
-        self._watching = watching
-        self._format = line_format
-        self._json: bool = arguments.json
-        self._end_of_line = b"" if arguments.no_newline else b"\n"
-        self._quiet: int = arguments.quiet
-        self._monitor: bool = arguments.monitor
-        self._recursive: bool = arguments.recursive
-        self._ignored: list[str] = arguments.ignore
-        self._timeout: float | None = arguments.timeout or None
-        self._wanted = 0
-        for mask in arguments.events or [IN_ALL_EVENTS]:
-            self._wanted |= mask
+        self._chosen = chosen
+        self._printer = printer
+        self._background = background
+        self._speaker = Speaker(to_log=not chosen.flags.isdisjoint({"syslog", "daemon"}))
 
-    def watch(self, paths: list[str]) -> None:
-        """Watch what the user named.
+    def run(self, paths: Sequence[bytes], excluded: Sequence[bytes]) -> int:
+        """Watch paths, print what comes, and return the exit status."""
+        try:
+            with Watching(detailed=self._printer.is_detailed) as watching:
+                self._watch(watching, paths, excluded)
+                if self._background is not None:
+                    self._background.ready()
+                    self._background = None
+                return self._wait(watching)
+        except Refused as refused:
+            reason = bytes(refused.args[0])
+        except OSError as error:
+            reason = b"fusenotify: " + os.fsencode(describe(error))
+        except (Failure, ProtocolError) as error:
+            reason = b"fusenotify: " + os.fsencode(str(error))
+        self._speaker.say(reason)
+        if self._background is not None:
+            self._background.failed(reason)
+        return 1
 
-        Raises Failure where something cannot be watched.
-        """
-        self._say("Setting up watches.")
-        named = [os.fsencode(path) for path in paths]
-        for path in outermost(named) if self._recursive else named:
-            self._add(path)
+    def _watch(self, watching: Watching, paths: Sequence[bytes], excluded: Sequence[bytes]) -> None:
+        """Raises Refused."""
+        chosen = self._chosen
+        beware = "  Beware: since -r was given, this may take a while!" * chosen.recursive
+        self._say(f"Setting up watches.{beware}")
+        for named in chosen.named(paths, excluded):
+            chosen.watch(watching, named, self._printer.wanted, excluded, "Couldn't watch")
         self._say("Watches established.")
 
-    def wait(self) -> int:
+    def _wait(self, watching: Watching) -> int:
         """Print events until the end, and return the exit status.
 
-        Raises Failure where what was waited for can no longer come.
+        Raises OSError, ProtocolError, and Failure where what was waited for can no longer come.
         """
-        deadline = self._deadline()
-        while self._watching:
-            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            events = self._watching.read(remaining)
-            if not events:
+        monitor, timeout = self._chosen.monitor, self._chosen.timeout
+        deadline = math.inf
+        came = True
+        while watching:
+            if came and timeout:
+                deadline = time.monotonic() + timeout
+            told = watching.read(None if not timeout else max(0.0, deadline - time.monotonic()))
+            if told is None:
                 return _TIMED_OUT
-            for watched, event in events:
-                if event.mask & self._wanted:
-                    self._print(watched, event)
-                    if not self._monitor:
-                        return 0
-                    deadline = self._deadline()
-                    continue
-                if self._json:  # what nobody asks for and a watch says
-                    self._print(watched, event)
-                if event.mask & IN_Q_OVERFLOW:
-                    complain(_lost(event))
-            sys.stdout.buffer.flush()
-        if not self._monitor:
+            came = bool(told)
+            told = [one for one in told if not self._printer.leaves_out(one)]
+            if not monitor:
+                del told[1:]
+            put(1, b"".join(map(self._printer.printed, told)))
+            for one in told:
+                if one.event.mask & ~self._printer.wanted & IN_Q_OVERFLOW:
+                    self._speaker.say(lost(one.event))
+            if told and not monitor:
+                return 0 if told[0].event.mask & self._printer.wanted else 1
+        if timeout:
+            return _TIMED_OUT  # as it would be then
+        if not monitor:
             raise Failure("what was watched is gone, and no such event came")
         self._say("Nothing is left to watch.")
         return 0
 
-    def _add(self, path: bytes) -> None:
-        is_directory = os.path.isdir(path)
-        if is_directory:
-            path = path.rstrip(b"/") + b"/"
-        try:
-            tree = self._recursive and is_directory
-            self._watching.add(path, self._wanted, tree=tree, exclude=self._ignored)
-        except OSError as error:
-            raise _cannot_watch(path, error.strerror or describe(error)) from error
-        except ProtocolError as refusal:  # as of a daemon of an older release
-            raise _cannot_watch(path, str(refusal)) from refusal
-
-    def _deadline(self) -> float | None:
-        return time.monotonic() + self._timeout if self._timeout else None
-
-    def _print(self, watched: bytes, event: AnyEvent) -> None:
-        if self._quiet >= 2:
-            return
-        if self._json:
-            assert isinstance(event, DetailedInotifyEvent)
-            line = json_line(watched, event)
-        else:
-            line = self._format.line(watched, event)
-        sys.stdout.buffer.write(line + self._end_of_line)
-
     def _say(self, text: str) -> None:
-        """Tell the user what goes on."""
-        if not self._quiet:
-            complain(text)
-
-
-def _cannot_watch(path: bytes, reason: str) -> Failure:
-    return Failure(f"{os.fsdecode(path)}: cannot be watched: {reason}")
-
-
-def _check_alone(arguments: argparse.Namespace) -> None:
-    """Refuse what says how lines are formed beside --json, which says it, too."""
-    chosen = {
-        "--format": arguments.format != DEFAULT_FORMAT,
-        "--timefmt": arguments.timefmt != DEFAULT_TIME_FORMAT,
-        "--no-newline": arguments.no_newline,
-    }
-    for option, is_chosen in chosen.items():
-        if is_chosen:
-            arguments.usage_error(f"argument {option}: not allowed with argument --json")
-
-
-def _lost(event: AnyEvent) -> str:
-    """Return what to say of an overflow."""
-    lost = event.lost if isinstance(event, DetailedInotifyEvent) else None
-    what = "Events were" if lost is None else "1 event was" if lost == 1 else f"{lost} events were"
-    return f"{what} lost: they came faster than they were read."
-
-
-def complain(text: str) -> None:
-    """Tell the user, however quiet it was to be, what makes the output incomplete."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _events(text: str) -> int:
-    try:
-        return parse_events(text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds of 0 or more")
-    return seconds
+        """Say what goes on."""
+        if not self._chosen.quiet:
+            self._speaker.say(text.encode())

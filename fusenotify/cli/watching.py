@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify wait`` watches, in one mount or several, and what happens there.
+"""What ``fusenotify wait`` and ``watch`` watch, in one mount or several, and what happens there.
 
-cli.wait says what to watch and prints what comes.  An Inotify serves one
-mount.  Where there are several, a thread reads each, and hands over one read
-at a time: what comes meanwhile stays in the mount's queue, as with one.
+cli.wait and cli.watch say what to watch, and print or count what comes; this
+module says of each event by which path it is shown.  An Inotify serves one
+mount.  Where there are several, or a signal may end the wait, a thread reads
+each, and hands over one read at a time: what comes meanwhile stays in the
+mount's queue, as with one.
 
 Invariants
-    A directory's path ends in a slash, a file's does not.
     A watch is in _watched from add() until its IN_IGNORED was read.
+    Of two paths of one object the first one counts, as for inotifywait.
 """
 
 from __future__ import annotations
@@ -17,31 +19,110 @@ import queue
 import stat
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from fusenotify.bits import IN_IGNORED
+from fusenotify.bits import IN_DONT_FOLLOW, IN_IGNORED
 from fusenotify.client import Inotify
 from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.client.locate import locate
+from fusenotify.protocol.connection import ConnectionLost
 
 AnyEvent = InotifyEvent[bytes] | DetailedInotifyEvent[bytes]
 AnyInotify = Inotify[InotifyEvent[bytes]] | Inotify[DetailedInotifyEvent[bytes]]
+
+
+class Told(NamedTuple):
+    """An event and how it is shown.
+
+    watched is the path that was named; directory the one, from there, in which
+    it happened, with a slash behind, or the file that is watched; name what it
+    happened to there, or nothing.  All are empty where it is about no watch.
+    """
+
+    watched: bytes
+    directory: bytes
+    name: bytes
+    event: AnyEvent
+
+    @property
+    def path(self) -> bytes:
+        """What an event is about, as inotifywait's patterns match it."""
+        return self.directory + self.name
+
+
+@dataclass
+class Named:
+    """A path that was named.
+
+    given is how, path as what it is shown: a directory's with a slash behind.
+    tree says that all below is watched.  before has paths that were named
+    before and lie in it: the way down to each, and as what it is shown.
+    """
+
+    given: bytes
+    path: bytes
+    tree: bool = False
+    before: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+@dataclass
+class _Watched:
+    """What a watch is on, how the library calls that, and what is left out below."""
+
+    named: Named
+    called: bytes
+    excluded: tuple[bytes, ...]
+
+    def split(self, way: bytes | None) -> tuple[bytes, bytes, bytes]:
+        """Return how the way down to something is shown: watched, directory and name of Told.
+
+        What a directory says of itself has no name.
+        """
+        down, slash, name = (way or b"").rpartition(b"/")
+        down += slash
+        for above, path in self.named.before:
+            if down.startswith(above):
+                return path, path + down[len(above) :], name
+        return self.named.path, self.named.path + down, name
+
+    def told(self, event: AnyEvent) -> Told | None:
+        """Return an event as it is shown; None where it is left out."""
+        watched, directory, name = self.split(event.name)
+        seen = not directory.startswith(self.excluded) if self.excluded else True
+        if isinstance(event, DetailedInotifyEvent):
+            old = None
+            if event.old_path is not None:
+                way = event.old_path[len(self.called) :].removeprefix(b"/")
+                _, old_directory, old_name = self.split(way)
+                old = _joined(old_directory, old_name)
+                seen = seen or not old_directory.startswith(self.excluded)
+            event = event._replace(path=_joined(directory, name), old_path=old)
+        return Told(watched, directory, name, event) if seen else None
 
 
 class Watching:
     """Watches in any mounts.  It is true while there is one.
 
     Where detailed, events are DetailedInotifyEvent, else InotifyEvent.
+    interrupt() ends a read() only where interruptible.
     """
 
-    def __init__(self, *, detailed: bool) -> None:
+    def __init__(self, *, detailed: bool, interruptible: bool = False) -> None:
         self._detailed = detailed
+        self._interruptible = interruptible
         self._mounts: dict[str, AnyInotify] = {}  # by their sockets
-        self._watched: dict[tuple[str, int], bytes] = {}
+        self._watched: dict[tuple[str, int], _Watched] = {}
         self._threads: list[threading.Thread] = []
-        self._came: queue.Queue[tuple[str, Sequence[AnyEvent] | Exception]] = queue.Queue(1)
+        # What threads read, one read at a time, and None for an interruption.
+        self._came: queue.SimpleQueue[tuple[str, Sequence[AnyEvent] | Exception] | None] = (
+            queue.SimpleQueue()
+        )
+        self._room = threading.Semaphore()
+        self._removed: set[tuple[str, int]] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -58,96 +139,191 @@ class Watching:
     def __bool__(self) -> bool:
         return bool(self._watched)
 
-    def add(self, path: bytes, mask: int, *, tree: bool, exclude: Sequence[str] = ()) -> None:
-        """Watch a path, a directory and all below it where tree, but for what exclude names.
+    def add(
+        self,
+        named: Named,
+        mask: int,
+        excluded: Iterable[bytes] = (),
+        ignored: Sequence[bytes] = (),
+    ) -> bool:
+        """Watch what was named; a link itself where the mask has IN_DONT_FOLLOW.
+
+        Of directories below, those that are excluded by their paths are left out,
+        and what patterns of gitignore(5) name is not told.
+        Return whether it was not watched before.
 
         Raises OSError as Inotify.add_watch(), ProtocolError.
         """
-        bare = path.rstrip(b"/") or b"/"
-        socket = locate(bare).socket
+        path = named.path
+        socket = locate(path, follow=not mask & IN_DONT_FOLLOW).socket
         inotify = self._mounts.get(socket)
         if inotify is None:
             inotify = Inotify(detailed=True) if self._detailed else Inotify()
             self._mounts[socket] = inotify
-        wd = inotify.add_watch(bare, mask, tree=tree, exclude=exclude)
-        self._watched[socket, wd] = path
+        wd = inotify.add_watch(path, mask, tree=named.tree, exclude=ignored)
+        below = [each for each in map(with_slash, excluded) if each != path]
+        left_out = tuple([each for each in below if named.tree and each.startswith(path)])
+        is_new = (socket, wd) not in self._watched
+        watched = self._watched.setdefault((socket, wd), _Watched(named, path, left_out))
+        watched.called = path  # the latest
+        return is_new
 
-    def read(self, timeout: float | None) -> list[tuple[bytes, AnyEvent]]:
-        """Return events, each with the path that is watched; wait for the first one.
+    def read(self, timeout: float | None) -> list[Told] | None:
+        """Return events, each as it is shown; wait for the first one.
 
-        The path is empty where the event is about no watch.  Nothing is returned where
-        the timeout, in seconds, passed.
+        None is returned where the timeout, in seconds, passed, and where the
+        read was interrupted.  All that came may be left out.
 
         Raises OSError as Inotify.read().
         """
-        if len(self._mounts) == 1:
+        if len(self._mounts) == 1 and not self._interruptible:
             (socket,) = self._mounts
-            return self._told(socket, self._mounts[socket].read(timeout))
+            events = self._mounts[socket].read(timeout)
+            return self._told(socket, events) if events else None
+        self._start_threads()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                came = self._came.get(timeout=remaining)
+            except queue.Empty:
+                return None
+            if came is None:
+                return None
+            self._room.release()
+            socket, outcome = came
+            if not isinstance(outcome, Exception):
+                return self._told(socket, outcome)
+            if any(its_socket == socket for its_socket, _ in self._watched):
+                raise outcome
+
+    def interrupt(self) -> None:
+        """End a read, or else the next one; a signal's handler may call it."""
+        self._came.put(None)
+
+    def last(self) -> list[Told]:
+        """Return what happened before and was not read yet, and watch nothing any more.
+
+        Raises OSError as Inotify.read().
+        """
+        for socket, inotify in self._mounts.items():
+            mine = [key for key in self._watched if key[0] == socket]
+            try:
+                inotify.sync()
+                for key in mine:
+                    with suppress(OSError):  # it is gone, and that was not read yet
+                        inotify.rm_watch(key[1])
+                        self._removed.add(key)
+            except ConnectionLost:
+                for key in mine:
+                    del self._watched[key]
+        found: list[Told] = []
+        while self._watched:
+            found += self.read(None) or []
+        return found
+
+    def _start_threads(self) -> None:
         if not self._threads:
             for socket in self._mounts:
                 # As a daemon: nobody waits for one whose mount has no more to say.
                 thread = threading.Thread(target=self._read_all, args=[socket], daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                socket, outcome = self._came.get(timeout=remaining)
-            except queue.Empty:
-                return []
-            if not isinstance(outcome, Exception):
-                return self._told(socket, outcome)
-            if any(its_socket == socket for its_socket, _ in self._watched):
-                raise outcome
 
     def _read_all(self, socket: str) -> None:
         inotify = self._mounts[socket]
         try:
             while True:
-                self._came.put((socket, inotify.read()))
+                events = inotify.read()
+                self._room.acquire()
+                self._came.put((socket, events))
         except Exception as error:
+            self._room.acquire()
             self._came.put((socket, error))
 
-    def _told(self, socket: str, events: Sequence[AnyEvent]) -> list[tuple[bytes, AnyEvent]]:
-        told = [(self._watched.get((socket, event.wd), b""), event) for event in events]
+    def _told(self, socket: str, events: Sequence[AnyEvent]) -> list[Told]:
+        found: list[Told] = []
         for event in events:
+            key = socket, event.wd
+            watched = self._watched.get(key)
             if event.mask & IN_IGNORED:
-                self._watched.pop((socket, event.wd), None)
-        return told
+                self._watched.pop(key, None)
+                if key in self._removed:
+                    continue
+            told = watched.told(event) if watched else Told(b"", b"", b"", event)
+            if told is not None:
+                found.append(told)
+        return found
 
 
-def outermost(paths: Sequence[bytes]) -> list[bytes]:
-    """Return the paths without directories that lie in another one, or are named before.
+def named(path: bytes) -> Named:
+    """Return what a path names, and nothing below."""
+    try:
+        is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        is_directory = False  # adding the watch says why
+    return Named(path, with_slash(path) if is_directory else path)
 
-    So no event is told twice.
+
+def named_trees(paths: Sequence[bytes], excluded: Iterable[bytes] = ()) -> list[Named]:
+    """Return what paths name, directories with all below.
+
+    A directory that lies in another one, or is named before, is part of that
+    one, so that no event is told twice; unless it lies in one that is excluded.
     """
     places = [_place(path) for path in paths]
-    first: dict[tuple[bytes, int], int] = {}
-    for number, place in enumerate(places):
+    hidden = [os.path.realpath(path) for path in excluded]
+    directories: dict[_Place, Named] = {}
+    for path, place in zip(paths, places, strict=True):
         if place is not None:
-            first.setdefault(place, number)
-
-    def is_covered(number: int) -> bool:
-        place = places[number]
+            directories.setdefault(place, Named(path, with_slash(path), tree=True))
+    shown: list[Named] = []
+    for path, place in zip(paths, places, strict=True):
         if place is None:
-            return False
-        above, device = place
-        if first[place] != number:
-            return True
-        while above != b"/":
-            above = os.path.dirname(above)
-            if (above, device) in first:
-                return True
-        return False
+            shown.append(Named(path, path))
+            continue
+        named = directories[place]
+        above = _outermost(place, directories, hidden)
+        if above != place:
+            way = place.path[len(above.path.rstrip(b"/")) + 1 :] + b"/"
+            directories[above].before.append((way, named.path))
+        elif named not in shown:
+            shown.append(named)
+    return shown
 
-    return [path for number, path in enumerate(paths) if not is_covered(number)]
+
+class _Place(NamedTuple):
+    """A directory's real path and its filesystem."""
+
+    path: bytes
+    device: int
 
 
-def _place(path: bytes) -> tuple[bytes, int] | None:
-    """Return the real path and the filesystem of a directory; None for what is none."""
+def _place(path: bytes) -> _Place | None:
+    """Return where a directory is; None for what is none."""
     try:
         status = os.stat(path)
-        return (os.path.realpath(path), status.st_dev) if stat.S_ISDIR(status.st_mode) else None
+        is_directory = stat.S_ISDIR(status.st_mode)
+        return _Place(os.path.realpath(path), status.st_dev) if is_directory else None
     except OSError:
         return None  # adding the watch says why
+
+
+def _outermost(place: _Place, named: Container[_Place], hidden: Container[bytes]) -> _Place:
+    """Return the outermost of the named directories that place is part of, it or one above."""
+    found = above = place
+    while above.path != b"/" and above.path not in hidden:
+        above = above._replace(path=os.path.dirname(above.path))
+        if above in named:
+            found = above
+    return found
+
+
+def with_slash(path: bytes) -> bytes:
+    """Return a directory's path as it is shown."""
+    return path if path.endswith(b"/") else path + b"/"
+
+
+def _joined(directory: bytes, name: bytes) -> bytes:
+    """Return the path of what a directory has by a name, or its own; no slash is at the end."""
+    return os.path.join(directory, name) if name else directory.rstrip(b"/") or b"/"

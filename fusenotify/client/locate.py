@@ -150,7 +150,7 @@ def _outside(path: bytes, mount: Mount | None) -> OSError:
         found += f"'{os.fsdecode(mount.mountpoint)}'"
     return OSError(
         errno.EXDEV,
-        f"it is in {found}, not in one of fusenotify: mount it with 'fusenotify mount', "
-        f"or name a socket in {SOCKET_VARIABLE}",
+        f"it is in {found}, not in one of fusenotify: there inotifywait and watchdog serve; "
+        f"or mount it with 'fusenotify mount', or name a socket in {SOCKET_VARIABLE}",
         path,
     )

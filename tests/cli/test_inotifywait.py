@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import pytest
 
 from fusenotify import Mounted
 from tests.cli.command import until
+from tests.cli.compared import watches_of
 from tests.cli.waiter import Waiter, waiting
 
 
@@ -147,15 +148,6 @@ def _standing_in(directory: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _watches(pid: int) -> int:
-    """Return how many inotify watches a process has."""
-    watches = 0
-    for name in os.listdir(f"/proc/{pid}/fdinfo"):
-        with suppress(FileNotFoundError):  # closed by now
-            watches += Path(f"/proc/{pid}/fdinfo/{name}").read_text().count("inotify wd:")
-    return watches
-
-
 @pytest.mark.mount
 @pytest.mark.skipif(shutil.which("inotifywait") is None, reason="there is no inotifywait here")
 @pytest.mark.parametrize("scenario", _SCENARIOS)
@@ -173,7 +165,7 @@ def test_it_prints_what_inotifywait_prints_had_it_missed_nothing(
 
         def caught_up(watches: int) -> None:
             until(
-                lambda: _watches(waiter.process.pid) == watches,
+                lambda: watches_of(waiter.process.pid) == watches,
                 "inotifywait watches all directories",
             )
 

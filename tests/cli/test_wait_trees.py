@@ -236,9 +236,8 @@ def test_too_few_tree_watches_are_status_1(mounting: Mounting) -> None:
         root = mount.mountpoint
         done = fusenotify("wait", "-r", "-qq", "-m", f"{root}/a", f"{root}/b")
         assert done.returncode == 1
-        assert done.stderr.startswith(f"fusenotify: {root}/b/: cannot be watched: ")
+        assert done.stderr.startswith(f"Failed to watch {root}/b; upper limit on inotify watches")
         assert "max_user_trees" in done.stderr
-        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.mount
@@ -262,7 +261,7 @@ def test_of_what_may_not_be_read_nothing_is_told_and_nothing_said(
             assert waiter.end()[1] == ""
         (public_path / "source").chmod(0o711)
         done = nobody.run(nobody.python, "-m", "fusenotify", "wait", "-r", "-q", root)
-        assert done.stderr.startswith(f"fusenotify: {root}/: cannot be watched: no read permission")
+        assert done.stderr == f"Couldn't watch {root}: Permission denied\n"
         assert done.returncode == 1
 
 
@@ -377,8 +376,7 @@ def test_a_pattern_that_is_none_is_status_1_and_named(
     root = mounted.mountpoint
     done = fusenotify("wait", *recursive, "--ignore", "*.o", "--ignore", "[z-a]", root)
     assert done.stderr.splitlines()[1:] == [
-        f"fusenotify: {root}/: cannot be watched: Invalid argument: "
-        "the pattern '[z-a]': bad character range z-a at position 10"
+        f"Couldn't watch {root}: the pattern '[z-a]': bad character range z-a at position 10"
     ]
     assert (done.returncode, done.stdout) == (1, "")
 
@@ -387,6 +385,6 @@ def test_a_daemon_that_has_no_tree_watches_is_status_1_with_what_it_said(tmp_pat
     with older_daemon(tmp_path, "Object contains unknown field `tree`") as path:
         done = fusenotify("wait", "-r", tmp_path, env={"FUSENOTIFY_SOCKET": path})
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"fusenotify: {tmp_path}/: cannot be watched: ")
+    assert last.startswith(f"Couldn't watch {tmp_path}: ")
     assert last.endswith("unknown field `tree`; is the daemon of another release?")
     assert done.returncode == 1

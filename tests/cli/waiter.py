@@ -65,7 +65,7 @@ def waiting(
         patience.start()
         try:
             if not quiet:
-                assert process.stderr.readline() == "Setting up watches.\n"
+                assert process.stderr.readline().startswith("Setting up watches.")
                 assert process.stderr.readline() == "Watches established.\n"
             yield Waiter(process)
         finally:

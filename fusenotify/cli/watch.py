@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify watch``: count events as inotifywatch(1) does, and print the counts at the end.
+
+It is to inotifywatch what cli.wait is to inotifywait: docs/wait.md lists what
+differs, cli.inotify_tools has what both share, cli.counted the table.
+
+Exit status: 0 the counts were printed; 1 an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
+
+from fusenotify.bits import (
+    IN_ALL_EVENTS,
+    IN_CREATE,
+    IN_DELETE_SELF,
+    IN_MOVE,
+    IN_Q_OVERFLOW,
+)
+from fusenotify.cli.counted import COLUMNS, Counted
+from fusenotify.cli.inotify_tools import (
+    EVENT,
+    FANOTIFY,
+    FROMFILE,
+    HELP,
+    IGNORE,
+    NO_DEREFERENCE,
+    PATTERNS,
+    RECURSIVE,
+    Chosen,
+    HelpAsked,
+    Refused,
+    begin,
+    complain,
+    declare,
+    events,
+    lost,
+    put,
+)
+from fusenotify.cli.libc import Option
+from fusenotify.cli.watching import Told, Watching, with_slash
+
+_OPTIONS = [
+    HELP,
+    EVENT,
+    Option("t", "timeout", "SECONDS", "count for so long (until a signal comes)"),
+    Option("v", "verbose", "", "say more about watches being set up"),
+    Option("z", "zero", "", "print rows and columns of zeros, too"),
+    Option("a", "ascending", "EVENT", "sort by an event, or by total, the fewest first"),
+    Option("d", "descending", "EVENT", "sort by an event, the most first (total)"),
+    RECURSIVE,
+    *FANOTIFY,
+    NO_DEREFERENCE,
+    FROMFILE,
+    *PATTERNS,
+    IGNORE,
+]
+# What rows are not sorted by, but by one or the other of two.
+_PAIRS = {
+    b"move": (b"moved", b"from", b"moved", b"to"),
+    b"close": (b"close", b"write", b"close", b"nowrite"),
+}
+# What ends it.
+_ENDING = {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
+# What has to be heard of a tree so that each directory keeps its row.
+_OF_DIRECTORIES = IN_CREATE | IN_MOVE | IN_DELETE_SELF
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    declare(parser, _OPTIONS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch, count, and print the counts."""
+    begin()
+    signal.signal(signal.SIGINT, _while_setting_up())
+    chosen = _WatchChosen()
+    try:
+        words = chosen.read("fusenotify watch", arguments.argv, _OPTIONS)
+        counting = _Counting(chosen)
+        with Watching(detailed=False, interruptible=True) as watching:
+            counting.watch(watching, *chosen.paths(words))
+            counting.count(watching)
+    except HelpAsked:
+        put(1, arguments.help().encode())
+    except Refused as refused:
+        complain(refused.args[0])
+        return 1
+    return 0
+
+
+def _while_setting_up() -> Callable[..., None]:
+    """Return what handles an interruption while nothing is counted yet: the second one ends us."""
+    interrupted = False
+
+    def handle(*_: object) -> None:
+        nonlocal interrupted
+        if interrupted:
+            complain(
+                b"No statistics collected, asked to abort before all watches could be established."
+            )
+            os._exit(1)
+        complain(
+            b"No statistics have been collected because I haven't finished establishing\n"
+            b"inotify watches yet.  If you are sure you want me to exit, interrupt me again."
+        )
+        interrupted = True
+
+    return handle
+
+
+class _WatchChosen(Chosen):
+    """What the options say: sort_by is an event or 0, for the total."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verbose = False
+        self.zero = False
+        self.sort_by = 0
+        self.ascending = False
+        self._key = b""
+
+    def take(self, name: str, value: bytes) -> None:
+        match name:
+            case "verbose":
+                self.verbose = True
+            case "zero":
+                self.zero = True
+            case "ascending" | "descending":
+                if self.ascending:
+                    raise Refused(b"Please specify -a or -d once only!")
+                self.ascending = name == "ascending"
+                self._sort_by(value)
+            case _:
+                super().take(name, value)
+
+    def check(self) -> None:
+        if self.sort_by and not self.sort_by & (self.mask or IN_ALL_EVENTS):
+            raise Refused(b"Can't sort by an event which isn't being watched for!")
+        if self.sort_by and self.sort_by not in COLUMNS:
+            raise _no_key(self._key)
+        super().check()
+
+    def _sort_by(self, key: bytes) -> None:
+        """Raises Refused."""
+        self._key = key
+        if key.lower() in _PAIRS:
+            names = (key.lower(), *_PAIRS[key.lower()])
+            raise Refused(b"Cannot sort by `%s' event; please use `%s_%s' or `%s_%s'." % names)
+        bits = 0 if key.lower() == b"total" else events(key)
+        if bits is None:
+            raise _no_key(key)
+        self.sort_by = bits
+
+
+def _no_key(key: bytes) -> Refused:
+    return Refused(b"'%s' is not a valid key for sorting!" % key)
+
+
+class _Counting:
+    """One run of the command.
+
+    Raises Refused where the patterns are wrong.
+    """
+
+    def __init__(self, chosen: _WatchChosen) -> None:
+        self._chosen = chosen
+        self._filter = chosen.filter()
+        self._asked = chosen.mask or IN_ALL_EVENTS
+        self._counted = Counted(self._asked, recursive=chosen.recursive)
+        self._signals: list[int] = []
+
+    def watch(self, watching: Watching, paths: Sequence[bytes], excluded: Sequence[bytes]) -> None:
+        """Watch paths.
+
+        Raises Refused.
+        """
+        chosen = self._chosen
+        complain(b"Establishing watches...")
+        # Before anything is watched, so that it is not heard.
+        shown = set(self._list(paths, excluded)) if chosen.recursive else set[bytes]()
+        roots = {named.given: named for named in chosen.named(paths, excluded)}
+        mask = self._asked | _OF_DIRECTORIES * chosen.recursive
+        for path in paths:
+            if chosen.recursive and chosen.verbose:
+                complain(b"Setting up watch(es) on " + path)
+            named = roots.get(path)
+            if named is not None:
+                if chosen.watch(watching, named, mask, excluded, "Failed to watch"):
+                    self._counted.add(named.path)
+                shown.add(named.path)
+            if chosen.recursive and chosen.verbose:
+                complain(b"OK, %s is now being watched." % path)
+        if chosen.verbose:
+            complain(b"Total of %d watches." % len(shown))
+        complain(b"Finished establishing watches, now collecting statistics.")
+        if chosen.timeout and chosen.verbose:
+            complain(b"Will listen for events for %d seconds." % chosen.timeout)
+
+    def count(self, watching: Watching) -> None:
+        """Count until a signal, the time or the last watch is over, and print.
+
+        Raises OSError, ProtocolError; what was counted until then is printed.
+        """
+        for number in (*_ENDING, signal.SIGUSR1):
+            signal.signal(number, self._on_signal(watching))
+        timeout = self._chosen.timeout
+        deadline = time.monotonic() + timeout
+        try:
+            while watching and _ENDING.isdisjoint(self._signals):
+                remaining = max(0.0, deadline - time.monotonic()) if timeout else None
+                told = watching.read(remaining)
+                if told is not None:
+                    self._take(told)
+                elif signal.SIGUSR1 in self._signals:
+                    self._signals.remove(signal.SIGUSR1)
+                    self._print()
+                    put(1, b"\n")
+                elif remaining == 0:
+                    break
+            if not watching and not timeout:
+                complain(b"Nothing is left to watch.")
+            self._take(watching.last())
+        finally:
+            self._print()
+
+    def _on_signal(self, watching: Watching) -> Callable[..., None]:
+        def handle(number: int, *_: object) -> None:
+            if number in self._signals:  # again
+                signal.signal(number, signal.SIG_DFL)
+            self._signals.append(number)
+            watching.interrupt()
+
+        return handle
+
+    def _list(self, paths: Sequence[bytes], excluded: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield all directories as they will be shown, and give each a row.
+
+        Of a directory that is named in two ways, or lies in two others, the first name counts.
+        """
+        known: set[tuple[int, int]] = set()
+        for path in paths:
+            for directory in _directories(with_slash(path), set(map(with_slash, excluded))):
+                yield directory
+                with suppress(OSError):  # it is gone
+                    status = os.lstat(directory)
+                    if (status.st_dev, status.st_ino) not in known:
+                        known.add((status.st_dev, status.st_ino))
+                        self._counted.add(directory)
+
+    def _take(self, told: Sequence[Told]) -> None:
+        for one in told:
+            if one.event.mask & IN_Q_OVERFLOW:
+                complain(lost(one.event))
+            elif self._filter is None or not self._filter.leaves_out(one.path):
+                self._counted.take(one)
+
+    def _print(self) -> None:
+        chosen = self._chosen
+        table = self._counted.table(chosen.sort_by, ascending=chosen.ascending, zero=chosen.zero)
+        if table:
+            put(1, table)
+        else:
+            complain(b"No events occurred.")
+
+
+def _directories(top: bytes, excluded: Container[bytes]) -> Iterator[bytes]:
+    """Yield a directory and all below it that can be listed, each behind what is in it."""
+    way = [(top, _below(top))]
+    while way:
+        path, below = way[-1]
+        if not below:
+            way.pop()
+            if below is not None:
+                yield path
+            continue
+        inner = below.pop()
+        if inner not in excluded:
+            way.append((inner, _below(inner)))
+
+
+def _below(directory: bytes) -> list[bytes] | None:
+    """Return the directories in one, the last one first; None where it cannot be listed."""
+    try:
+        with os.scandir(directory) as entries:
+            found = [entry.path + b"/" for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return None
+    return found[::-1]
