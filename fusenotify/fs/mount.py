@@ -31,13 +31,14 @@ from fusenotify.fs.covered import Covered
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import LESS, Negotiation
 from fusenotify.fs.operations import Operations
+from fusenotify.fs.own_root import OwnRoot
 from fusenotify.fs.passed import passed
 from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
 from fusenotify.fs.processes import Processes
 from fusenotify.fs.submounts import Place, Seen, Submounts
-from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability
+from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability, path_of
 from fusenotify.fs.waiting import MOST, WAITING_MOST
 from fusenotify.fs.writeback import WriteBack
 from fusenotify.view import View
@@ -96,6 +97,7 @@ class Mount:
         self._closed = False
         self._kind = operations
         self._device: str | None = None
+        self._root: OwnRoot | None = None
         self._covered: Covered | None = None
         self._write_back: WriteBack | None = None
         self._processes: Processes | None = None
@@ -119,7 +121,7 @@ class Mount:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         give_up_resource_capability()
         enter_descriptors()
-        self._write_back = WriteBack.start(self.mountpoint)
+        self._write_back = WriteBack.start()
         submounts = Submounts(source, *self._attributes)
         submounts.update(submounts.scan())
         self._inodes = Inodes(submounts, self._core)
@@ -159,6 +161,9 @@ class Mount:
         """Hear what mountinfo says of this mount: then its descriptors and its covers are known."""
         assert self._inodes is not None
         self._device = mount.device
+        self._root = OwnRoot(mount.id)
+        if self._write_back is not None:
+            self._write_back.mount = mount.id
         self._covered = Covered(mount, self._inodes.root.fd)
 
     async def serve(self) -> None:
@@ -355,9 +360,18 @@ class Mount:
             if not operations.files:
                 return
             with suppress(OSError):  # unmounted: nothing can come any more
-                await trio.to_thread.run_sync(os.getxattr, self.mountpoint, SOCKET_XATTR)
+                await trio.to_thread.run_sync(self._ask_itself)
             if operations.background == before or operations.released >= enough:
                 return
+
+    def _ask_itself(self) -> None:
+        """Make a request through the mount, and wait for its answer.
+
+        Raises OSError.
+        """
+        assert self._root is not None
+        with self._root.opened() as root:
+            os.getxattr(path_of(root), SOCKET_XATTR)
 
 
 def _is_aborted(error: BaseException) -> bool:

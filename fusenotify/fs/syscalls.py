@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc_at_once = ctypes.PyDLL(None, use_errno=True)
 _open_tree = getattr(_libc_at_once, "open_tree", None)
 _getdents = getattr(_libc, "getdents64", None) or _libc.getdents  # of glibc, of musl
-_AT_FDCWD = -100
+AT_FDCWD = -100
 _UTIME_OMIT = (1 << 30) - 2
 _NANOSECONDS = 10**9
 _AT_EMPTY_PATH = 0x1000
@@ -213,7 +213,7 @@ def utimens(path: str, atime: int | None, mtime: int | None) -> None:
         os.utime(path, ns=(atime, mtime))  # faster than ctypes, and has no word for the others
         return
     times = (_Timespec * 2)(_timespec(atime), _timespec(mtime))
-    _check(_libc.utimensat(_AT_FDCWD, os.fsencode(path), times, 0))
+    _check(_libc.utimensat(AT_FDCWD, os.fsencode(path), times, 0))
 
 
 def file_handle(fd: int) -> tuple[int, bytes]:

@@ -33,17 +33,18 @@ from contextlib import suppress
 
 import trio
 
-from fusenotify.fs.syscalls import open_by_handle, sync_file
+from fusenotify.fs.own_root import OwnRoot
+from fusenotify.fs.syscalls import AT_FDCWD, open_by_handle, sync_file
 from fusenotify.fs.waiting import Obstacle
 
 # What the process has open instead of a descriptor of SOURCE.
 OWN_FILE = 1 << 32
 
-_NUMBER = struct.Struct("=Q")
+# The id of the mount, and the inode's number.
+_ASKED = struct.Struct("=QQ")
 # struct file_handle of FUSE: its length, its type, FILEID_INO64_GEN, nodeid and generation.
 _HANDLE = struct.Struct("=IiIII")
 _HANDLE_TYPE = 0x81
-_AT_FDCWD = -100
 _working_directory = threading.Lock()
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
@@ -55,17 +56,19 @@ class Unwritten(Obstacle):
 class WriteBack:
     """The process, as the daemon sees it; start() makes it.
 
-    under_way counts what it has been asked for and not yet done.
+    mount is the mount's id in mountinfo, 0 until it is known.  under_way counts what the
+    process has been asked for and not yet done.
     """
 
     def __init__(self, control: socket.socket, pid: int) -> None:
         self._control = control
         self._pid = pid
+        self.mount = 0
         self.under_way = 0
 
     @classmethod
-    def start(cls, mountpoint: str) -> WriteBack | None:
-        """Fork the process that works on what will be mounted at mountpoint.
+    def start(cls) -> WriteBack | None:
+        """Fork the process that works on what will be mounted.
 
         Returns None where it would be of no use, or cannot be had.
         """
@@ -81,7 +84,7 @@ class WriteBack:
             theirs.close()
             return None
         if not pid:
-            _run(theirs.detach(), mountpoint)
+            _run(theirs.detach())
         theirs.close()
         ours.setblocking(False)
         return cls(ours, pid)
@@ -89,7 +92,7 @@ class WriteBack:
     async def of(self, number: int) -> None:
         """Return when what was stored until now to mappings of an inode is written.
 
-        Or when that cannot be had: the mount is not reached by its path, the
+        Or when that cannot be had: no path leads to the mount, the
         process was killed, or no descriptor is left.
         """
         try:
@@ -99,7 +102,7 @@ class WriteBack:
         self.under_way += 1
         try:
             try:
-                socket.send_fds(self._control, [_NUMBER.pack(number)], [writer])
+                socket.send_fds(self._control, [_ASKED.pack(self.mount, number)], [writer])
             except OSError:  # the process was killed
                 return
             finally:
@@ -122,7 +125,7 @@ class WriteBack:
             os.waitpid(self._pid, os.WNOHANG)
 
 
-def _run(control: int, mountpoint: str) -> None:
+def _run(control: int) -> None:
     """Be the process; never returns."""
     try:
         for number in _IGNORED:
@@ -136,27 +139,30 @@ def _run(control: int, mountpoint: str) -> None:
         # Those that were inherited may be above the limit of open files.
         os.closerange(control + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
         with socket.socket(fileno=control) as asked:
+            root = None
             while True:
-                message, fds, _, _ = socket.recv_fds(asked, _NUMBER.size, 1)
+                message, fds, _, _ = socket.recv_fds(asked, _ASKED.size, 1)
                 if not message:
                     break
-                (inode,) = _NUMBER.unpack(message)
-                threading.Thread(target=_write, args=(mountpoint, inode, fds[0])).start()
+                mount, inode = _ASKED.unpack(message)
+                root = root or OwnRoot(mount)
+                threading.Thread(target=_write, args=(root, inode, fds[0])).start()
     finally:
         os._exit(0)
 
 
-def _write(mountpoint: str, number: int, writer: int) -> None:
+def _write(root: OwnRoot, number: int, writer: int) -> None:
     """Have an inode's pages written; whoever has the other end of writer sees its end."""
     opened = -1
     try:
         with suppress(OSError):
             with _working_directory:
-                os.chdir(mountpoint)
+                with root.opened() as directory:
+                    os.fchdir(directory)
                 try:
                     high, low = divmod(number, 1 << 32)
                     handle = _HANDLE.pack(_HANDLE.size - 8, _HANDLE_TYPE, high, low, 0)
-                    opened = open_by_handle(_AT_FDCWD, handle, os.O_RDONLY)
+                    opened = open_by_handle(AT_FDCWD, handle, os.O_RDONLY)
                 finally:
                     os.chdir("/")
             sync_file(opened)
