@@ -36,7 +36,6 @@ from fusenotify.mounting.mounted import Mounted
 OURS = "a tree watch"
 OTHERS = ("inotifywait -r", "watchdog", "watchfiles", "chokidar")
 FILES, DIRECTORIES = 5000, 500
-QUIET_SECONDS = 2.0
 READY = "ready"
 
 # Each prints READY, then a path a line.
@@ -130,11 +129,11 @@ class Watching:
         """Return the watcher's resident memory in KiB."""
         return resident(self._process.pid)
 
-    def settle(self) -> None:
-        """Return when nothing was said for a while."""
+    def settle(self, seconds: float) -> None:
+        """Return when nothing was said for so long."""
         self._last = time.monotonic()
-        while (quiet := time.monotonic() - self._last) < QUIET_SECONDS:
-            time.sleep(QUIET_SECONDS - quiet)
+        while (quiet := time.monotonic() - self._last) < seconds:
+            time.sleep(seconds - quiet)
 
     def end(self) -> None:
         self._process.terminate()
@@ -243,13 +242,18 @@ def directory_for(name: str, place: Path) -> Iterator[tuple[Path, Mounted | None
             yield Path(mount.mountpoint), mount
 
 
-def missed(name: str, command: list[str], what: str, place: Path) -> tuple[int, int]:
-    """Return how many files a watcher did not name, and how many were made."""
+def missed(
+    name: str, command: list[str], what: str, place: Path, silence: float
+) -> tuple[int, int]:
+    """Return how many files a watcher did not name, and how many were made.
+
+    It is done with when it was silent for so many seconds.
+    """
     with directory_for(name, place) as (top, _):
         watching = Watching(command, top)
         try:
             made = ACTIONS[what](top, place / "material")
-            watching.settle()
+            watching.settle(silence)
         finally:
             watching.end()
         assert made
@@ -282,6 +286,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="count the files that watchers never name")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directories", type=int, default=100_000)
+    parser.add_argument(
+        "--silence", type=float, default=8.0, help="seconds after which a watcher is done (8)"
+    )
     arguments = parser.parse_args()
     console = Console(highlight=False, width=120)
     there = watchers()
@@ -292,7 +299,10 @@ def main() -> None:
         for what in track(ACTIONS, console=Console(stderr=True), transient=True):
             cells = []
             for name, command in there.items():
-                counts = [missed(name, command, what, place) for _ in range(arguments.rounds)]
+                counts = [
+                    missed(name, command, what, place, arguments.silence)
+                    for _ in range(arguments.rounds)
+                ]
                 fewest, most = min(counts)[0], max(counts)[0]
                 span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
                 cells.append(f"{span} of {counts[0][1]}")
