@@ -42,8 +42,7 @@ from fusenotify.masks import IN_CLOSE_WRITE, IN_CREATE, IN_MODIFY
 def told(inotify):
     inotify.sync()
     for event in inotify.read(timeout=0):
-        command = event.command and event.command.decode()
-        print(json.dumps([event.name.decode(), event.pid, event.uid, command]), flush=True)
+        print(json.dumps([event.name, event.pid, event.uid, event.command]), flush=True)
 
 def act(top):
     (top / "own").touch()
