@@ -200,6 +200,9 @@ class _Counting:
                 complain(b"OK, %s is now being watched." % path)
         if chosen.verbose:
             complain(b"Total of %d watches." % len(shown))
+        # Before it is said: who reads it may end us by a signal.
+        for number in (*_ENDING, signal.SIGUSR1):
+            signal.signal(number, self._on_signal(watching))
         complain(b"Finished establishing watches, now collecting statistics.")
         if chosen.timeout and chosen.verbose:
             complain(b"Will listen for events for %d seconds." % chosen.timeout)
@@ -209,8 +212,6 @@ class _Counting:
 
         Raises OSError, ProtocolError; what was counted until then is printed.
         """
-        for number in (*_ENDING, signal.SIGUSR1):
-            signal.signal(number, self._on_signal(watching))
         timeout = self._chosen.timeout
         deadline = time.monotonic() + timeout
         try:

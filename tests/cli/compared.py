@@ -161,7 +161,7 @@ class _World:
                 os.kill(command.pid, command.line.signal)
         for command in commands:
             assert command.has_ended(_PATIENCE), f"{command.line.command} does not end"
-            result = _normal(*command.result, self.status(command.pid))
+            result = normal(*command.result, self.status(command.pid))
             yield result._replace(done=command.done)
 
     def start(self, line: Line, directory: Path, files: Sequence[Path]) -> int:
@@ -247,7 +247,7 @@ class Ours(_World):
             printed = expected.printed
             with suppress(AssertionError):  # what it does will be compared
                 until(
-                    lambda: command.has_ended() or _normal(*command.result, 0).printed == printed,
+                    lambda: command.has_ended() or normal(*command.result, 0).printed == printed,
                     "it prints",
                     seconds=5.0,
                 )
@@ -282,7 +282,7 @@ def _shell(text: str, directory: Path) -> int:
     return subprocess.run(words, cwd=directory, check=False).returncode
 
 
-def _normal(printed: bytes, said: bytes, status: int) -> Result:
+def normal(printed: bytes, said: bytes, status: int) -> Result:
     """Return a result with the program's name and cookies as they are everywhere.
 
     Cookies are in angle brackets.

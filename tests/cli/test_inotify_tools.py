@@ -9,11 +9,27 @@ docs/wait.md, and here with what we do instead.
 
 from __future__ import annotations
 
+import os
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
 import pytest
 
 import fusenotify
+from tests.cli.command import FUSENOTIFY, environment, until
 from tests.cli.command_lines import BETTER, LINES
-from tests.cli.compared import ARE_HERE, Line, Native, Ours, Result
+from tests.cli.compared import (
+    ARE_HERE,
+    INOTIFY_TOOLS,
+    Line,
+    Native,
+    Ours,
+    Result,
+    normal,
+    watches_of,
+)
 from tests.cli.forks import Forks
 
 pytestmark = [
@@ -33,9 +49,11 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         directory.mkdir()
     source, mnt, native, their_files, our_files = directories
     lines: list[Line] = [
-        item.callspec.params["line"]  # type: ignore[misc]
+        cast(Line, item.callspec.params["line"])
         for item in request.session.items
-        if isinstance(item, pytest.Function) and item.module is request.module
+        if isinstance(item, pytest.Function)
+        and item.module is request.module
+        and "results" in item.fixturenames
     ]
     natively = Native(native, their_files)
     theirs = natively.run(lines)
@@ -69,3 +87,92 @@ def test_it_does_better(line: Line, better: Result, results: Results) -> None:
     theirs, ours = results[line]
     assert ours == better
     assert theirs != better
+
+
+@pytest.mark.skipif(bool(os.geteuid()), reason="only root mounts a tmpfs")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "wait m",
+        "wait -e create m",
+        "wait -e create,unmount m",
+        "wait -m -t 1 m",
+        "wait -m -r -t 1 -e unmount,ignored --format %w|%f|%e m",
+        "watch -t 1 m",
+        "watch -z -t 1 -e unmount,create m",
+    ],
+)
+def test_the_end_of_a_filesystem_is_told_as_they_tell_it(command: str, tmp_path: Path) -> None:
+    for name in ("native/m", "ours/m", "source"):
+        (tmp_path / name).mkdir(parents=True)
+    program, *arguments = command.split()
+
+    mounted = f"{tmp_path}/native/m"
+    with ExitStack() as end:
+        subprocess.run(["mount", "-t", "tmpfs", "none", mounted], check=True)
+        end.callback(subprocess.run, ["umount", "-lq", mounted], check=False)
+        native = _started([INOTIFY_TOOLS[program], *arguments], tmp_path / "native")
+        end.callback(native.kill)
+        until(lambda: watches_of(native.pid) == 1, "it watches")
+        subprocess.run(["umount", mounted], check=True)
+        theirs = _result(native)
+    with fusenotify.mounted(tmp_path / "source", tmp_path / "ours/m") as mount:
+        ours = _started([*FUSENOTIFY, program, *arguments], tmp_path / "ours")
+        with mount.client() as client:
+            until(lambda: any(each.devices for each in client.status().clients), "it watches")
+    assert _result(ours) == theirs
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "C.UTF-8"},
+        {"LC_ALL": "nowhere.ISO-8859-1", "LANGUAGE": "de"},
+        {"POSIXLY_CORRECT": "1"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        [b"wait", b"-q", b"gone\xff", b"-x"],
+        [b"wait", b"-r", b"gone\xc3\xa9"],
+        [b"wait", b"-e", b"\xff", b"t"],
+        [b"wait", b"-t", b"\xc3\xa9", b"t"],
+        [b"wait", b"--\xff", b"t"],
+        [b"wait", b"--exclude", b"\xff(", b"t"],
+        [b"wait", b"--fromfile", b"\xff", b"@\xff"],
+        [b"watch", b"-v", b"gone\xff", b"-x"],
+        [b"watch", b"-a", b"\xff", b"t"],
+    ],
+    ids=str,
+)
+def test_no_locale_changes_what_is_said(
+    variables: dict[str, str], words: list[bytes], tmp_path: Path
+) -> None:
+    program, *arguments = words
+    native = [INOTIFY_TOOLS[program.decode()].encode(), *arguments]
+    ours = [*map(os.fsencode, FUSENOTIFY), *words]
+    theirs = _result(_started(native, tmp_path, variables))
+    assert theirs.said
+    assert _result(_started(ours, tmp_path, variables)) == theirs
+
+
+def _started(
+    words: list[str] | list[bytes], cwd: Path, variables: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        words,
+        cwd=cwd,
+        env=environment() | (variables or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _result(process: subprocess.Popen[bytes]) -> Result:
+    with process:
+        printed, said = process.communicate(timeout=30)
+    return normal(printed, said, process.returncode)
