@@ -24,6 +24,7 @@ from fusenotify.client.readiness import Readiness
 from fusenotify.client.watched import Kind
 from fusenotify.masks import AnyMask, plain
 from fusenotify.protocol.connection import Call, ConnectionLost, Descriptor, wire_path
+from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
     AddWatch,
@@ -166,11 +167,11 @@ class DeviceLogic(Generic[Data]):
                 # Weakly: the call may never end, and the descriptor is closed with this object.
                 came = partial(_tell, WeakMethod(self._came))
                 self._link.send(Poll(device=self.number), self._unread, came)
-        except OSError:
-            readiness.set()  # a read says why
-        except BaseException:
+        except BaseException as error:
+            self._polled = True  # it may not be under way
             readiness.set()
-            raise
+            if not _is_the_links(error):
+                raise
 
     def _came(self) -> None:
         """Hear of something to read, in any thread, maybe twice."""
@@ -306,6 +307,13 @@ def unread_of(detailed: bool) -> AnyUnread:
 
 class _Spent:
     """What was answered to a read that another one was faster to take."""
+
+
+def _is_the_links(error: BaseException) -> bool:
+    """Return whether nothing can be asked any more, as the next read will say."""
+    return isinstance(error, ConnectionLost | ProtocolError) or (
+        isinstance(error, OSError) and error.errno in (errno.EBADF, errno.EDEADLK)
+    )
 
 
 def _tell(whom: WeakMethod[Callable[[], object]], _: AnyAnswer) -> None:

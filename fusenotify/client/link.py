@@ -153,6 +153,8 @@ class Link:
                     alarm.acquire()
         except BaseException:
             self.give_up(call)
+            # What came may be what somebody waits for with select(), and the socket has it no more.
+            self._exclusively(self._connection.settle)
             raise
         finally:
             if self._receiver == me:

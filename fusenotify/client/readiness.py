@@ -48,7 +48,7 @@ class Readiness:
 
     def rest(self, socket: int, seconds: float) -> None:
         """Be not readable for so long, though the socket is and will be: it is at its end."""
-        with contextlib.suppress(OSError):  # it may be done already
+        with contextlib.suppress(FileNotFoundError, ValueError):  # it rests, or was closed
             self._epoll.unregister(socket)
         self.clear()
         timer = threading.Timer(seconds, self.set)
@@ -57,13 +57,14 @@ class Readiness:
 
     def set(self) -> None:
         """Be readable."""
-        with contextlib.suppress(OSError):  # closed meanwhile
+        if self._event >= 0:
             os.eventfd_write(self._event, 1)
 
     def clear(self) -> None:
         """Be readable only where the socket is."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._event)
+        if self._event >= 0:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._event)
 
     def let_go(self) -> None:
         """Close it."""

@@ -10,6 +10,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,21 @@ def test_a_loop_ends_when_it_is_closed(running: Running, inotify: Inotify, place
         threading.Timer(0.05, inotify.close).start()  # in the midst of the next wait
     assert seen == ["a"]
     assert list(inotify) == []
+
+
+def test_loops_of_several_threads_give_each_event_once(
+    running: Running, inotify: Inotify, place: Path
+) -> None:
+    inotify.add_watch(place, IN_CREATE)
+    with ThreadPoolExecutor() as threads:
+        loops = [
+            threads.submit(lambda: [event.name for event in inotify.events(timeout=0.5)])
+            for _ in range(3)
+        ]
+        for number in range(200):
+            running.make(str(number))
+        seen = [name for loop in loops for name in loop.result(20)]
+    assert sorted(seen, key=lambda name: int(name or -1)) == [str(number) for number in range(200)]
 
 
 def test_a_loop_hears_of_the_daemons_end(running: Running, inotify: Inotify, place: Path) -> None:
