@@ -107,11 +107,11 @@ def _while_setting_up() -> Callable[..., None]:
                 b"No statistics collected, asked to abort before all watches could be established."
             )
             os._exit(1)
+        interrupted = True  # before anybody reads that the next one ends us
         complain(
             b"No statistics have been collected because I haven't finished establishing\n"
             b"inotify watches yet.  If you are sure you want me to exit, interrupt me again."
         )
-        interrupted = True
 
     return handle
 

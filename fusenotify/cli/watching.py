@@ -3,9 +3,8 @@
 
 cli.wait and cli.watch say what to watch, and print or count what comes; this
 module says of each event by which path it is shown.  An Inotify serves one
-mount.  Where there are several, or a signal may end the wait, a thread reads
-each, and hands over one read at a time: what comes meanwhile stays in the
-mount's queue, as with one.
+mount; where there are several, or a signal may end the wait, a selector says
+which has something to read, so that what is not read stays in its queue.
 
 Invariants
     A watch is in _watched from add() until its IN_IGNORED was read.
@@ -15,9 +14,8 @@ Invariants
 from __future__ import annotations
 
 import os
-import queue
+import selectors
 import stat
-import threading
 import time
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
@@ -29,7 +27,6 @@ from fusenotify.bits import IN_DONT_FOLLOW, IN_IGNORED
 from fusenotify.client import Inotify
 from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.client.locate import locate
-from fusenotify.protocol.connection import ConnectionLost
 
 AnyEvent = InotifyEvent[bytes] | DetailedInotifyEvent[bytes]
 AnyInotify = Inotify[InotifyEvent[bytes]] | Inotify[DetailedInotifyEvent[bytes]]
@@ -113,16 +110,10 @@ class Watching:
 
     def __init__(self, *, detailed: bool, interruptible: bool = False) -> None:
         self._detailed = detailed
-        self._interruptible = interruptible
         self._mounts: dict[str, AnyInotify] = {}  # by their sockets
         self._watched: dict[tuple[str, int], _Watched] = {}
-        self._threads: list[threading.Thread] = []
-        # What threads read, one read at a time, and None for an interruption.
-        self._came: queue.SimpleQueue[tuple[str, Sequence[AnyEvent] | Exception] | None] = (
-            queue.SimpleQueue()
-        )
-        self._room = threading.Semaphore()
-        self._removed: set[tuple[str, int]] = set()
+        self._selector: selectors.BaseSelector | None = None
+        self._interruption = os.eventfd(0) if interruptible else -1
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +126,10 @@ class Watching:
     ) -> None:
         for inotify in self._mounts.values():
             inotify.close()
+        if self._selector is not None:
+            self._selector.close()
+        if self._interruption >= 0:
+            os.close(self._interruption)
 
     def __bool__(self) -> bool:
         return bool(self._watched)
@@ -176,81 +171,68 @@ class Watching:
 
         Raises OSError as Inotify.read().
         """
-        if len(self._mounts) == 1 and not self._interruptible:
+        if len(self._mounts) == 1 and self._interruption < 0:
             (socket,) = self._mounts
             events = self._mounts[socket].read(timeout)
             return self._told(socket, events) if events else None
-        self._start_threads()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                came = self._came.get(timeout=remaining)
-            except queue.Empty:
+            ready = [key for key, _ in self._selecting().select(remaining)]
+            if any(key.fd == self._interruption for key in ready):
+                os.eventfd_read(self._interruption)
                 return None
-            if came is None:
+            if not ready:
                 return None
-            self._room.release()
-            socket, outcome = came
-            if not isinstance(outcome, Exception):
-                return self._told(socket, outcome)
-            if any(its_socket == socket for its_socket, _ in self._watched):
-                raise outcome
+            came = [(key.data, self._read_ready(key)) for key in ready]
+            if any(events for _, events in came):
+                return [told for socket, events in came for told in self._told(socket, events)]
 
     def interrupt(self) -> None:
         """End a read, or else the next one; a signal's handler may call it."""
-        self._came.put(None)
+        os.eventfd_write(self._interruption, 1)
 
     def last(self) -> list[Told]:
-        """Return what happened before and was not read yet, and watch nothing any more.
+        """Return what happened before and was not read yet; of a mount that is gone, nothing."""
+        found: list[Told] = []
+        for socket, inotify in self._mounts.items():
+            with suppress(OSError):
+                inotify.sync()
+                while events := inotify.read(0):
+                    found += self._told(socket, events)
+        return found
+
+    def _selecting(self) -> selectors.BaseSelector:
+        """Return what waits for all mounts, and for an interruption."""
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+            for socket, inotify in self._mounts.items():
+                self._selector.register(inotify.fileno(), selectors.EVENT_READ, socket)
+            if self._interruption >= 0:
+                self._selector.register(self._interruption, selectors.EVENT_READ)
+        return self._selector
+
+    def _read_ready(self, key: selectors.SelectorKey) -> Sequence[AnyEvent]:
+        """Read what is there; nobody listens to a mount any more in which nothing is watched.
 
         Raises OSError as Inotify.read().
         """
-        for socket, inotify in self._mounts.items():
-            mine = [key for key in self._watched if key[0] == socket]
-            try:
-                inotify.sync()
-                for key in mine:
-                    with suppress(OSError):  # it is gone, and that was not read yet
-                        inotify.rm_watch(key[1])
-                        self._removed.add(key)
-            except ConnectionLost:
-                for key in mine:
-                    del self._watched[key]
-        found: list[Told] = []
-        while self._watched:
-            found += self.read(None) or []
-        return found
-
-    def _start_threads(self) -> None:
-        if not self._threads:
-            for socket in self._mounts:
-                # As a daemon: nobody waits for one whose mount has no more to say.
-                thread = threading.Thread(target=self._read_all, args=[socket], daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _read_all(self, socket: str) -> None:
-        inotify = self._mounts[socket]
         try:
-            while True:
-                events = inotify.read()
-                self._room.acquire()
-                self._came.put((socket, events))
-        except Exception as error:
-            self._room.acquire()
-            self._came.put((socket, error))
+            return self._mounts[key.data].read(0)
+        except OSError:
+            if any(socket == key.data for socket, _ in self._watched):
+                raise
+            self._selecting().unregister(key.fileobj)
+            return []
 
     def _told(self, socket: str, events: Sequence[AnyEvent]) -> list[Told]:
         found: list[Told] = []
         for event in events:
             key = socket, event.wd
             watched = self._watched.get(key)
+            told = watched.told(event) if watched else Told(b"", b"", b"", event)
             if event.mask & IN_IGNORED:
                 self._watched.pop(key, None)
-                if key in self._removed:
-                    continue
-            told = watched.told(event) if watched else Told(b"", b"", b"", event)
             if told is not None:
                 found.append(told)
         return found
