@@ -117,7 +117,7 @@ def test_mypy_sees_the_types(outside: Path) -> None:
     done = subprocess.run(command, cwd=outside, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     # Of its notes those about types; others explain an error.
-    said = dict(re.findall(r":(\d+): (?!note: [^R])(.*)", done.stdout))
+    said = dict(re.findall(r"^program.py:(\d+): (?!note: [^R])(.*)", done.stdout, re.MULTILINE))
     expected = {
         f"{number}": line.rpartition("  # ")[2]
         for number, line in enumerate(PROGRAM.splitlines(), 1)
