@@ -35,9 +35,7 @@ log = logging.getLogger(__name__)
 # The versions of pyfuse3 with which this and fs.negotiation were tried: they rest on its inside.
 TRIED = ("3.5.0",)
 
-# Longer ones would be cheaper, for who is woken takes a processor from the program it watches. But
-# who watches a tree must hear of a new directory before it fills: with four milliseconds whole
-# subtrees were missed.
+# Longer ones bring watched programs nothing (docs/performance.md), and all clients wait as long.
 BURST = 32
 BURST_SECONDS = 1e-3
 

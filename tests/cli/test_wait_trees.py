@@ -18,7 +18,7 @@ from fusenotify.fs.syscalls import renameat2
 from tests.cli.command import fusenotify
 from tests.cli.older_daemon import older_daemon
 from tests.cli.storm import Storm
-from tests.cli.waiter import wait_for_watches, waiting
+from tests.cli.waiter import wait_for_watches, wait_until_read, waiting
 from tests.conftest import Mounting, User
 
 _EXCHANGE = 2  # Linux: RENAME_EXCHANGE
@@ -186,6 +186,7 @@ def test_lost_events_are_said_and_what_comes_after_them_is_told(mounting: Mounti
             assert waiter.process.stderr.readline() == (
                 "Events were lost: they came faster than they were read.\n"
             )
+            wait_until_read(mount)
             Path(root, "1999/x").touch()
             assert f"{root}/1999/ CREATE x" not in waiter.lines_until(f"{root}/1999/ CREATE x")
 

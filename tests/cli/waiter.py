@@ -73,6 +73,19 @@ def waiting(
             process.kill()
 
 
+def wait_until_read(mount: Mounted) -> None:
+    """Wait until nothing is queued for anybody."""
+    with mount.client() as client:
+        until(
+            lambda: (
+                not any(
+                    device.queued for each in client.status().clients for device in each.devices
+                )
+            ),
+            "all queues are empty",
+        )
+
+
 def wait_for_watches(mount: Mounted, count: int) -> None:
     """Wait until so many watches are there, as they come behind new directories."""
     with mount.client() as client:

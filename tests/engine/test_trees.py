@@ -368,9 +368,9 @@ def test_masks_are_replaced_and_added_to() -> None:
 
 
 def test_a_tree_watch_stands_on_a_directory_only() -> None:
-    _, device = watched("f")
+    engine, device = watched("f")
     with pytest.raises(NoDirectory) as refused:
-        device.watch("f", tree=True)
+        device.raw.add_watch(engine.inode("f"), IN_CREATE, tree=True)
     assert refused.value.errno == errno.ENOTDIR
 
 

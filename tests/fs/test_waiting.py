@@ -176,10 +176,10 @@ def test_who_holds_a_lock_of_source_and_waits_for_the_mount_stops_nobody(mounted
     with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         try:
-            ready, _, _ = select.select([program.stdout], [], [], 5.0)
+            ready, _, _ = select.select([program.stdout], [], [], 2.0)
             asked = subprocess.Popen(["stat", "-f", mounted.mountpoint], stdout=subprocess.DEVNULL)
             try:
-                assert asked.wait(5.0) == 0
+                assert asked.wait(2.0) == 0
                 assert ready
             finally:
                 program.kill()  # then the lock is free
