@@ -216,7 +216,9 @@ class _Counting:
         deadline = time.monotonic() + timeout
         try:
             while watching and _ENDING.isdisjoint(self._signals):
-                remaining = max(0.0, deadline - time.monotonic()) if timeout else None
+                remaining = deadline - time.monotonic() if timeout else None
+                if remaining is not None and remaining <= 0:
+                    break
                 told = watching.read(remaining)
                 if told is not None:
                     self._take(told)
@@ -224,17 +226,17 @@ class _Counting:
                     self._signals.remove(signal.SIGUSR1)
                     self._print()
                     put(1, b"\n")
-                elif remaining == 0:
-                    break
             if not watching and not timeout:
                 complain(b"Nothing is left to watch.")
             self._take(watching.last())
         finally:
             self._print()
+            for number in (*_ENDING, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_DFL)
 
     def _on_signal(self, watching: Watching) -> Callable[..., None]:
         def handle(number: int, *_: object) -> None:
-            if number in self._signals:  # again
+            if number in self._signals and number in _ENDING:  # for the case that we hang
                 signal.signal(number, signal.SIG_DFL)
             self._signals.append(number)
             watching.interrupt()

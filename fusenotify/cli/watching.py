@@ -28,6 +28,9 @@ from fusenotify.client import Inotify
 from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.client.locate import locate
 
+# How many seconds epoll_wait(2) is asked to wait: it takes no more than 24 days.
+_LONGEST = 86400.0
+
 AnyEvent = InotifyEvent[bytes] | DetailedInotifyEvent[bytes]
 AnyInotify = Inotify[InotifyEvent[bytes]] | Inotify[DetailedInotifyEvent[bytes]]
 
@@ -178,11 +181,12 @@ class Watching:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = [key for key, _ in self._selecting().select(remaining)]
+            at_once = None if remaining is None else min(remaining, _LONGEST)
+            ready = [key for key, _ in self._selecting().select(at_once)]
             if any(key.fd == self._interruption for key in ready):
                 os.eventfd_read(self._interruption)
                 return None
-            if not ready:
+            if not ready and remaining == at_once:
                 return None
             came = [(key.data, self._read_ready(key)) for key in ready]
             if any(events for _, events in came):
@@ -193,13 +197,23 @@ class Watching:
         os.eventfd_write(self._interruption, 1)
 
     def last(self) -> list[Told]:
-        """Return what happened before and was not read yet; of a mount that is gone, nothing."""
+        """Watch nothing any more, and return what happened before and was not read yet.
+
+        Of a mount whose daemon is dead that is nothing.
+        """
         found: list[Told] = []
         for socket, inotify in self._mounts.items():
             with suppress(OSError):
                 inotify.sync()
+                removed: set[int] = set()
+                for wd in [wd for its_socket, wd in self._watched if its_socket == socket]:
+                    with suppress(OSError):  # it is gone, and that was not read yet
+                        inotify.rm_watch(wd)
+                        removed.add(wd)
                 while events := inotify.read(0):
-                    found += self._told(socket, events)
+                    for event in events:
+                        if event.wd not in removed or not event.mask & IN_IGNORED:
+                            found += self._told(socket, [event])
         return found
 
     def _selecting(self) -> selectors.BaseSelector:
@@ -260,17 +274,20 @@ def named_trees(paths: Sequence[bytes], excluded: Iterable[bytes] = ()) -> list[
         if place is not None:
             directories.setdefault(place, Named(path, with_slash(path), tree=True))
     shown: list[Named] = []
+    known: set[_Place] = set()
     for path, place in zip(paths, places, strict=True):
         if place is None:
             shown.append(Named(path, path))
             continue
-        named = directories[place]
+        if place in known:
+            continue
+        known.add(place)
         above = _outermost(place, directories, hidden)
-        if above != place:
+        if above == place:
+            shown.append(directories[place])
+        elif above not in known:
             way = place.path[len(above.path.rstrip(b"/")) + 1 :] + b"/"
-            directories[above].before.append((way, named.path))
-        elif named not in shown:
-            shown.append(named)
+            directories[above].before.append((way, directories[place].path))
     return shown
 
 

@@ -386,6 +386,7 @@ LINES = [
     _watch("t t/a", "rmdir t/a; mkdir t/x", both=2),
     _watch("-t 1 t", "mkdir t/x", awaited=True),
     _watch("-v -t 1 -e modify t", "mkdir t/x", awaited=True),
+    _watch("-v -t -1 t", "mkdir t/x"),
     _watch("-t 4294967297 t", "mkdir t/x", awaited=True),
     _watch("t", "mkdir t/x", signal=signal.SIGHUP),
     _watch("t", "mkdir t/x", signal=signal.SIGTERM),

@@ -12,6 +12,7 @@ import pytest
 
 import fusenotify as package
 from fusenotify import Mounted
+from fusenotify.protocol.faults import Overflow
 from tests.cli.command import FUSENOTIFY, environment, fusenotify
 from tests.cli.waiter import wait_for_watches, waiting
 from tests.conftest import Mounting
@@ -68,6 +69,37 @@ def test_paths_may_lie_in_several_mounts(
             assert waiter.lines_until(f"{other.mountpoint}/ CREATE,ISDIR c") == []
             assert fusenotify("unmount", other.mountpoint).returncode == 0
             assert waiter.end() == ("", "Nothing is left to watch.\n", 0)
+
+
+@pytest.mark.mount
+def test_however_long_the_time_is_events_come(mounted: Mounted, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    with package.mounted(tmp_path / "second") as other:
+        roots = [mounted.mountpoint, other.mountpoint]
+        with waiting("-t", "-1", *roots) as waiter:
+            os.mkdir(f"{other.mountpoint}/a")
+            assert waiter.end() == (f"{other.mountpoint}/ CREATE,ISDIR a\n", "", 0)
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize(
+    ("arguments", "printed", "said", "status"),
+    [
+        pytest.param([], "", True, 1, id="not asked for"),
+        pytest.param(["-e", "open,q_overflow"], " Q_OVERFLOW \n", False, 0, id="asked for"),
+        pytest.param(["-c", "-e", "q_overflow"], "Q_OVERFLOW,\n", False, 0, id="in fields"),
+        pytest.param(["--exclude", "^$"], "", True, 1, id="patterns do not leave it out"),
+        pytest.param(["--include", "x"], "", True, 1, id="these neither"),
+    ],
+)
+def test_lost_events_are_an_event(
+    mounting: Mounting, arguments: list[str], printed: str, said: bool, status: int
+) -> None:
+    with mounting(faults=True) as mount, waiting(*arguments, mount.mountpoint) as waiter:
+        with mount.client() as client:
+            client.fault(Overflow())
+        lost = "Events were lost: they came faster than they were read.\n" if said else ""
+        assert waiter.end() == (printed, lost, status)
 
 
 @pytest.mark.mount

@@ -121,6 +121,21 @@ def test_a_daemon_that_dies_is_status_1_behind_the_counts(mounted: Mounted) -> N
 
 
 @pytest.mark.mount
+def test_its_time_is_over_also_where_events_never_end(mounted: Mounted) -> None:
+    root = mounted.mountpoint
+    with (
+        counting("-t", "1", root) as process,
+        subprocess.Popen(["sh", "-c", "while :; do : > x; done"], cwd=root) as busy,
+    ):
+        try:
+            out, said, status = end(process)
+        finally:
+            busy.kill()
+    assert out.endswith(f"{root}/\n")
+    assert (said, status) == ("", 0)
+
+
+@pytest.mark.mount
 def test_lost_events_are_said(mounting: Mounting) -> None:
     with mounting(max_queued_events=4) as mount, counting(mount.mountpoint) as process:
         process.send_signal(signal.SIGSTOP)
