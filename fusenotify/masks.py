@@ -108,7 +108,6 @@ IN_ALL_EVENTS = Mask.ALL_EVENTS
 _WORDS = {name: mask.value for name, mask in Mask.__members__.items()}
 # Those that are several bits.
 GROUPS = {name: mask for name, mask in _WORDS.items() if name not in SINGLE_BITS}
-_ASKABLE = {name: mask for name, mask in _WORDS.items() if mask & bits.IN_ALL_EVENTS}
 
 
 def plain(mask: AnyMask) -> int:
@@ -135,24 +134,6 @@ def plain(mask: AnyMask) -> int:
             found |= plain(part)
         return found
     raise _no_mask(mask)
-
-
-def parse_events(words: Iterable[str]) -> int:
-    """Return the mask that event names ask for.
-
-    Names are taken in any case, with or without ``IN_``, as inotifywait takes
-    them, ``close``, ``move`` and ``all_events`` included.
-
-    Raises ValueError naming the word that is no event.
-    """
-    mask = 0
-    for word in words:
-        name = word.strip().upper().removeprefix("IN_")
-        if name not in _ASKABLE:
-            known = ", ".join(sorted(known.lower() for known in _ASKABLE))
-            raise ValueError(f"'{word}' is not an event; the events are {known}")
-        mask |= _ASKABLE[name]
-    return mask
 
 
 def unknown_word(word: str, known: Collection[str], whole: str) -> ValueError:

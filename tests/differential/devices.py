@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusenotify import bits, masks
+from fusenotify import bits
 from fusenotify.bits import (
     IN_ACCESS,
     IN_ALL_EVENTS,
@@ -57,7 +57,7 @@ def _asked_for(mask: int) -> Callable[[Path, AnyDevice], Any]:
 
 
 for _name in bits.names(IN_ALL_EVENTS):
-    register(f"only {_name} asked for", _asked_for(masks.parse_events([_name])))
+    register(f"only {_name} asked for", _asked_for(bits.SINGLE_BITS[_name]))
 register("close asked for", _asked_for(IN_CLOSE))
 register("move asked for", _asked_for(IN_MOVE))
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusenotify import bits, masks
+from fusenotify import bits
 from fusenotify.bits import (
     IN_ALL_EVENTS,
     IN_ATTRIB,
@@ -497,7 +497,7 @@ def _asked_for(*asked: int) -> Steps:
 
 
 for _word in bits.names(IN_ALL_EVENTS):
-    register(f"only {_word} asked for", _asked_for(masks.parse_events([_word])))
+    register(f"only {_word} asked for", _asked_for(bits.SINGLE_BITS[_word]))
 register("close asked for", _asked_for(IN_CLOSE))
 register("move asked for", _asked_for(IN_MOVE))
 register("what directories say of themselves asked for", _asked_for(IN_DELETE_SELF | IN_MOVE_SELF))
