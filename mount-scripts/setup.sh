@@ -125,12 +125,12 @@ python_has_headers() {
     python_says 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")'
 }
 
-# missing_packages [PROGRAM...]: the Debian packages that are missing, one a line; PROGRAMs are
-# in packages of their own name.
+# missing_packages [PROGRAM[=PACKAGE]...]: the Debian packages that are missing, one a line; a
+# PROGRAM is in a package of its own name where no other is given.
 missing_packages() {
     local program
     for program in "$@"; do
-        command -v "$program" >/dev/null || echo "$program"
+        command -v "${program%%=*}" >/dev/null || echo "${program#*=}"
     done
     command -v fusermount3 >/dev/null || echo fuse3
     command -v gcc >/dev/null || echo gcc
@@ -147,7 +147,7 @@ missing_packages() {
     python_can_make_virtualenvs || echo "$package-venv"
 }
 
-# install_packages [PROGRAM...]: what pyfuse3 is built from and mounts with, and PROGRAMs; nothing
+# install_packages [PROGRAM[=PACKAGE]...]: what pyfuse3 is built from and mounts with, and PROGRAMs; nothing
 # where all is present.
 install_packages() {
     local missing as_root=()

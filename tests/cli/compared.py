@@ -27,11 +27,22 @@ from tests.cli.command import until
 from tests.cli.forks import Forks
 
 INOTIFY_TOOLS = {"wait": "inotifywait", "watch": "inotifywatch"}
-ARE_HERE = all(map(shutil.which, INOTIFY_TOOLS.values()))
-
+_VERSION = "3.22"
 # How many of inotify-tools run at a time: each takes one of the user's 128 inotify instances.
 _AT_A_TIME = 24
 _PATIENCE = 20.0
+
+
+def why_not_compared() -> str:
+    """Return why inotify-tools cannot be compared with: nothing where they can."""
+    for program in INOTIFY_TOOLS.values():
+        if shutil.which(program) is None:
+            return f"there is no {program} here"
+        said = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+        first = said.stdout.partition("\n")[0]
+        if not first.startswith(f"{program} {_VERSION}."):
+            return f"{first} is not {_VERSION}, and other releases differ"
+    return ""
 
 
 class Line(NamedTuple):

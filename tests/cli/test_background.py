@@ -15,7 +15,7 @@ import pytest
 from fusenotify import Mounted
 from fusenotify.client import Client
 from tests.cli.command import FUSENOTIFY, ended, environment, until
-from tests.cli.compared import ARE_HERE
+from tests.cli.compared import why_not_compared
 from tests.conftest import Mounting
 
 # With a /dev of its own, so that /dev/log is ours: runs a command to its end or for a second, and
@@ -105,7 +105,7 @@ def test_a_new_file_that_is_printed_to_is_its_users_alone(mounted: Mounted, tmp_
 
 @pytest.mark.mount
 @pytest.mark.skipif(bool(os.geteuid()), reason="only root has a /dev of its own")
-@pytest.mark.skipif(not ARE_HERE, reason="there are no inotify-tools here")
+@pytest.mark.skipif(bool(why_not_compared()), reason=why_not_compared())
 @pytest.mark.parametrize(
     "arguments",
     [

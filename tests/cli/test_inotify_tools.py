@@ -21,7 +21,6 @@ import fusenotify
 from tests.cli.command import FUSENOTIFY, environment, until
 from tests.cli.command_lines import BETTER, LINES
 from tests.cli.compared import (
-    ARE_HERE,
     INOTIFY_TOOLS,
     Line,
     Native,
@@ -29,12 +28,13 @@ from tests.cli.compared import (
     Result,
     normal,
     watches_of,
+    why_not_compared,
 )
 from tests.cli.forks import Forks
 
 pytestmark = [
     pytest.mark.mount,
-    pytest.mark.skipif(not ARE_HERE, reason="there are no inotify-tools here"),
+    pytest.mark.skipif(bool(why_not_compared()), reason=why_not_compared()),
 ]
 
 Results = dict[Line, tuple[Result, Result]]
