@@ -76,7 +76,7 @@ def names(mask: int) -> list[str]:
 
     Bits without a name come last, as one hexadecimal number.
     """
-    mask = int(mask)  # an IntFlag's arithmetic takes ten times as long
+    mask = int(mask)  # an IntFlag's arithmetic takes many times as long
     found = [name for name, bit in SINGLE_BITS.items() if mask & bit]
     unknown = mask & ~KNOWN_BITS
     return [*found, hex(unknown)] if unknown else found
