@@ -74,17 +74,17 @@ class Counted:
         """Say that something is watched, as which paths of events will show it."""
         self._row(path)
 
-    def take(self, told: Told) -> None:
-        """Count an event."""
+    def take(self, told: Told, *, counts: bool = True) -> None:
+        """Count an event, or where it does not count heed what it says of names alone."""
         mask = told.event.mask
         if not told.directory:
             return  # it is about no watch
-        if mask & (self._asked | _UNASKED):
+        if counts and mask & (self._asked | _UNASKED):
             row = self._row(told.directory)
             row.total += 1
             row.events.update(event for event in COLUMNS if mask & event)
         if self._recursive:
-            self._heed(told)
+            self._heed(told, counts)
 
     def table(self, sort_by: int, *, ascending: bool, zero: bool) -> bytes:
         """Return what is printed, rows and columns of zeros only where zero; nothing if all are."""
@@ -113,12 +113,12 @@ class Counted:
             self._rows.append(row)
         return row
 
-    def _heed(self, told: Told) -> None:
+    def _heed(self, told: Told, counts: bool) -> None:
         """Heed that a directory came, was renamed, or goes."""
         mask, cookie = told.event.mask, told.event.cookie
         if mask & IN_DELETE_SELF and told.event.name is not None and not told.name:
             row = self._live.pop(told.directory, None)
-            if row is not None:
+            if row is not None and counts:
                 row.total += 1  # what a directory below has no watch of its own to say: IN_IGNORED
         if not (mask & IN_ISDIR and told.name):
             return
@@ -128,7 +128,7 @@ class Counted:
         elif mask & IN_MOVED_TO and self._from is not None and self._from[0] == cookie:
             self._rename(self._from[1], path)
             self._from = None
-        elif mask & self._asked & (IN_CREATE | IN_MOVED_TO):
+        elif counts and mask & self._asked & (IN_CREATE | IN_MOVED_TO):
             self._row(path)
 
     def _rename(self, old: bytes, new: bytes) -> None:

@@ -262,8 +262,9 @@ class _Counting:
         for one in told:
             if one.event.mask & IN_Q_OVERFLOW:
                 complain(lost(one.event))
-            elif self._filter is None or not self._filter.leaves_out(one.path):
-                self._counted.take(one)
+            else:
+                left_out = self._filter is not None and self._filter.leaves_out(one.path)
+                self._counted.take(one, counts=not left_out)
 
     def _print(self) -> None:
         chosen = self._chosen

@@ -232,6 +232,20 @@ def test_a_row_goes_with_its_directory_and_all_below() -> None:
     ]
 
 
+def test_a_row_goes_with_its_directory_whatever_does_not_count() -> None:
+    counted = Counted(IN_CREATE, recursive=True)
+    counted.add(b"t/a/")
+    counted.take(told(b"a/x", IN_CREATE))
+    counted.take(told(b"a", IN_MOVED_FROM | IN_ISDIR, 7), counts=False)
+    counted.take(told(b"z", IN_MOVED_TO | IN_ISDIR, 7), counts=False)
+    counted.take(told(b"new", IN_CREATE | IN_ISDIR), counts=False)
+    counted.take(told(b"z/", IN_DELETE_SELF), counts=False)
+    assert counted.table(0, ascending=False, zero=True).splitlines() == [
+        b"total  create  filename",
+        b"1      1       t/z/",
+    ]
+
+
 def test_a_directory_of_the_name_of_one_that_went_has_a_row_of_its_own() -> None:
     counted = Counted(IN_CREATE, recursive=True)
     counted.add(b"t/a/")
