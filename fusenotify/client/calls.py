@@ -15,7 +15,7 @@ import errno
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakMethod
 
 from fusenotify.client.common import AnyPath, check_flags, client_closed, deadline_of
@@ -225,9 +225,7 @@ class DeviceLogic(Generic[Data]):
             call = self._link.send(request, self._unread)
             try:
                 try:
-                    taken = await self._link.wait(
-                        call, partial(_taken, call, self._unread, size, meaning)
-                    )
+                    taken = await self._link.wait(call, partial(_taken, call, size, meaning))
                 finally:
                     self._link.give_up(call)  # where it took what came for another
                 if not isinstance(taken, _Spent):
@@ -241,7 +239,7 @@ class DeviceLogic(Generic[Data]):
 
     async def stream(self, size: int) -> Streaming[Data]:
         call = self._link.send(Stream(device=self.number, size=size), self._unread)
-        return Streaming(self._link, call, self._unread, size)
+        return Streaming(self._link, call, size)
 
     async def fionread(self) -> int:
         waiting: list[int] = []
@@ -275,18 +273,19 @@ class DeviceLogic(Generic[Data]):
 class Streaming(Generic[Data]):
     """A stream under way."""
 
-    def __init__(self, link: Link, call: Call, unread: Unread[Data], size: int) -> None:
+    def __init__(self, link: Link, call: Call, size: int) -> None:
         self._link = link
         self._call = call
-        self._unread = unread
         self._size = size
 
     async def next(self) -> Data:
         """Return the next records or events."""
         self._call.begin_taking()
         try:
-            take = partial(self._call.take_data, self._unread, self._size)
-            return await self._link.wait(self._call, take)
+            taken: Data = await self._link.wait(
+                self._call, partial(self._call.take_records, self._size)
+            )
+            return taken
         except BaseException:
             self._link.put_back(self._call)
             raise
@@ -323,11 +322,9 @@ def _tell(whom: WeakMethod[Callable[[], object]], _: AnyAnswer) -> None:
         hear()
 
 
-def _taken(
-    call: Call, unread: Unread[Data], size: int, meaning: Callable[[Data], T]
-) -> T | _Spent | None:
+def _taken(call: Call, size: int, meaning: Callable[[Any], T]) -> T | _Spent | None:
     """Return what a read takes; _Spent where it has to ask again, None where it has to wait."""
-    data = call.take_data(unread, size)
+    data = call.take_records(size)
     if data is not None:
         return meaning(data)
     return _Spent() if call.is_spent() else None

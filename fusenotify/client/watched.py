@@ -51,6 +51,24 @@ def kind_of(tree: bool, exclude: Iterable[str | bytes], ignore_self: bool) -> Ki
     return Kind(tree, tuple([os.fsencode(pattern) for pattern in exclude]), ignore_self)
 
 
+class PathText(str):
+    """Text that equals the bytes it stands for, too.
+
+    An event's name and paths were always bytes before: programs that compare them with
+    such go on.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, os.fsdecode(other) if isinstance(other, bytes) else other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
 class Watch:
     """A watch: the caller's descriptor and path, the mount's path, the mask, and its kind."""
 
@@ -65,7 +83,7 @@ class Watch:
         kind: Kind = ORDINARY,
     ) -> None:
         self.wd = wd
-        self.path: Any = path
+        self.path: Any = PathText(path) if isinstance(path, str) else path
         self.inner_path = inner_path
         self.mask = mask
         self.kind = kind
@@ -77,11 +95,16 @@ class Watch:
 
     def spelled(self, name: bytes | None) -> Any:
         """Return what a device gave, as the caller gave the path: str or bytes.  None stays."""
-        return name.decode(_ENCODING, _ERRORS) if self._is_text and name is not None else name
+        if name is None or not self._is_text:
+            return name
+        return PathText(name.decode(_ENCODING, _ERRORS))
 
     def path_of(self, name: Any) -> Any:
         """Return the path of the object with that name, spelled already."""
-        return self.path if name is None else self._prefix + name.removesuffix(self._slash)
+        if name is None:
+            return self.path
+        path = self._prefix + name.removesuffix(self._slash)
+        return PathText(path) if self._is_text else path
 
 
 class WatchedPaths:

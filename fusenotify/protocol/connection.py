@@ -49,7 +49,7 @@ from fusenotify.protocol.messages import (
     Stream,
     Welcome,
 )
-from fusenotify.protocol.unread import AnyUnread, Data, Unread
+from fusenotify.protocol.unread import AnyUnread
 
 A = TypeVar("A", bound=AnyAnswer)
 
@@ -134,14 +134,15 @@ class Call:
         self._taken = True
         return answer
 
-    def take_data(self, unread: Unread[Data], size: int) -> Data | None:
-        """Return the next that the device has to read, or None as long as there is nothing.
+    def take_records(self, size: int) -> Any:
+        """Return the next records or events, or None as long as there is nothing.
 
-        unread is the device's.  None, too, where what was answered went to
-        another read (is_spent()).
+        None, too, where what was answered went to another read (is_spent()).
 
         Raises as take(), and OSError (EINVAL) where the first does not fit.
         """
+        unread = self._unread
+        assert unread is not None  # else it asks for something else
         if unread:
             self._data = taken = unread.take(size, self._taker)
             return taken
@@ -158,7 +159,7 @@ class Call:
         self._taker = object()
 
     def put_back(self) -> None:
-        """Undo take_data(): what it took reached nobody."""
+        """Undo take_records(): what it took reached nobody."""
         if self._unread is not None:
             self._unread.put_back(self._taker, self._data)
             self.begin_taking()

@@ -69,9 +69,23 @@ def test_events_have_text_or_bytes_as_the_path_had(
     running.make("a\udce9")
     inotify.sync()
     (event,) = inotify.read(5)
-    assert (type(event.name), type(event.path)) == (kind, kind)
+    assert (isinstance(event.name, kind), isinstance(event.path, kind)) == (True, True)
     assert os.fsencode(event.path) == os.fsencode(place) + b"/a\xe9"
     assert os.fsencode(event.name) == b"a\xe9"
+
+
+def test_text_equals_the_bytes_that_programs_from_before_compare_it_with(
+    running: Running, inotify: Any, place: Path
+) -> None:
+    inotify.add_watch(place, IN_CREATE)
+    running.make("a\udce9")
+    inotify.sync()
+    (event,) = inotify.read(5)
+    assert event.name == b"a\xe9"
+    assert event.name == b"a\xe9"
+    assert event.name not in (b"a", "a")
+    assert event.path == os.fsencode(place) + b"/a\xe9"
+    assert hash(event.name) == hash("a\udce9")
 
 
 def test_each_watch_has_its_own_kind_of_text(running: Running, inotify: Any, place: Path) -> None:

@@ -18,7 +18,6 @@ from fusenotify.client import Client, Device, Inotify, InotifyEvent
 from fusenotify.events import unpack
 from fusenotify.masks import IN_CREATE, IN_IGNORED
 from fusenotify.protocol.connection import Call
-from fusenotify.protocol.unread import AnyUnread
 from tests.client.running import Running
 
 
@@ -119,15 +118,15 @@ def test_readers_of_one_device_get_each_record_once(running: Running, client: Cl
 @pytest.fixture
 def collecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have the garbage collector run where a thread has the client's lock, and only there."""
-    take_data = Call.take_data
+    take_records = Call.take_records
 
-    def collect(call: Call, unread: AnyUnread, size: int) -> object:
-        taken = take_data(call, unread, size)
+    def collect(call: Call, size: int) -> object:
+        taken = take_records(call, size)
         if taken is not None:
             gc.collect()
         return taken
 
-    monkeypatch.setattr(Call, "take_data", collect)
+    monkeypatch.setattr(Call, "take_records", collect)
     gc.disable()
     yield
     gc.enable()

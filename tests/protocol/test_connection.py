@@ -88,9 +88,9 @@ def test_a_stream_goes_on_until_it_is_refused(connection: ClientConnection) -> N
     arrive(connection, Records(id=1, data=ONE), Records(id=1, data=TWO))
     arrive(connection, Error(id=1, errno=errno.EBADF, message="closed"))
     for data in (ONE, TWO):
-        assert call.take_data(unread, len(data)) == data
+        assert call.take_records(len(data)) == data
     with pytest.raises(OSError, match="closed"):
-        call.take_data(unread, 4096)
+        call.take_records(4096)
 
 
 def test_records_of_a_read_that_was_given_up_stay_for_the_next(
@@ -126,12 +126,12 @@ def test_a_read_that_waits_gets_what_comes_for_one_given_up(
     assert sent(connection) == [Stream(id=1, device=1, size=4096), Cancel(id=2, request=1)]
     read = connection.ask(Read(device=1, size=4096), unread)
     poll = connection.ask(Poll(device=1), unread)
-    assert (read.take_data(unread, 4096), poll.take_ready()) == (None, None)
+    assert (read.take_records(4096), poll.take_ready()) == (None, None)
     arrive(connection, Records(id=1, data=ONE))
     assert poll.take_ready() is True
-    assert read.take_data(unread, 4096) == ONE
+    assert read.take_records(4096) == ONE
     arrive(connection, Records(id=3, data=TWO))
-    assert read.take_data(unread, 4096) == TWO
+    assert read.take_records(4096) == TWO
 
 
 def test_giving_up_what_was_answered_sends_nothing(connection: ClientConnection) -> None:
@@ -225,8 +225,8 @@ def test_what_was_interrupted_is_begun_again_and_done_once(connection: ClientCon
         connection.settle()
     connection.settle()
     assert sync.take(Done) == Done(id=2)
-    assert stream.take_data(unread, 4096) == ONE
-    assert stream.take_data(unread, 4096) is None
+    assert stream.take_records(4096) == ONE
+    assert stream.take_records(4096) is None
 
 
 def test_records_that_reached_nobody_are_put_back_in_their_place() -> None:
