@@ -322,7 +322,8 @@ def test_a_directory_mounted_in_itself_ends_there(source: Path, mounting: Mounti
     (source / "a" / "b").mkdir(parents=True)
     run("mount", "--bind", source / "a", source / "a" / "b")
     with mounting() as mount:
-        assert run("find", mount.mountpoint).count("b") == 1
+        found = run("find", mount.mountpoint, "-mindepth", "1", "-printf", "%P\n").split()
+        assert sorted(found) == ["a", "a/b"]
 
 
 def test_an_unmounted_disk_is_let_go_of(source: Path, mounting: Mounting, tmp_path: Path) -> None:
