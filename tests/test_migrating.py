@@ -9,7 +9,6 @@ import importlib.util
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 import fusenotify.masks
 from fusenotify import Mounted
 from fusenotify.client import Inotify
+from tests.cli.command import until
 from tests.conftest import REPOSITORY, modules
 
 MIGRATING = (REPOSITORY / "docs" / "migrating.md").read_text()
@@ -44,9 +44,8 @@ def running(program: str, mount: Mounted) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for(process: subprocess.Popen[str], is_so: Callable[[], bool]) -> None:
-    while not is_so():
-        assert process.poll() is None, "it ended before it watched"
-        time.sleep(0.01)
+    until(lambda: is_so() or process.poll() is not None, "it watches")
+    assert process.poll() is None, "it ended before it watched"
 
 
 def watches_natively(process: subprocess.Popen[str]) -> bool:

@@ -16,7 +16,7 @@ import fusenotify
 from fusenotify import Mounted
 from fusenotify.client import Client, Inotify, aio
 from fusenotify.masks import IN_CREATE
-from fusenotify.testing import MountDevice, why_no_mounts
+from fusenotify.testing import MountDevice
 from tests.client.test_other_languages import Foreigner
 
 pytestmark = pytest.mark.mount
@@ -51,8 +51,6 @@ Door = Callable[[Mounted, str, dict[str, Any]], tuple[int, str]]
 @pytest.fixture(scope="module")
 def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
     """One with a tree watch, which is all that there may be."""
-    if reason := why_no_mounts():
-        pytest.skip(f"cannot mount: {reason}")
     places = [tmp_path_factory.mktemp(name) for name in ("source", "mnt")]
     with fusenotify.mounted(*places, max_user_trees=1) as mount, mount.client() as client:
         top = Path(mount.mountpoint)

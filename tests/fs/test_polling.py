@@ -124,7 +124,7 @@ def test_an_idle_daemon_uses_no_processor_time(tmp_path: Path) -> None:
 
         def stands_still() -> bool:
             before = ticks()
-            time.sleep(0.5)
+            time.sleep(0.5)  # it is how long is measured
             return ticks() == before
 
         until(stands_still, "the daemon uses no time for half a second")

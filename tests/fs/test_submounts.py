@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -442,17 +443,25 @@ def test_ro_reaches_source(source: Path, mounting: Mounting) -> None:
 
 
 def test_a_daemon_without_descriptors_goes_on_and_shows_mounts_later(
-    source: Path, mounting: Mounting
+    source: Path, tmp_path: Path
 ) -> None:
     tmpfs(source / "before", "f")
     (source / "after").mkdir()
-    with mounting() as mount:
-        top = Path(mount.mountpoint)
-        assert listed(top / "before") == ["f"]
-        limits = resource.prlimit(mount.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(mount.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
-        tmpfs(source / "after", "g")
-        time.sleep(0.2)  # nobody says when it has heard of it and could not look
-        resource.prlimit(mount.pid, resource.RLIMIT_NOFILE, limits)
-        until(lambda: shows(top / "after", "g"), "the mount is shown")
-        assert listed(top / "before") == ["f"]
+    top = tmp_path / "mnt"
+    top.mkdir()
+    command = [sys.executable, "-m", "fusenotify", "mount", "-f", str(source), str(top)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            until(top.is_mount, "it is mounted")
+            assert listed(top / "before") == ["f"]
+            limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+            tmpfs(source / "after", "g")
+            assert daemon.stderr is not None
+            assert "cannot be seen now: Too many open files" in daemon.stderr.readline()
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
+            until(lambda: shows(top / "after", "g"), "the mount is shown")
+            assert listed(top / "before") == ["f"]
+        finally:
+            daemon.terminate()
+    assert daemon.returncode == 0
