@@ -3,7 +3,7 @@
 
 fusenotify.testing does the work; this module is its wiring to pytest, loaded
 in every run where fusenotify is installed.  So it imports what a fixture needs
-when the fixture is asked for.  docs/pytest.md is the manual.
+when the fixture is asked for.  docs/how-to/pytest.md is the manual.
 
 Invariant
     A mount is gone when its fixture ends, and a fixture ends with its test or

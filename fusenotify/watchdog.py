@@ -6,7 +6,7 @@
 It has watchdog's base classes and event classes, and a detailed Inotify for
 each scheduled path: a tree watch where it is recursive.  So no event is missed
 in new directories, a rename comes with both names at once, and what is lost is
-told.  docs/python.md says where it differs from watchdog's own on Linux.
+told.  docs/reference/python.md says where it differs from watchdog's own on Linux.
 
 Invariants
     Events come in the order in which things happened.

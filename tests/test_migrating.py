@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/migrating.md, docs/python.md: programs do what is said; what they replace does it, too."""
+"""The programs in docs/how-to/migrating.md and docs/reference/python.md print what is said.
+
+So do the programs that they replace.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ from fusenotify.client import Inotify
 from tests.cli.command import until
 from tests.conftest import REPOSITORY, modules
 
-MIGRATING = (REPOSITORY / "docs" / "migrating.md").read_text()
-PYTHON = (REPOSITORY / "docs" / "python.md").read_text()
+MIGRATING = (REPOSITORY / "docs" / "how-to" / "migrating.md").read_text()
+PYTHON = (REPOSITORY / "docs" / "reference" / "python.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", MIGRATING, re.DOTALL | re.MULTILINE))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify fault MNT ...``: cause a fault on a mount that was made with --faults.
 
-server.faults does it; docs/protocol.md says what each fault is.
+server.faults does it; docs/reference/protocol.md says what each fault is.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """What inotifywait and inotifywatch have in common, for cli.wait and cli.watch.
 
 Options, events, timeouts, lists of paths, patterns, and the sentences of
-inotify-tools 3.22 about them, which scripts may look for.  docs/wait.md has
+inotify-tools 3.22 about them, which scripts may look for.  docs/reference/wait.md has
 the differences.
 
 All text from outside is bytes: names and arguments need not be text.

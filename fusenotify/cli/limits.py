@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify limits MNT [--max-user-watches N ...]``: show a mount's limits, or set some.
 
-The daemon judges who may (server.limits); docs/protocol.md says what each
+The daemon judges who may (server.limits); docs/reference/protocol.md says what each
 limit bounds.
 """
 

@@ -2,8 +2,8 @@
 """``fusenotify wait``: print events as inotifywait(1) does.
 
 It is a client like any other.  With -r each directory that is named has one
-tree watch (docs/trees.md), so nothing below it is missed or listed; cli.lines
-forms what is printed, cli.inotify_tools has what cli.watch shares.  docs/wait.md
+tree watch (docs/reference/trees.md), so nothing below it is missed or listed; cli.lines
+forms what is printed, cli.inotify_tools has what cli.watch shares.  docs/reference/wait.md
 lists what differs from inotifywait.  What makes the output incomplete is said
 on stderr, also with -q.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify watch``: count events as inotifywatch(1) does, and print the counts at the end.
 
-It is to inotifywatch what cli.wait is to inotifywait: docs/wait.md lists what
+It is to inotifywatch what cli.wait is to inotifywait: docs/reference/wait.md lists what
 differs, cli.inotify_tools has what both share, cli.counted the table.
 
 Exit status: 0 the counts were printed; 1 an error.

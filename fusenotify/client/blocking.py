@@ -93,7 +93,7 @@ class Client:
 
         A read of a nonblock device never waits.  max_queued_events counts
         events; it and semantics default to the mount's.  A detailed one gives
-        fusenotify.client.DetailedEvent where others give records (docs/events.md).
+        fusenotify.client.DetailedEvent where others give records (docs/reference/events.md).
 
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's), EPROTO where the daemon is too old for a detailed one.
@@ -186,7 +186,7 @@ class Device(Generic[D]):
         """Watch a path, relative to the mount's root, and return the watch descriptor.
 
         With tree it is a tree watch: it hears of a directory and all that is or
-        will be below it, and names are paths from it (docs/trees.md).
+        will be below it, and names are paths from it (docs/reference/trees.md).
 
         Of what exclude names nothing is told, nor of what is below it: each
         pattern is a line of a .gitignore file in the watched directory.  With

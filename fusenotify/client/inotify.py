@@ -31,7 +31,7 @@ class Inotify(Generic[Told]):
     """One device, on the mount in which the first watched path lies.
 
     socket overrides what is found; semantics and max_queued_events are those
-    of Client.init().  A detailed one gives DetailedInotifyEvent (docs/events.md).
+    of Client.init().  A detailed one gives DetailedInotifyEvent (docs/reference/events.md).
 
     With reconnect, a daemon that goes away is waited for, reconnect_seconds
     at most, on the same socket; also where the mount was taken away in order.
@@ -112,7 +112,7 @@ class Inotify(Generic[Told]):
         have paths and names of the type of path, as the os module has them.
 
         With tree, watch a directory and all that is or will be below it, under
-        one descriptor; names are paths from it then (docs/trees.md).
+        one descriptor; names are paths from it then (docs/reference/trees.md).
 
         Of what exclude names nothing is told, nor of what is below it: each
         pattern is a line of a .gitignore file in the watched directory.  With

@@ -2,7 +2,7 @@
 """The named semantics: where Linux 2.6.18 and today's Linux differ, in one table.
 
 engine.core and engine.device ask this table; nothing else tells the two apart.
-docs/semantics.md explains each row.
+docs/reference/semantics.md explains each row.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 # The versions of pyfuse3 with which this and fs.negotiation were tried: they rest on its inside.
 TRIED = ("3.5.0",)
 
-# Longer ones bring watched programs nothing (docs/performance.md), and all clients wait as long.
+# Longer ones bring watched programs nothing (docs/reference/performance.md), and all clients
+# wait as long.
 BURST = 32
 BURST_SECONDS = 1e-3
 

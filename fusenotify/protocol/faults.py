@@ -2,7 +2,7 @@
 """The faults that testers may cause on a mount made with --faults, one struct each.
 
 messages.CauseFault carries one; server.faults checks and carries out;
-docs/protocol.md says what each does.  On the wire each is a map whose ``kind``
+docs/reference/protocol.md says what each does.  On the wire each is a map whose ``kind``
 is the tag.  Status lists those that last, with what is left of them.
 """
 

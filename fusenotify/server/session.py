@@ -2,7 +2,7 @@
 """One connection: its requests received, answered at once or when an event comes.
 
 server.service runs a session per client; server.devices does what is asked.
-docs/protocol.md says what a client may rely on.
+docs/reference/protocol.md says what a client may rely on.
 
 Invariants
     One task at a time has _outlet and sends a whole frame; records leave a

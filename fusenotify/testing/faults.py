@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults of a mount that a test made, each by a method; docs/protocol.md says what they are.
+"""Faults of a mount that a test made, each by a method; docs/reference/protocol.md explains them.
 
 testing.mounts hands it out; fusenotify.client carries each to the daemon.  What
 it needs it imports when a fault is caused.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The benchmark: this filesystem beside its peers, in one run.  See docs/performance.md."""
+"""The benchmark: this filesystem beside its peers, in one run.  docs/reference/performance.md."""

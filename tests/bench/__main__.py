@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """python -m tests.bench [PART ...]: measure fusenotify beside its peers and its targets.
 
-See docs/performance.md.  Nothing is asserted about time: the exit status is 1
+See docs/reference/performance.md.  Nothing is asserted about time: the exit status is 1
 only where something of ours could not be measured.
 """
 

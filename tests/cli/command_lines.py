@@ -439,7 +439,7 @@ _SET_UP_TREES = _SET_UP.replace(
 _COUNTED = b"Establishing watches...\nFinished establishing watches, now collecting statistics.\n"
 _GONE = b"Nothing is left to watch.\n"
 
-# What differs on purpose, and what we do: docs/wait.md lists it.
+# What differs on purpose, and what we do: docs/reference/wait.md lists it.
 BETTER = [
     # They wait for ever on nothing.
     (Line("wait -m f", "rm f"), Result(b"f ATTRIB \nf DELETE_SELF \n", _SET_UP + _GONE, 0)),

@@ -4,7 +4,7 @@
 Debian's programs run natively and ours in a mount, with the same activity
 (tests.cli.compared): what they print and say, and their status, are the same
 byte for byte, but for the program's name.  What differs on purpose is in
-docs/wait.md, and here with what we do instead.
+docs/reference/wait.md, and here with what we do instead.
 """
 
 from __future__ import annotations

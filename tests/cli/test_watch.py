@@ -186,7 +186,7 @@ _EXAMPLE = re.compile(
 
 @pytest.mark.mount
 def test_the_manuals_examples_print_what_is_shown(mounted: Mounted, tmp_path: Path) -> None:
-    examples = list(_EXAMPLE.finditer((REPOSITORY / "docs" / "wait.md").read_text()))
+    examples = list(_EXAMPLE.finditer((REPOSITORY / "docs" / "reference" / "wait.md").read_text()))
     assert [example["command"].split()[0] for example in examples] == ["wait", "watch"]
     for example in examples:
         with subprocess.Popen(

@@ -41,8 +41,8 @@ from tests.differential.operations import RENAME_EXCHANGE, renameat2
 from tests.server.acting import User, acting_as
 
 ANN, BEN = User(1001, 101), User(1002, 102)
-EVENTS_MANUAL = (REPOSITORY / "docs" / "events.md").read_text()
-PROTOCOL_MANUAL = (REPOSITORY / "docs" / "protocol.md").read_text()
+EVENTS_MANUAL = (REPOSITORY / "docs" / "reference" / "events.md").read_text()
+PROTOCOL_MANUAL = (REPOSITORY / "docs" / "reference" / "protocol.md").read_text()
 MASK = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/trees.md: its examples run, and its commands print what is shown."""
+"""docs/reference/trees.md: its examples run, and its commands print what is shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fusenotify import Mounted
 from tests.cli.waiter import waiting
 from tests.conftest import REPOSITORY, modules
 
-MANUAL = (REPOSITORY / "docs" / "trees.md").read_text()
+MANUAL = (REPOSITORY / "docs" / "reference" / "trees.md").read_text()
 
 pytestmark = pytest.mark.mount
 

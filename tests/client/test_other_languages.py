@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/protocol.md is enough to write a client: its own example works, and it names everything."""
+"""docs/reference/protocol.md is enough to write a client: its example works, nothing is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fusenotify.protocol import messages
 from fusenotify.protocol.status import ClientStatus, DeviceStatus, LimitsStatus, UserStatus
 from tests.client.running import Running
 
-MANUAL = Path(__file__).parents[2].joinpath("docs", "protocol.md").read_text()
+MANUAL = Path(__file__).parents[2].joinpath("docs", "reference", "protocol.md").read_text()
 
 
 class Foreigner:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Clients in C and JavaScript, written from docs/protocol.md alone, see what Python ones see."""
+"""Clients in C and JavaScript see what Python ones see; docs/reference/protocol.md was enough."""
 
 from __future__ import annotations
 

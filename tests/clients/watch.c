@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A client in C: prints the events of a directory as docs/protocol.md says, with no library.
+ * A client in C: prints the events of a directory as docs/reference/protocol.md says, with no library.
  * The few messages are written by hand; of the answers it reads the fields that it needs.
  *
  *     watch SOCKET PATH [tree]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// A client in JavaScript: prints the events of a directory as docs/protocol.md says.
+// A client in JavaScript: prints the events of a directory as docs/reference/protocol.md says.
 //
 //     node watch.js SOCKET PATH
 "use strict";

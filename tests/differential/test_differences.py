@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where FUSE hides what Linux would tell; docs/differences.md gives the reasons.
+"""Where FUSE hides what Linux would tell; docs/reference/differences.md gives the reasons.
 
 Each is a strict xfail: should one agree one day, the documentation must change.
 """
@@ -193,7 +193,7 @@ def chmod_of_the_first_name_soon_after_a_link(root: Path, device: AnyDevice) -> 
 
 
 @pytest.mark.xfail(
-    _release() < (6, 16), strict=True, reason="older kernels hide it: docs/differences.md"
+    _release() < (6, 16), strict=True, reason="older kernels hide it: docs/reference/differences.md"
 )
 @pytest.mark.parametrize(
     "run",
@@ -212,7 +212,7 @@ def test_by_which_of_two_names_a_program_came_is_told_soon_after_the_link(
     assert through_the_mount == on_linux
 
 
-@pytest.mark.xfail(strict=True, reason="FUSE hides it: docs/differences.md")
+@pytest.mark.xfail(strict=True, reason="FUSE hides it: docs/reference/differences.md")
 @pytest.mark.parametrize(
     "run",
     [

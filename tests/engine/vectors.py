@@ -2,7 +2,7 @@
 """The seed's vectors: sequences of operations with the answers of the seed's own C code.
 
 tests/engine runs them on the engine itself, tests/server through a server and
-its clients.  docs/testing.md gives the format.  FUSENOTIFY_VECTORS names
+its clients.  docs/explanation/testing.md gives the format.  FUSENOTIFY_VECTORS names
 further files, separated by ``:``.
 """
 

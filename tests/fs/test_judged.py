@@ -2,7 +2,7 @@
 """What is done is what the kernel judged, whatever came up in SOURCE since it looked.
 
 The mounts are exclusive, so that the kernel goes by what it remembers, and
-SOURCE is changed all the same.  docs/security.md has the table of requests.
+SOURCE is changed all the same.  docs/reference/security.md has the table of requests.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/pytest.md: its examples pass, its failure looks as shown, and it names everything."""
+"""docs/how-to/pytest.md: its examples pass, its failure looks as shown, and it names everything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fusenotify.testing import EngineTree, MountDevice, TemporaryMount
 from fusenotify.testing.marker import Settings
 from tests.conftest import REPOSITORY
 
-MANUAL = (REPOSITORY / "docs" / "pytest.md").read_text()
+MANUAL = (REPOSITORY / "docs" / "how-to" / "pytest.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
 
 

@@ -242,7 +242,7 @@ def test_a_client_that_connects_ten_thousand_times_leaves_nothing(mounted: Mount
 def test_what_the_daemon_holds_for_a_client_that_never_reads_is_bounded(
     mounting: Mounting,
 ) -> None:
-    """docs/security.md has the figures; the largest answer has 1 MiB and 64 KiB."""
+    """docs/reference/security.md has the figures; the largest answer has 1 MiB and 64 KiB."""
     clients = 10
     with mounting(max_user_instances=2 * clients + 2) as mount:
         grown = [bytes_ for _, bytes_ in measure(mount, clients)]

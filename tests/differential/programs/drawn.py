@@ -5,7 +5,7 @@ All choices of one program come from one Random that Hypothesis draws: its own
 choices, one for each argument, repeat themselves too much and take longer than
 running the program; and what differs is made smaller as data, not as choices.
 
-What FUSE hides whatever the state is not drawn (docs/differences.md): no mmap,
+What FUSE hides whatever the state is not drawn (docs/reference/differences.md): no mmap,
 O_PATH, O_TMPFILE, working directory or large file; programs.hidden decides
 about the rest.
 """

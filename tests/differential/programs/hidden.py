@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The steps that are left out, in both worlds, because FUSE hides what they do.
 
-Each reason is a line of docs/differences.md.  What a step's own form decides
+Each reason is a line of docs/reference/differences.md.  What a step's own form decides
 is kept out by programs.drawn.  What depends on the state is decided here, by
 looking at the native tree, where a look changes nothing.
 """
