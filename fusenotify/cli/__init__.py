@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``fusenotify mount | unmount | wait | watch | status | limits | fault``.
+"""The command line: ``fusenotify COMMAND ...``; cli.commands lists the commands.
 
 Each command is a module of this package with configure(parser) and
 run(arguments) -> exit status.  Those that are called as inotify-tools are get
@@ -19,22 +19,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import metadata
+from types import ModuleType
 
+from fusenotify.cli.commands import ALIASES, COMMANDS, EXAMPLES, examples, overview, unknown
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.protocol.errors import ProtocolError
 
-_COMMANDS = {
-    "mount": "show a directory through an observable mount",
-    "unmount": "take a mount away and wait for its daemon to end",
-    "wait": "print the events of files and directories, as inotifywait does",
-    "watch": "count the events of files and directories, as inotifywatch does",
-    "status": "show mounts, their clients, watches and queues",
-    "limits": "show a mount's limits, or set some",
-    "fault": "let something go wrong, for a test, on a mount made with --faults",
-}
 # These are called as inotify-tools are, and read their arguments themselves, as libc does.
 _LIKE_INOTIFY_TOOLS = {"wait", "watch"}
 _INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
@@ -63,29 +58,77 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _as_command(argv: list[str]) -> list[str]:
-    """Return the arguments with the command that mount.fuse(8) leaves out."""
-    by_mount = len(argv) == 4 and argv[2] == "-o" and argv[0] not in _COMMANDS
+    """Return the arguments with the command's own name, also where mount.fuse(8) left it out."""
+    if argv[:1] == ["help"] and len(argv) <= 2:
+        argv = [*argv[1:2], "--help"]
+    if argv and argv[0] in ALIASES:
+        argv = [ALIASES[argv[0]], *argv[1:]]
+    by_mount = len(argv) == 4 and argv[2] == "-o" and argv[0] not in COMMANDS
     return ["mount", "--by-mount8", *argv] if by_mount else argv
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="fusenotify", description="An inotify of its own for a directory tree."
+class _Program(argparse.ArgumentParser):
+    """The parser of the whole command line, whose help has the commands in groups."""
+
+    def format_help(self) -> str:
+        options = self._get_formatter()
+        options.start_section("options")
+        options.add_arguments([action for action in self._actions if action.option_strings])
+        options.end_section()
+        parts = [self.format_usage(), f"{self.description}\n", overview(), options.format_help()]
+        hint = "'fusenotify COMMAND --help' tells more of a command.\n"
+        return "\n".join([*parts, examples(EXAMPLES), hint])
+
+
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of the command line, and that of each command, still without arguments."""
+    program = _Program(prog="fusenotify", description="An inotify of its own for a directory tree.")
+    program.add_argument("-V", "--version", action="version", version=f"fusenotify {_version()}")
+    commands = program.add_subparsers(
+        metavar="COMMAND", required=True, parser_class=argparse.ArgumentParser
     )
-    parser.add_argument("--version", action="version", version=f"fusenotify {_version()}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, summary in _COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        if argv[:1] == [name]:
-            module = importlib.import_module(f"fusenotify.cli.{name}")
-            module.configure(command)
-            if name in _LIKE_INOTIFY_TOOLS:
-                words = [os.fsencode(word) for word in argv[1:]]
-                return argparse.Namespace(run=module.run, argv=words, help=command.format_help)
-            command.set_defaults(run=module.run, argv=argv[1:], usage_error=command.error)
-    arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        arguments.usage_error(f"unrecognized arguments: {' '.join(unknown)}")
+    return program, {
+        name: commands.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for name, command in COMMANDS.items()
+    }
+
+
+def configure(name: str, parser: argparse.ArgumentParser) -> ModuleType:
+    """Declare a command's arguments, and return its module."""
+    module = importlib.import_module(f"fusenotify.cli.{name}")
+    module.configure(parser)
+    more = (
+        [textwrap.fill(parser.epilog, shutil.get_terminal_size().columns - 2)]
+        if parser.epilog
+        else []
+    )
+    parser.epilog = "\n\n".join([*more, examples(COMMANDS[name].examples)])
+    return module
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    program, commands = parsers()
+    if not argv:
+        program.print_help(sys.stderr)
+        program.exit(2)
+    name = argv[0]
+    if name in commands:
+        module = configure(name, commands[name])
+        if name in _LIKE_INOTIFY_TOOLS:
+            words = [os.fsencode(word) for word in argv[1:]]
+            return argparse.Namespace(run=module.run, argv=words, help=commands[name].format_help)
+        commands[name].set_defaults(run=module.run, argv=argv[1:], usage_error=commands[name].error)
+    elif not name.startswith("-"):
+        program.error(unknown(name))
+    arguments, others = program.parse_known_args(argv)
+    if others:
+        arguments.usage_error(f"unrecognized arguments: {' '.join(others)}")
     return arguments
 
 

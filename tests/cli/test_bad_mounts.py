@@ -115,19 +115,6 @@ def test_refuses_usage(arguments: str, message: str) -> None:
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        pytest.param([], "the following arguments are required: COMMAND", id="no command"),
-        pytest.param(["frob"], "invalid choice: 'frob'", id="an unknown command"),
-    ],
-)
-def test_refuses_commands(arguments: list[str], message: str) -> None:
-    done = fusenotify(*arguments)
-    assert message in done.stderr
-    assert done.returncode == 2
-
-
 def test_without_pyfuse3_it_says_what_to_install(place: Path) -> None:
     # -S: no site-packages, so that nothing but the standard library is there.
     done = subprocess.run(

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The commands there are, and what is said of them: groups, summaries, examples, similar names.
+
+cli.__init__ makes a parser of each; a command that is not listed here cannot be run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command.  group is a heading of the help, and examples are whole command lines."""
+
+    group: str
+    summary: str
+    examples: tuple[str, ...]
+
+
+MOUNT, LOOK, CHANGE, TEST = "mount", "look", "change", "test"
+GROUPS = {
+    MOUNT: "Make mounts, and take them away",
+    LOOK: "Look at what happens",
+    CHANGE: "Change a mount",
+    TEST: "Test a watcher",
+}
+
+COMMANDS = {
+    "mount": Command(
+        MOUNT,
+        "show a directory through an observable mount",
+        (
+            "fusenotify mount SOURCE MNT",
+            "fusenotify mount DIR -o allow_other --max-queued-events 64",
+        ),
+    ),
+    "unmount": Command(
+        MOUNT,
+        "take a mount away and wait for its daemon to end; 'umount' is the same",
+        ("fusenotify unmount MNT", "fusenotify unmount --lazy MNT"),
+    ),
+    "wait": Command(
+        LOOK,
+        "print the events of files and directories, as inotifywait does",
+        ("fusenotify wait -m -r MNT", "fusenotify wait -t 10 -e create,moved_to MNT/inbox"),
+    ),
+    "watch": Command(
+        LOOK,
+        "count the events of files and directories, as inotifywatch does",
+        ("fusenotify watch -r -t 60 MNT",),
+    ),
+    "status": Command(
+        LOOK,
+        "show mounts, their clients, watches and queues",
+        ("fusenotify status", "fusenotify status --json MNT"),
+    ),
+    "limits": Command(
+        CHANGE,
+        "show a mount's limits, or set some",
+        ("fusenotify limits MNT", "fusenotify limits MNT --max-user-watches 100000"),
+    ),
+    "fault": Command(
+        TEST,
+        "let something go wrong, for a test, on a mount made with --faults",
+        ("fusenotify fault MNT overflow", "fusenotify fault MNT lose 3 --mask CREATE"),
+    ),
+}
+# Other names of commands, which are taken and not shown.
+ALIASES = {"umount": "unmount"}
+
+EXAMPLES = (
+    "fusenotify mount SOURCE MNT",
+    "fusenotify wait -m -r MNT",
+    "fusenotify status",
+    "fusenotify unmount MNT",
+)
+
+
+def overview() -> str:
+    """Return the commands in their groups, a line each."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        f"{heading}:\n"
+        + "".join(
+            f"  {name:<{width}}  {command.summary}\n"
+            for name, command in COMMANDS.items()
+            if command.group == group
+        )
+        for group, heading in GROUPS.items()
+    )
+
+
+def examples(lines: tuple[str, ...]) -> str:
+    """Return command lines as a section of a help."""
+    return "examples:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def unknown(name: str) -> str:
+    """Return what is said of a command that does not exist."""
+    similar = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
+    hint = f"did you mean '{similar[0]}'?" if similar else "'fusenotify --help' lists the commands"
+    return f"there is no command {name!a}; {hint}"
