@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Watch a mount.  fusenotify.client.aio has the same names with ``async``.
+"""Watch a mount.  fusenotify.client.aio has the same classes with ``async``.
 
-Client and Device mirror the syscalls over an explicit socket; Inotify takes
-ordinary paths and finds the socket itself.
+Client and Device mirror the syscalls, over a socket that the caller names;
+Inotify takes ordinary paths and finds the socket itself.
 """
 
 from fusenotify.client.blocking import Client, Device

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The blocking client: inotify's syscalls, over a mount's socket.
 
-client.calls is what it does; client.aio has the same with ``async``.
+client.calls does the work; client.aio is the same with ``async``.
 Threads may share a client and its devices.
 
-Errors are those of the syscalls, OSError with the kernel's errno, whatever is
-asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
+Every request raises the errors of its syscall, as OSError with the kernel's
+errno, and ConnectionLost (ECONNRESET) if the daemon is gone.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import LimitsStatus
 
-# What a device gives.
+# What a device's read returns.
 D = TypeVar("D", bound=Sized, default=bytes)
 
 
 class Client:
     """A connection to a mount's daemon.
 
-    semantics, mountpoint (bytes) and pid are what the daemon says of itself,
-    server its name and version.  Closing a client closes its devices.
+    semantics, mountpoint (bytes) and pid are those of the daemon, server is its
+    name and version.  Closing a client closes its devices.
     """
 
     def __init__(self, socket: AnyPath) -> None:
         """Connect.
 
-        Raises OSError: as connect(2), ETIMEDOUT where nobody answers,
-        EPROTONOSUPPORT where the daemon speaks another version.
+        Raises OSError: as connect(2), ETIMEDOUT if nobody answers,
+        EPROTONOSUPPORT if the daemon speaks another version.
         """
         self._logic = ClientLogic(run(BLOCKING.connect, socket_name(socket)))
         self.semantics = self._logic.semantics
@@ -91,23 +91,26 @@ class Client:
     ) -> Device[Any]:
         """Return a new device.  Linux: inotify_init1().
 
-        A read of a nonblock device never waits.  max_queued_events counts
-        events; it and semantics default to the mount's.  A detailed one gives
-        fusenotify.client.DetailedEvent where others give records (docs/reference/events.md).
+        A read of a nonblock device never waits.  max_queued_events is the
+        length of its queue in events, semantics the name of its semantics
+        (docs/reference/semantics.md); both default to the mount's.  The reads of a detailed
+        device return fusenotify.client.DetailedEvent instead of records
+        (docs/reference/events.md).
 
-        Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
-        longer than the mount's), EPROTO where the daemon is too old for a detailed one.
+        Raises TypeError, OSError: EMFILE (max_user_instances), EINVAL, EPERM (a
+        queue longer than the mount's), EPROTO if the daemon is too old for a
+        detailed device.
         """
         check_flags(nonblock=nonblock)
         unread = unread_of(detailed)
         return Device(run(self._logic.init, max_queued_events, semantics, unread), nonblock)
 
     def sync(self) -> None:
-        """Return when the events of what was done through the mount before are queued."""
+        """Wait until the events of everything done through the mount before are queued."""
         run(self._logic.sync)
 
     def status(self) -> Status:
-        """Return the mount's limits, clients, devices and users, as far as we may see them."""
+        """Return the mount's limits, and the clients, devices and users that we may see."""
         return run(self._logic.status)
 
     def limits(self) -> LimitsStatus:
@@ -122,14 +125,14 @@ class Client:
         max_user_trees: int | None = None,
         max_user_instances: int | None = None,
     ) -> LimitsStatus:
-        """Set limits of the mount, those that are given, and return all as they are then.
+        """Set the limits that are given, and return all limits of the mount.
 
-        They count from the next request on: a limit below what a user has
-        refuses only what is new, and a device keeps the queue that it was made
-        with.
+        They hold from the next request on.  Users who are above a new limit
+        keep what they have and are refused more, and a device keeps the length
+        of its queue.
 
-        Raises OSError: EPERM for those who are neither root nor the daemon's
-        user, EINVAL for a number below 0 or above 2147483647; then nothing is set.
+        Raises OSError: EPERM for users other than root and the daemon's user,
+        EINVAL for a number below 0 or above 2147483647.  Nothing is set then.
         """
         wanted = (max_queued_events, max_user_watches, max_user_trees, max_user_instances)
         return run(self._logic.limits, *wanted)
@@ -137,25 +140,25 @@ class Client:
     def fault(self, fault: AnyFault, device: int | None = None) -> None:
         """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.
 
-        device is a Device's number; without one it is for all of the mount.
+        device is a Device's number; without it, the fault is for all of the mount.
 
-        Raises OSError: EPERM where the mount or the user may not, EBADF where
-        there is no such device, EINVAL.
+        Raises OSError: EPERM if the mount has no faults or the user may not cause
+        them, EBADF if there is no such device, EINVAL.
         """
         run(self._logic.fault, fault, device)
 
     def close(self) -> None:
-        """Close the connection; a second close is nothing."""
+        """Close the connection.  Closing twice is harmless."""
         run(self._logic.close)
 
 
 class Device(Generic[D]):
     """A queue of events and its watches.  Linux: an inotify descriptor.
 
-    number is the one that ``fusenotify status`` shows.  It gives records, bytes,
-    or as a detailed device events.
+    number is the one that ``fusenotify status`` shows.  Reads return records
+    (bytes) or, for a detailed device, a tuple of DetailedEvent.
 
-    Every method raises OSError (EBADF) when the device or its client was closed.
+    Every method raises OSError (EBADF) if the device or its client was closed.
     """
 
     def __init__(self, logic: DeviceLogic[D], nonblock: bool) -> None:
@@ -185,44 +188,49 @@ class Device(Generic[D]):
     ) -> int:
         """Watch a path, relative to the mount's root, and return the watch descriptor.
 
-        With tree it is a tree watch: it hears of a directory and all that is or
-        will be below it, and names are paths from it (docs/reference/trees.md).
+        With tree it is a tree watch, on a directory and everything that is or
+        will be below it; names are then paths from that directory
+        (docs/reference/trees.md).
 
-        Of what exclude names nothing is told, nor of what is below it: each
-        pattern is a line of a .gitignore file in the watched directory.  With
-        ignore_self nothing is told of what this process does itself.
+        exclude leaves out events of the names that it matches, and of
+        everything below them: each pattern is a line of a .gitignore file in
+        the watched directory.  With ignore_self, the watch leaves out
+        everything that this process does.
 
-        mask is an int, words such as ``"CREATE|DELETE"``, or a list of them.
+        mask is an int, words such as ``"CREATE|DELETE"``, or a list of words.
 
-        Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
-        link leads out of the mount.
+        Raises TypeError for a parameter of the wrong type, ValueError for a word
+        that names no event, OSError: as inotify_add_watch(2), and EXDEV if a
+        symbolic link leads out of the mount.
         """
         return run(self._logic.add_watch, path, mask, kind_of(tree, exclude, ignore_self))
 
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.
 
-        Raises OSError (EINVAL) where there is no such watch.
+        Raises OSError (EINVAL) if there is no such watch.
         """
         run(self._logic.rm_watch, wd)
 
     def read(self, size: int = READ_SIZE, timeout: float | None = None) -> D:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
 
-        A detailed device gives events (DetailedEvent.size says what each takes).
+        A detailed device returns events; DetailedEvent.size is the size of each.
 
-        Waits for the first one, at most timeout seconds where given.
+        Waits for the first record, at most timeout seconds; without a timeout
+        the wait has no limit.
 
-        Raises OSError: EAGAIN (BlockingIOError) where none came in time or
-        the device is nonblock, EINVAL where the first does not fit.
+        Raises OSError: EAGAIN (BlockingIOError) if none came in time, or none is
+        there and the device is nonblock; EINVAL if the first one does not fit.
         """
         return run(self._logic.read, size, 0.0 if self.nonblock else timeout, as_it_is)
 
     def stream(self, size: int = READ_SIZE) -> Generator[D, None, None]:
-        """Yield records or events as they come, at most size bytes at a time, unasked.
+        """Yield records or events as they arrive, at most size bytes at a time.
 
-        While the caller is busy, events wait in the socket, then in the
-        device's queue.  Closing the generator ends the stream.
+        The daemon sends them without being asked again.  While the caller is
+        busy, events wait in the socket, then in the device's queue.  Closing
+        the generator ends the stream.
 
         Raises OSError as read() does.
         """
@@ -234,22 +242,25 @@ class Device(Generic[D]):
             stream.close()
 
     def fionread(self) -> int:
-        """Return how many bytes a read could give."""
+        """Return how many bytes a read could return."""
         return run(self._logic.fionread)
 
     def poll(self, timeout: float | None = None) -> bool:
-        """Return whether there is something to read; wait for it, at most timeout seconds."""
+        """Return whether there is something to read, after waiting at most timeout seconds.
+
+        Without a timeout the wait has no limit.
+        """
         return run(self._logic.poll, timeout)
 
     def fileno(self) -> int:
-        """Return a descriptor for select(2), asyncio's add_reader() and their like.
+        """Return a descriptor for select(2), asyncio's add_reader() and the like.
 
-        It is readable while a read has something to give, and at times for
-        nothing: read a nonblock device, or with timeout=0, when it is.  It stays
-        the same, and is for nothing else.
+        It is readable while there is something to read, and sometimes without
+        reason: when it is, read with timeout=0, or from a nonblock device.  It
+        always stays the same, and has no other use.
         """
         return self._logic.fileno()
 
     def close(self) -> None:
-        """Drop watches and queue; a second close is nothing."""
+        """Drop the watches and the queue.  Closing twice is harmless."""
         run(self._logic.close)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What Client and Device ask the daemon, and what its answers mean.
+"""The requests of Client and Device, and the meaning of the daemon's answers.
 
-client.blocking and client.aio.syscalls are the fronts, which say what each
-method is for; a driver (client.driver) carries the requests.
+client.blocking and client.aio.syscalls are the fronts; their docstrings
+describe the methods.  A driver (client.driver) carries the requests.
 
-Errors are those of the syscalls, OSError with the kernel's errno, whatever is
-asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
+Every request raises the errors of its syscall, as OSError with the kernel's
+errno, and ConnectionLost (ECONNRESET) if the daemon is gone.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ async def ask(
     on_answer: Callable[[A], object] | None = None,
     descriptor: Descriptor | None = None,
 ) -> A:
-    """Send a request, with a descriptor where one is given, and return its answer.
+    """Send a request, and the descriptor if there is one, and return its answer.
 
-    on_answer is called with it when it comes, before any later answer is
-    looked at, whether somebody still waits for it or not; maybe twice.
+    on_answer is called with the answer when it arrives, before any later
+    answer is looked at, even if nobody waits for it any more.  It may be
+    called twice with the same answer.
 
     Raises OSError for a refusal, ConnectionLost, RemoteProtocolError.
     """
@@ -91,7 +92,7 @@ class ClientLogic:
     async def init(
         self, max_queued_events: int | None, semantics: str | None, unread: Unread[Data]
     ) -> DeviceLogic[Data]:
-        """Make a device, of the kind that unread keeps what comes from."""
+        """Make a device: a detailed one if unread keeps events, else one that gives records."""
         request = Init(
             max_queued_events=max_queued_events,
             semantics=semantics,
@@ -136,7 +137,7 @@ class DeviceLogic(Generic[Data]):
         self._link = link
         self._unread = unread
         self._readiness: Readiness | None = None
-        self._polled = False  # the poll for it was answered
+        self._polled = False  # whether the last poll was answered, so that another is needed
 
     def fileno(self) -> int:
         if self._link.fileno() < 0:
@@ -147,14 +148,14 @@ class DeviceLogic(Generic[Data]):
         return readiness.fileno()
 
     def report_to(self, readiness: Readiness) -> None:
-        """Have it be readable while there is something to read."""
+        """Keep readiness readable while there is something to read, from now on."""
         readiness.follow(self._link.fileno())
         self._readiness = readiness
         self._polled = True
         self.report()
 
     def report(self) -> None:
-        """Look again whether there is something to read, if somebody wants to know."""
+        """Bring the readiness, if there is one, up to date with what can be read."""
         readiness = self._readiness
         if readiness is None:
             return
@@ -164,17 +165,18 @@ class DeviceLogic(Generic[Data]):
                 readiness.set()
             elif self._polled:
                 self._polled = False
-                # Weakly: the call may never end, and the descriptor is closed with this object.
+                # A weak reference, since the call may never end, and the descriptor must be
+                # closed with this object.
                 came = partial(_tell, WeakMethod(self._came))
                 self._link.send(Poll(device=self.number), self._unread, came)
         except BaseException as error:
-            self._polled = True  # it may not be under way
+            self._polled = True  # the poll may not have been sent
             readiness.set()
             if not _is_the_links(error):
                 raise
 
     def _came(self) -> None:
-        """Hear of something to read, in any thread, maybe twice."""
+        """Note that there is something to read.  Any thread may call it, and call it twice."""
         self._polled = True
         if self._readiness is not None:
             self._readiness.set()
@@ -186,9 +188,9 @@ class DeviceLogic(Generic[Data]):
         kind: Kind,
         on_added: Callable[[int], object] | None = None,
     ) -> int:
-        """Watch a path, or what a descriptor is of.
+        """Watch a path, or the object that a descriptor refers to; return the watch descriptor.
 
-        on_added is called with the watch descriptor before an event can name it.
+        on_added is called with the watch descriptor before any event of it is read.
         """
 
         def tell(added: WatchAdded) -> None:
@@ -213,10 +215,14 @@ class DeviceLogic(Generic[Data]):
         await ask(self._link, RmWatch(device=self.number, wd=wd), Done)
 
     async def read(self, size: int, timeout: float | None, meaning: Callable[[Data], T]) -> T:
-        """Return the meaning of what is read; it is told in the order in which that came.
+        """Return meaning(data) for the data that is read, at most size bytes.
 
-        Where an exception comes from outside, as a signal handler's, it is there
-        for the next read.
+        meaning is called in the order in which the data arrived.  If an
+        exception strikes from outside, such as a signal handler's, the data
+        is there for the next read.
+
+        Raises OSError: EAGAIN (BlockingIOError) if nothing came within timeout
+        seconds, EINVAL if the first record does not fit.
         """
         deadline = deadline_of(timeout)
         taken: T | _Spent
@@ -227,7 +233,7 @@ class DeviceLogic(Generic[Data]):
                 try:
                     taken = await self._link.wait(call, partial(_taken, call, size, meaning))
                 finally:
-                    self._link.give_up(call)  # where it took what came for another
+                    self._link.give_up(call)  # it may have taken data that another call brought
                 if not isinstance(taken, _Spent):
                     self.report()
                     return taken
@@ -255,11 +261,11 @@ class DeviceLogic(Generic[Data]):
         try:
             return await self._link.wait(call, call.take_ready)
         finally:
-            self._link.give_up(call)  # where something came for another
+            self._link.give_up(call)  # data that another call brought may have ended the wait
 
     async def close(self) -> None:
         request = Close(device=self.number)
-        if self._link.is_in_use_here():  # by whom we interrupt: who waits would wait for ever
+        if self._link.is_in_use_here():  # by the call that we interrupt: waiting would never end
             self._link.say(request)
             return
         with contextlib.suppress(ConnectionLost):  # then the device is gone too
@@ -291,39 +297,39 @@ class Streaming(Generic[Data]):
             raise
 
     def close(self) -> None:
-        """Want no more.  The garbage collector may do it, in any thread."""
+        """End the stream.  The garbage collector may call this, in any thread."""
         self._link.give_up(self._call)
 
 
 def unread_of(detailed: bool) -> AnyUnread:
-    """Return what keeps what a device gives, a detailed one or not.
+    """Return the store for the events of a detailed device, or for another device's records.
 
-    Raises TypeError where that is neither True nor False.
+    Raises TypeError if detailed is not a bool.
     """
     check_flags(detailed=detailed)
     return UnreadEvents() if detailed else UnreadRecords()
 
 
 class _Spent:
-    """What was answered to a read that another one was faster to take."""
+    """The result of a read whose answer was taken by another read first."""
 
 
 def _is_the_links(error: BaseException) -> bool:
-    """Return whether nothing can be asked any more, as the next read will say."""
+    """Return whether the error is about the connection; then the next read raises it, too."""
     return isinstance(error, ConnectionLost | ProtocolError) or (
         isinstance(error, OSError) and error.errno in (errno.EBADF, errno.EDEADLK)
     )
 
 
 def _tell(whom: WeakMethod[Callable[[], object]], _: AnyAnswer) -> None:
-    """Hand on that an answer came, if there is still somebody to hear it."""
+    """Call the method that the weak reference holds, if its object still exists."""
     hear = whom()
     if hear is not None:
         hear()
 
 
 def _taken(call: Call, size: int, meaning: Callable[[Any], T]) -> T | _Spent | None:
-    """Return what a read takes; _Spent where it has to ask again, None where it has to wait."""
+    """Return what a read takes; _Spent if it has to ask again, None if it has to wait."""
     data = call.take_records(size)
     if data is not None:
         return meaning(data)
@@ -331,5 +337,5 @@ def _taken(call: Call, size: int, meaning: Callable[[Any], T]) -> T | _Spent | N
 
 
 def as_it_is(data: Data) -> Data:
-    """Return data: what a Device's read means."""
+    """Return data unchanged: the meaning of a Device's read."""
     return data

@@ -16,9 +16,9 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 # How long a daemon may take to answer the first request.
 HELLO_SECONDS = 10.0
-# What a read takes unless told otherwise: whatever record there is fits.
+# The default size of a read, in bytes: the largest record fits.
 READ_SIZE = MOST_BYTES
-# What is asked of the socket at a time.
+# How many bytes one recv(2) asks for.
 RECEIVE_SIZE = 256 * 1024
 
 # Linux: sun_path has 108 bytes, with the NUL.
@@ -46,41 +46,41 @@ def socket_name(path: AnyPath) -> str:
 
 
 def connect_refusal(error: OSError, name: str) -> OSError:
-    """Return the error of a connect(2) with a message that helps."""
+    """Return the error of a connect(2) with a message that says what to do."""
     code = error.errno or errno.EIO
     return OSError(code, _CONNECT_REFUSALS.get(code, os.strerror(code)), name)
 
 
 def is_the_sockets(error: OSError) -> bool:
-    """Return whether the system call failed; False where a signal handler raised during it."""
+    """Return True if the system call itself failed, False if a signal handler raised during it."""
     assert error.__traceback__ is not None
     return error.__traceback__.tb_next is None
 
 
 def no_answer(name: str) -> OSError:
-    """Return the error for a daemon that takes connections and does not serve them."""
+    """Return the error for a daemon that accepts connections but does not answer on them."""
     return OSError(
         errno.ETIMEDOUT, f"the daemon does not answer in {HELLO_SECONDS:g} s: is it stopped?", name
     )
 
 
 def deadline_of(timeout: float | None) -> float:
-    """Return when so many seconds have passed, in the time of time.monotonic().
+    """Return the time.monotonic() at which timeout seconds will have passed; inf for None.
 
-    Raises TypeError where it is no number, OSError (EINVAL) where it is too large for a time.
+    Raises TypeError if timeout is not a number, OSError (EINVAL) if it is too large.
     """
     if timeout is None:
         return math.inf
     try:
         return time.monotonic() + timeout
     except OverflowError:
-        raise OSError(errno.EINVAL, "so many seconds are no time") from None
+        raise OSError(errno.EINVAL, "the timeout is too large") from None
     except TypeError:
-        raise TypeError(f"a time is a number of seconds, not {timeout!r}") from None
+        raise TypeError(f"a timeout is a number of seconds, not {timeout!r}") from None
 
 
 def check_flags(**flags: bool) -> None:
-    """Raise TypeError where one of them is neither True nor False."""
+    """Raise TypeError if one of the flags is not a bool; its keyword is the name to show."""
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise TypeError(f"{name} is True or False, not {flag!r}")
@@ -94,5 +94,5 @@ def rights(descriptors: list[int]) -> list[tuple[int, int, array[int]]]:
 
 
 def client_closed() -> OSError:
-    """Return the error for requests to a client that was closed."""
+    """Return the error for a request to a closed client."""
     return OSError(errno.EBADF, "the client was closed")

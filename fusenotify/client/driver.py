@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the clients' logic asks of the world: a connection, time, a turn.
+"""The interface through which the clients' logic connects, sleeps and takes turns.
 
 client.calls and client.watching are the logic, written once, as coroutines.
-client.link has what they ask for with blocking calls and threads, so that its
-coroutines never wait for an event loop, and run() carries one out at once;
-client.aio.link has it for asyncio and trio, which carry them out themselves.
+client.link implements the interface with blocking calls and threads: its
+coroutines never wait for an event loop, so run() completes one at once.
+client.aio.link implements it for asyncio and trio, which run the coroutines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Link(Protocol):
-    """A connection that was welcomed.  welcome is what the daemon said."""
+    """A connection after the hello.  welcome is the daemon's answer to it."""
 
     welcome: Welcome
 
@@ -34,45 +34,44 @@ class Link(Protocol):
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
-        """Send a request, as soon as the socket takes it, and return its call, to wait for.
+        """Send a request as soon as the socket takes it, and return its call.
 
         unread, on_answer and descriptor are those of ClientConnection.ask().
         """
 
     def say(self, request: AnyRequest) -> None:
-        """Send a request whose answer nobody waits for, at once or with the next one."""
+        """Send a request whose answer nobody waits for, at once or with the next request."""
 
     async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
-        """Return what take() gives of a call, as soon as it gives something.
+        """Wait until take() returns something other than None for the call, and return that.
 
-        Raises what take() raises.  Where it ends by an exception the call is
-        given up.
+        Raises what take() raises.  The call is given up if an exception ends the wait.
         """
 
     def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; nothing where all were had.
+        """Drop a call, whose answer is no longer wanted; do nothing if it was fully answered.
 
-        Finalisers may call it, anywhere.
+        Finalisers may call this at any point.
         """
 
     def put_back(self, call: Call) -> None:
-        """Undo the taking of a call's records, which came to nobody."""
+        """Put back records that a call took but that reached no caller."""
 
     def is_in_use_here(self) -> bool:
-        """Return whether this thread is in the midst of a call, which a handler interrupted."""
+        """Return whether a handler runs that interrupted a call of this thread."""
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, -1 where it is closed."""
+        """Return the socket's descriptor, -1 if it is closed."""
 
     def close(self) -> None:
-        """Close the socket; who waits for an answer gets EBADF."""
+        """Close the socket; callers that wait for an answer get EBADF."""
 
 
 class Turn(Protocol):
-    """One at a time."""
+    """A lock: only one caller at a time has the turn."""
 
     async def take(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what work() gives, when nobody else has the turn."""
+        """Wait for the turn, and return the result of work(), which runs during it."""
 
 
 class Driver(Protocol):
@@ -81,22 +80,22 @@ class Driver(Protocol):
     async def connect(self, name: str) -> Link:
         """Connect to the socket of that name, and say hello.
 
-        Raises OSError: as connect(2), ETIMEDOUT where nobody answers,
-        EPROTONOSUPPORT where the daemon speaks another version.
+        Raises OSError: as connect(2), ETIMEDOUT if nobody answers,
+        EPROTONOSUPPORT if the daemon speaks another version.
         """
 
     async def sleep(self, seconds: float) -> None:
-        """Return when the time passed."""
+        """Return after so many seconds."""
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        """Return what a call gives that may block, without blocking others."""
+        """Return the result of a call that may block, without blocking other tasks."""
 
     def turn(self) -> Turn:
-        """Return a new turn, which nobody has."""
+        """Return a new turn, which is free."""
 
 
 def run(work: Callable[[Unpack[A]], Coroutine[Any, Any, T]], *arguments: *A) -> T:
-    """Carry out what never waits for an event loop, and return what it gives."""
+    """Run a coroutine that never waits for an event loop, and return its result."""
     try:
         # Made and begun in one step: an exception from outside leaves no coroutine unawaited.
         next(map(_BEGIN, starmap(work, (arguments,))))

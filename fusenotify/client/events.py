@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Events with paths, as an Inotify gives them.
+"""Events with paths, as an Inotify returns them.
 
-client.watched makes them of what a device gives.
+client.watched makes them from a device's records and events.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from fusenotify.masks import Mask
 
-# What an event's paths are: text where the watched path was given as text, else bytes.
+# The type of an event's paths: str if the watched path was given as text, otherwise bytes.
 Text = TypeVar("Text", str, bytes, default=str)
 Text_co = TypeVar("Text_co", covariant=True)
 
@@ -20,14 +20,15 @@ Text_co = TypeVar("Text_co", covariant=True)
 class InotifyEvent(NamedTuple, Generic[Text]):
     """One event.
 
-    wd, mask, cookie and name (None where it is about the watched object itself)
-    are those of inotify(7); of a tree watch, name is the path from the watched
-    directory, which ends in a slash where a directory below says it of itself.
-    path is that of the object: the watched path, as it was given, and the name,
-    without a slash at the end; empty for IN_Q_OVERFLOW.
+    wd, mask, cookie and name are those of inotify(7).  name is None if the
+    event is about the watched object itself.  For a tree watch, name is the
+    path from the watched directory; it ends in a slash if the event is about
+    a directory below, reported by that directory itself.  path is the path of
+    the object: the watched path, as it was given, joined with the name,
+    without a slash at the end.  It is empty for IN_Q_OVERFLOW.
 
-    name and path are str where the watched path was str or an os.PathLike of
-    str, bytes where it was bytes; with the first watch's for IN_Q_OVERFLOW.
+    name and path are str if the watched path was str or an os.PathLike of
+    str, and bytes if it was bytes.  For IN_Q_OVERFLOW the first watch decides.
     """
 
     wd: int
@@ -38,20 +39,22 @@ class InotifyEvent(NamedTuple, Generic[Text]):
 
 
 class DetailedInotifyEvent(NamedTuple, Generic[Text]):
-    """One event with all that is known of it.  What is not is None.
+    """One event with all its details.  A detail that is not known is None.
 
-    wd, mask, cookie, name and path are those of InotifyEvent; the rest, but for
-    old_path, is that of DetailedEvent (fusenotify.protocol.details): sequence is
-    its number in the mount's order, time in ns since 1970; pid, uid, gid and
-    command are of the process that did it, where we may know.  command and old_path are
-    str or bytes as name and path are.
+    wd, mask, cookie, name and path are those of InotifyEvent.  The others,
+    except old_path, are those of DetailedEvent (fusenotify.protocol.details):
+    sequence is the event's number in the order of the mount; time is in ns
+    since 1970; pid, uid, gid and command describe the process that caused the
+    event, if this client may know it.  command and old_path are str or bytes,
+    like name and path.
 
-    A rename within what is watched is one event: its mask is that of IN_MOVED_TO,
-    path the new one and old_path the one before, the watched path as it was given
-    and the old name.
+    A rename from one watched place to another is one event: its mask is that
+    of IN_MOVED_TO, path is the new path, and old_path is the path before, which
+    is the watched path as it was given, joined with the old name.
 
-    lost is how many events an IN_Q_OVERFLOW stands for; None where nobody knows,
-    because the connection was lost.  Then sequence is 0: numbers begin again.
+    lost is the number of events that an IN_Q_OVERFLOW stands for.  It is None
+    if the number is unknown because the connection was lost; sequence is then
+    0, and the numbers begin again.
     """
 
     wd: int
@@ -71,11 +74,11 @@ class DetailedInotifyEvent(NamedTuple, Generic[Text]):
 
 
 class HasPath(Protocol[Text_co]):
-    """What both kinds of events are, for the type of what is watched."""
+    """Both kinds of events, by the type of their paths."""
 
     @property
     def path(self) -> Text_co: ...
 
 
-# What an Inotify gives.
+# The type of events that an Inotify returns.
 Told = TypeVar("Told", bound=HasPath[Any], covariant=True, default=InotifyEvent[str])

@@ -2,21 +2,22 @@
 """The blocking client's driver: sockets and threads.
 
 protocol.connection numbers the requests and matches the answers; client.calls
-says what is asked.  Whoever waits for an answer while nobody receives does so
-for all (the receiver); the others sleep until something came.
+makes the requests.  A thread that waits for an answer while no thread receives
+becomes the receiver and receives for all; the other threads sleep until
+something arrives.
 
 Invariants
-    _lock guards the connection, and nothing waits while it is held: not for
-        the socket, which is asked to take at once what it can, and not for
-        another lock.  A Turn is taken before it, never behind it.
+    _lock guards the connection, and nothing waits while it is held, neither
+        for the socket, whose calls do not block, nor for another lock.  A Turn
+        is taken before the lock, never while it is held.
     At most one thread receives, without the lock.
-    Finalisers take no lock: a stream that the garbage collector closes, maybe
+    Finalisers take no lock: a stream that the garbage collector closes, perhaps
         in a thread that has the lock, leaves a note (give_up()), and the next
-        who uses the link carries it out.
+        call on the link carries it out.
     An exception from outside (KeyboardInterrupt, a signal handler's) may
-        strike in any line.  What came with the system call that it struck is
-        put away by that same step, and no event is lost.
-    A process that was forked uses none of its parent's (client.process).
+        strike in any line.  Each system call stores what it received in the
+        same uninterruptible step, so no event is lost.
+    A forked process uses no connection of its parent (client.process).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ T = TypeVar("T")
 
 
 class Link:
-    """A connection, for connect() to make.  name is the socket's, for messages."""
+    """A connection, which connect() establishes.  name is the path of the socket."""
 
     welcome: Welcome
 
@@ -63,7 +64,7 @@ class Link:
         self._holder = 0  # the thread that has the lock
         self._receiver = 0  # the thread that receives
         self._senders: set[int] = set()  # the threads that wait until the socket takes more
-        self._unsent = False  # whether the socket did not take all
+        self._unsent = False  # whether there are frames that the socket has not taken
         self._sleepers: deque[threading.Lock] = deque()
         self._closed = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -92,27 +93,27 @@ class Link:
             raise
 
     def close(self) -> None:
-        """Close the socket; who waits for an answer gets EBADF."""
+        """Close the socket; callers that wait for an answer get EBADF."""
         if not self._process.is_this():
             self.let_go()
             return
         self._connection.fail(client_closed())
         self._closed = True
         with contextlib.suppress(OSError):  # it may not be connected any more
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who receives or sends
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes threads that receive or send
         if not self.is_in_use_here():
             self._exclusively(self._close_unused)
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, -1 where it is closed."""
+        """Return the socket's descriptor, -1 if it is closed."""
         return self._socket.fileno()
 
     def let_go(self) -> None:
-        """Close this process's copy of another's socket; the connection stays."""
+        """Close this process's copy of its parent's socket; the connection stays open."""
         self._socket.close()
 
     def is_in_use_here(self) -> bool:
-        """Return whether this thread is in the midst of a call, which a handler interrupted."""
+        """Return whether a handler runs that interrupted a call of this thread."""
         return threading.get_ident() in (self._holder, self._receiver)
 
     def send(
@@ -122,12 +123,12 @@ class Link:
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
-        """Send a request, as soon as the socket takes it, and return its call, to wait for."""
+        """Send a request as soon as the socket takes it, and return its call."""
         self._check()
         return self._exclusively(partial(self._send, request, unread, on_answer, descriptor))
 
     def say(self, request: AnyRequest) -> None:
-        """Send a request whose answer nobody waits for, at once or with the next one."""
+        """Send a request whose answer nobody waits for, at once or with the next request."""
         if not self._process.is_this():
             return
         self._connection.say(request)
@@ -135,7 +136,7 @@ class Link:
             self._exclusively(self._progress)
 
     async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
-        """Return what take() gives of a call, as soon as it gives something."""
+        """Wait until take() returns something other than None for the call, and return that."""
         self._check()
         me = threading.get_ident()
         try:
@@ -149,11 +150,11 @@ class Link:
                     self._wait_to_send()
                 elif (
                     alarm is not None and self._receiver
-                ):  # else it left, maybe before it could see that we sleep
+                ):  # a receiver that has left may not have seen our alarm
                     alarm.acquire()
         except BaseException:
             self.give_up(call)
-            # What came may be what somebody waits for with select(), and the socket has it no more.
+            # Somebody may wait in select() for what was received: the socket no longer shows it.
             self._exclusively(self._connection.settle)
             raise
         finally:
@@ -164,17 +165,17 @@ class Link:
                 self._exclusively(self._close_unused)
 
     def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; the daemon hears of it with the next request."""
+        """Drop a call, whose answer is no longer wanted; the next request tells the daemon."""
         if self._process.is_this():
             self._connection.give_up(call)
 
     def put_back(self, call: Call) -> None:
-        """Undo the taking of a call's records, which came to nobody."""
+        """Put back records that a call took but that reached no caller."""
         if self._process.is_this():
             self._exclusively(call.put_back)
 
     def _exclusively(self, work: Callable[[], T]) -> T:
-        """Return what work() gives, done with the lock."""
+        """Run work() with the lock held, and return its result."""
         me = threading.get_ident()
         with self._lock:
             self._holder = me
@@ -189,7 +190,7 @@ class Link:
         if self.is_in_use_here():
             raise _interrupted_itself()
 
-    # With the lock.
+    # The methods below need the lock.
 
     def _send(
         self,
@@ -204,10 +205,10 @@ class Link:
         return call
 
     def _look(self, take: Callable[[], T | None]) -> tuple[T | None, threading.Lock | None]:
-        """Return what take() gives; where that is None, find out how this thread goes on.
+        """Return what take() returns; if that is None, decide how this thread goes on.
 
-        It receives, or waits to send, or sleeps until somebody lets go of the
-        lock that is returned.
+        It becomes the receiver, or waits to send, or sleeps: then the second
+        value is a lock, which is released when the thread has to look again.
         """
         self._progress()
         taken = take()
@@ -226,15 +227,15 @@ class Link:
         return taken, alarm
 
     def _progress(self) -> None:
-        """Deliver what came, and send what the socket takes."""
+        """Deliver what was received, and send what the socket takes."""
         self._connection.settle()
         self._transmit()
 
     def _transmit(self) -> None:
-        """Send what the socket takes at once."""
+        """Send what the socket takes without blocking."""
         while (frame := self._connection.next_frame()) is not None:
             try:
-                # One step for an interruption: sent and counted, or neither.
+                # One step that no exception can interrupt: sent and counted, or neither.
                 frame.counts.extend(
                     map(
                         self._socket.sendmsg,
@@ -248,25 +249,25 @@ class Link:
             except OSError as error:
                 if not is_the_sockets(error):
                     raise
-                # What the server said last is still to be received, and then its end.
+                # The server's last answers are still to be received, and then the end of file.
                 self._connection.drop_frames()
 
     def _close_unused(self) -> None:
-        """Close the socket where nobody is about to use its number."""
+        """Close the socket unless a thread is about to use its number."""
         if not (self._receiver or self._senders):
             self._socket.close()
 
-    # Without it.
+    # The methods below are called without the lock.
 
     def _receive(self) -> None:
-        """Receive for all, or return where the socket takes what is unsent."""
+        """Receive for all threads, or return as soon as the socket takes unsent frames."""
         received = self._connection.received
         try:
             if self._unsent:
                 ready = self._poll(select.POLLIN | select.POLLOUT)
                 if ready == select.POLLOUT:
                     return
-            # One step for an interruption: received and put away, or neither.
+            # One step that no exception can interrupt: received and stored, or neither.
             received.extend(map(self._socket.recv, (RECEIVE_SIZE,)))
         except OSError as error:
             if isinstance(error, TimeoutError) or not is_the_sockets(error):
@@ -275,7 +276,7 @@ class Link:
         self._wake()
 
     def _wait_to_send(self) -> None:
-        """Return when the socket takes more, while another thread receives."""
+        """Wait until the socket takes more, while another thread receives."""
         try:
             self._poll(select.POLLOUT)
         finally:
@@ -287,32 +288,32 @@ class Link:
         return poll.poll()[0][1]
 
     def _wake(self) -> None:
-        """Have all that sleep look again."""
-        with contextlib.suppress(IndexError):  # others may be doing the same
+        """Wake all threads that sleep."""
+        with contextlib.suppress(IndexError):  # other threads may do the same now
             while self._sleepers:
                 self._sleepers.popleft().release()
 
 
 def _interrupted_itself() -> OSError:
-    """Return the error for a call in the midst of another one, which would wait for ever."""
+    """Return the error for a call that interrupted another one and would wait for ever."""
     return OSError(
         errno.EDEADLK,
-        "this thread is in the midst of another call of this client: "
-        "a signal handler or finaliser may only close it",
+        "this thread is in the middle of another call of this client: "
+        "a signal handler or finaliser may only close the client",
     )
 
 
 class Turn:
-    """One thread at a time."""
+    """A lock: only one thread at a time has the turn."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holder = 0
 
     async def take(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what work() gives, when no other thread has the turn.
+        """Wait for the turn, and return the result of work(), which runs during it.
 
-        Raises OSError (EDEADLK) where this thread has it.
+        Raises OSError (EDEADLK) if this thread has the turn already.
         """
         me = threading.get_ident()
         if self._holder == me:
@@ -335,11 +336,11 @@ class Blocking:
         return link
 
     async def sleep(self, seconds: float) -> None:
-        """Return when the time passed."""
+        """Return after so many seconds."""
         time.sleep(seconds)
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        """Return what a call gives, made in this thread."""
+        """Return the result of call(), which runs in this thread."""
         return call()
 
     def turn(self) -> Turn:

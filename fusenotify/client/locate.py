@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From an ordinary path to a mount's socket and the path in it.
+"""Find the socket and the path in the mount for an ordinary path.
 
-The kernel says which mount a path is in and resolves its links; the mount
-says by an extended attribute where its socket is.  FUSENOTIFY_SOCKET names
-another socket to use, as in a container that sees it elsewhere.  Nothing
-that is done here causes an event.
+The kernel says which mount a path is on and resolves its links; an extended
+attribute of the mount says where its socket is.  FUSENOTIFY_SOCKET names
+another socket to use, for example in a container that sees the socket under
+another path.  Nothing here causes an event.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ SOCKET_VARIABLE = "FUSENOTIFY_SOCKET"
 SOCKET_XATTR = "user.fusenotify.socket"
 
 
-# How the kernel shows the path of what has lost its name.  Names may end so, too.
+# The kernel adds this to the path of an object that has lost its name.  A real name can end
+# in it, too.
 _DELETED = b" (deleted)"
 
 
@@ -38,9 +39,10 @@ class Opened:
 class Place:
     """Where a path is.
 
-    path is absolute and has no symbolic links, unless at its end; mount is
-    the mount it is in, as far as this process can see; socket is where its
-    daemon listens.  nameless is the object itself where no path leads to it.
+    path is absolute and has no symbolic links, except perhaps at its end.
+    mount is the mount that the path is on, if this process can see it.  socket
+    is the path of the socket that its daemon listens on.  nameless is a
+    descriptor of the object if no path leads to it.
     """
 
     path: bytes
@@ -51,10 +53,10 @@ class Place:
     def inner_path(self, mountpoint: bytes) -> bytes:
         """Return the path relative to the mount's root.
 
-        mountpoint is what the daemon says; it counts where the mount itself
-        is not visible here.
+        mountpoint is where the daemon says that it is mounted; it is used if
+        this process does not see the mount.
 
-        Raises OSError (EXDEV) where the path is outside.
+        Raises OSError (EXDEV) if the path is outside the mount.
         """
         if self.mount is not None and self.mount.fstype == FSTYPE:
             return self.mount.inner_path(self.path)
@@ -63,15 +65,15 @@ class Place:
         raise _outside(self.path, self.mount)
 
     def check_same_mount(self, other: Place) -> None:
-        """Refuse a place that this one's socket does not serve.
+        """Check that both places are served by the same socket.
 
         Raises OSError (EXDEV).
         """
         if self.socket != other.socket:
             raise OSError(
                 errno.EXDEV,
-                f"it is served at {other.socket}, what was watched before at {self.socket}: "
-                "take one Inotify for each mount",
+                f"it is served at {other.socket}, but earlier watches are served at "
+                f"{self.socket}: use one Inotify for each mount",
                 other.path,
             )
 
@@ -79,22 +81,23 @@ class Place:
 def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None) -> Place:
     """Find the socket that serves path.
 
-    A symbolic link at the path's end is followed where follow.  socket, or
-    else FUSENOTIFY_SOCKET, is taken instead of what the mount says.
+    With follow, a symbolic link at the end of the path is followed.  socket, or
+    FUSENOTIFY_SOCKET if it is None, is used instead of the socket that the
+    mount names.
 
-    What /proc/self/fd and its like lead to may have no name any more, or
-    another object may have it: then the place has the object itself.
+    An object reached through /proc/self/fd or the like may have lost its name,
+    or another object may have the name now.  The place then has nameless.
 
-    Raises OSError: as open(2) for the path, EXDEV outside of any fusenotify
-    mount, ENOTCONN where the mount's daemon is dead.
+    Raises OSError: as open(2) for the path, EXDEV for a path on no fusenotify
+    mount, ENOTCONN if the mount's daemon is dead, EINVAL for a NUL in the path.
     """
     name = os.fsencode(path)
     if b"\0" in name:
-        raise OSError(errno.EINVAL, "a path has no NUL in it", name)
+        raise OSError(errno.EINVAL, "a path cannot contain NUL", name)
     if socket is None:
         socket = os.environ.get(SOCKET_VARIABLE) or None
     try:
-        # Not opened in the sense of IN_OPEN: the filesystem does not hear of it.
+        # With O_PATH the filesystem gets no OPEN request, so there is no IN_OPEN.
         opened = Opened(os.open(name, os.O_PATH | (0 if follow else os.O_NOFOLLOW)))
     except OSError as error:
         raise _explained(error) from None
@@ -105,7 +108,7 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
     nameless = None if _is_named(opened, real) else opened
     if socket is not None:
         if nameless is not None and not is_ours:
-            raise OSError(errno.ENOENT, "what it leads to has no name any more", name)
+            raise OSError(errno.ENOENT, "the object that it leads to has no name any more", name)
         return Place(real, mount, os.fsdecode(socket), nameless)
     if mount is None or not is_ours or not contains(mount.mountpoint, real):
         raise _outside(real, mount)
@@ -123,8 +126,8 @@ def _is_named(opened: Opened, real: bytes) -> bool:
 
 
 def _socket_of(handle: bytes, mount: Mount) -> str:
-    # Linux gives "user" attributes of regular files and directories only, and
-    # only to those who may read them; the mount's root answers for the others.
+    # Linux gives "user" attributes only of regular files and directories, and only to
+    # users who may read these; in other cases the root of the mount is asked.
     try:
         return os.fsdecode(os.getxattr(handle, SOCKET_XATTR))
     except OSError:
@@ -138,7 +141,7 @@ def _explained(error: OSError) -> OSError:
     if error.errno == errno.ENOTCONN:
         return OSError(
             errno.ENOTCONN,
-            "the daemon of this mount is dead; 'fusenotify unmount' cleans up",
+            "the daemon of this mount is dead: 'fusenotify unmount' cleans up",
             error.filename,
         )
     return error
@@ -150,7 +153,7 @@ def _outside(path: bytes, mount: Mount | None) -> OSError:
         found += f"'{os.fsdecode(mount.mountpoint)}'"
     return OSError(
         errno.EXDEV,
-        f"it is in {found}, not in one of fusenotify: there inotifywait and watchdog serve; "
-        f"or mount it with 'fusenotify mount', or name a socket in {SOCKET_VARIABLE}",
+        f"it is on {found}, not on a fusenotify mount: use inotifywait or watchdog there, "
+        f"mount it with 'fusenotify mount', or name a socket in {SOCKET_VARIABLE}",
         path,
     )

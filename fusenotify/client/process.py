@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whose a connection is: the process's that made it, and not its children's.
+"""A connection belongs to the process that made it, not to the children of that process.
 
-A child of fork(2) has copies of all objects, and of their sockets.  Were it to
-ask, to close or to receive, the parent would miss what the child got.  So both
-kinds of Link ask here first, before they take a lock, which another thread may
-have had when the process was forked; and a child closes its copies at once, so
-that the daemon hears of the parent's end.
+A child of fork(2) has copies of all objects and of their sockets.  If it sent
+requests, received or closed the connection, the parent would lose answers.  So
+both kinds of Link check here first, before they take a lock: another thread may
+have held the lock when the process was forked.  A child closes its copies at
+once; otherwise the daemon would not notice the end of the parent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 
 class Process:
-    """The process that makes this object."""
+    """The process that made this object."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -25,15 +25,15 @@ class Process:
         self._forks = _forks
 
     def is_this(self) -> bool:
-        """Return whether it is the process that asks."""
+        """Return whether it is the current process."""
         return self._forks == _forks and self.pid == os.getpid()
 
 
 class Inherited(Protocol):
-    """What belongs to one process."""
+    """An object that belongs to one process."""
 
     def let_go(self) -> None:
-        """Close this process's copy, which belongs to another one; take no lock."""
+        """Close the copy that a forked process has of this object; take no lock."""
 
 
 _forks = 0
@@ -41,16 +41,19 @@ _inherited: WeakSet[Inherited] = WeakSet()
 
 
 def belongs_here(owned: Inherited) -> Process:
-    """Have a child of this process let go of what is owned; return this process."""
+    """Have children of this process call owned.let_go() when they are forked.
+
+    Returns this process.
+    """
     _inherited.add(owned)
     return Process()
 
 
 def foreign(owner: Process) -> OSError:
-    """Return the error for what another process made."""
+    """Return the error for using an object that another process made."""
     return OSError(
         errno.EBADF,
-        f"it belongs to process {owner.pid}, which made it: make another one after fork()",
+        f"it belongs to process {owner.pid}, which made it: make a new one after fork()",
     )
 
 

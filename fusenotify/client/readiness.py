@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A descriptor that select(2) finds readable while a device has something to read.
 
-client.calls and client.watching use it where somebody asked for fileno().  A
-daemon says nothing unasked, and what it said may have been received with the
-answer to something else.  So a poll is under way all the time, and the
-descriptor, an epoll(7) instance, is readable where the socket is or where its
-answer came: then an eventfd says so until the next read.
+client.calls and client.watching use it once fileno() was called.  A daemon
+sends nothing unless asked, and its data may have been received together with
+the answer to another request.  So a poll is always under way, and the
+descriptor, an epoll(7) instance, is readable while the socket is, or once the
+poll was answered: an eventfd then keeps it readable until the next read.
 
 Invariant
-    While there is something to read the descriptor is readable, also where an
+    While there is something to read the descriptor is readable, even if an
         exception from outside (a signal handler's) strikes.  It may be readable
-        where there is nothing.
+        while there is nothing to read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Readiness:
         belongs_here(self)
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # there was no descriptor to be had
+        with contextlib.suppress(AttributeError):  # epoll_create(2) failed in __init__()
             self.let_go()
 
     def fileno(self) -> int:
@@ -43,12 +43,12 @@ class Readiness:
         return self._epoll.fileno()
 
     def follow(self, socket: int) -> None:
-        """Be readable where the socket of that descriptor is, until that is closed."""
+        """Be readable while the socket, given as a descriptor, is; until it is closed."""
         self._epoll.register(socket, select.EPOLLIN)
 
     def rest(self, socket: int, seconds: float) -> None:
-        """Be not readable for so long, though the socket is and will be: it is at its end."""
-        with contextlib.suppress(FileNotFoundError, ValueError):  # it rests, or was closed
+        """Be not readable for so many seconds, although the socket is: it is at end of file."""
+        with contextlib.suppress(FileNotFoundError, ValueError):  # done already, or closed
             self._epoll.unregister(socket)
         self.clear()
         timer = threading.Timer(seconds, self.set)
@@ -61,13 +61,13 @@ class Readiness:
             os.eventfd_write(self._event, 1)
 
     def clear(self) -> None:
-        """Be readable only where the socket is."""
+        """Be readable only while the socket is."""
         if self._event >= 0:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._event)
 
     def let_go(self) -> None:
-        """Close it."""
+        """Close the descriptor."""
         self._epoll.close()
         event, self._event = self._event, -1
         if event >= 0:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What each watch stands for, and events with paths from what a device gives.
+"""The path and kind of each watch, and the conversion of records to events with paths.
 
 client.watching uses it; it does no I/O.
 
 Invariant
-    A watch keeps the descriptor under which it was made, also on another
-        device after a reconnection; a descriptor is not used for another one.
+    A watch keeps the descriptor under which it was made, even on the other
+        device after a reconnection; no descriptor is used for two watches.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from fusenotify.events import unpack
 from fusenotify.masks import MASKS, Mask
 from fusenotify.protocol.details import DetailedEvent
 
-# As os.fsdecode() does it, which looks for them each time.
+# Those of os.fsdecode(), which looks them up at each call.
 _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
 
 
 class Kind(NamedTuple):
-    """What a watch is, beside its mask: those of AddWatch."""
+    """The properties of a watch other than its mask; the fields are those of AddWatch."""
 
     tree: bool = False
     exclude: tuple[bytes, ...] = ()
@@ -41,9 +41,9 @@ ORDINARY = Kind()
 
 
 def kind_of(tree: bool, exclude: Iterable[str | bytes], ignore_self: bool) -> Kind:
-    """Return the kind of a watch as a caller says it.
+    """Return the kind of a watch from a caller's parameters.
 
-    Raises TypeError where one is of another type, or exclude is one pattern and not several.
+    Raises TypeError for a parameter of another type, and if exclude is a single pattern.
     """
     check_flags(tree=tree, ignore_self=ignore_self)
     if isinstance(exclude, str | bytes):
@@ -52,10 +52,10 @@ def kind_of(tree: bool, exclude: Iterable[str | bytes], ignore_self: bool) -> Ki
 
 
 class PathText(str):
-    """Text that equals the bytes it stands for, too.
+    """Text that also equals the bytes it was decoded from.
 
-    An event's name and paths were always bytes before: programs that compare them with
-    such go on.
+    The name and paths of an event used to be bytes always; programs that compare them with
+    bytes still work.
     """
 
     __slots__ = ()
@@ -94,13 +94,13 @@ class Watch:
             self._prefix, self._slash = os.fsdecode(self._prefix), "/"
 
     def spelled(self, name: bytes | None) -> Any:
-        """Return what a device gave, as the caller gave the path: str or bytes.  None stays."""
+        """Return a device's name in the type of the caller's path: str or bytes; None for None."""
         if name is None or not self._is_text:
             return name
         return PathText(name.decode(_ENCODING, _ERRORS))
 
     def path_of(self, name: Any) -> Any:
-        """Return the path of the object with that name, spelled already."""
+        """Return the path of the object with that name, which spelled() returned."""
         if name is None:
             return self.path
         path = self._prefix + name.removesuffix(self._slash)
@@ -108,9 +108,9 @@ class Watch:
 
 
 class WatchedPaths:
-    """The watches of a device, by its descriptors.
+    """The watches of a device, by the device's descriptors.
 
-    Where outlives_mount, watches are kept when the mount ends, for another one.
+    With outlives_mount, watches are kept when the mount ends, for the next mount.
     """
 
     def __init__(self, *, outlives_mount: bool = False) -> None:
@@ -129,7 +129,10 @@ class WatchedPaths:
         mask: int = 0,
         kind: Kind = ORDINARY,
     ) -> int:
-        """Say that the device's wd watches path; return the caller's.  The latest path counts."""
+        """Store that the device's wd watches path, and return the caller's descriptor.
+
+        If a wd is added again, the latest path counts.
+        """
         if self._nowhere is None:
             self._nowhere = path[:0]
         known = self._watches.get(wd)
@@ -146,7 +149,7 @@ class WatchedPaths:
     def device_wd(self, wd: int) -> int:
         """Return the device's descriptor for the caller's.
 
-        Raises OSError (EINVAL) where there is no such watch.
+        Raises OSError (EINVAL) if there is no such watch.
         """
         if not self._moved:
             return wd
@@ -162,16 +165,18 @@ class WatchedPaths:
     def moved(
         self, watched: Iterable[tuple[int, Watch]]
     ) -> tuple[WatchedPaths, list[InotifyEvent[Any]]]:
-        """Return the same for another device, which watches what is given under these descriptors.
+        """Return the watches for another device, and the events that report the change.
 
-        The events tell it: events were lost, and watches are gone.
+        watched has the device's descriptor of each watch that was made again.
+        The events are IN_Q_OVERFLOW, since events were lost, and IN_IGNORED for
+        each watch that is gone.
         """
         other = WatchedPaths(outlives_mount=self._outlives_mount)
         other._last = self._last
         other._moved = True
         other._nowhere = self._nowhere
         for wd, watch in watched:
-            other._watches.setdefault(wd, watch)  # two paths may name one object by now
+            other._watches.setdefault(wd, watch)  # two paths may lead to one object now
         kept = {watch.wd for watch in other.watches()}
         lost: InotifyEvent[Any] = InotifyEvent(
             -1, Mask.Q_OVERFLOW, 0, None, self._elsewhere(-1).path
@@ -188,9 +193,9 @@ class WatchedPaths:
             self._watches.pop(wd, None)
 
     def converted(self, records: bytes) -> tuple[list[InotifyEvent[Any]], set[int]]:
-        """Return the events in records and what to forget when they were read.
+        """Return the events in records, and the descriptors to forget() once they are read.
 
-        The same records may be converted again.
+        Nothing is changed, so the same records may be converted again.
         """
         found: list[InotifyEvent[Any]] = []
         gone: set[int] = set()
@@ -204,7 +209,7 @@ class WatchedPaths:
     def converted_details(
         self, events: Iterable[DetailedEvent]
     ) -> tuple[list[DetailedInotifyEvent[Any]], set[int]]:
-        """Do as converted() with a detailed device's events."""
+        """Do what converted() does, for a detailed device's events."""
         found: list[DetailedInotifyEvent[Any]] = []
         gone: set[int] = set()
         for event in events:
@@ -234,9 +239,10 @@ class WatchedPaths:
         return found, gone
 
     def _watch(self, wd: int, mask: int, gone: set[int]) -> Watch | None:
-        """Return what an event of a device's watch is about; None where it is not shown.
+        """Return the watch that an event is about; None if the event is not to be shown.
 
-        gone are those that events before said to be gone.
+        gone has the descriptors of which earlier events were IN_IGNORED; an
+        IN_IGNORED adds its own.
         """
         if mask & IN_UNMOUNT and self._outlives_mount:
             self._unmounted.add(wd)
@@ -248,10 +254,10 @@ class WatchedPaths:
         return self._elsewhere(wd) if watch is None else watch
 
     def _elsewhere(self, wd: int) -> Watch:
-        """Return what stands for a watch that is none, as in IN_Q_OVERFLOW."""
+        """Return a watch with an empty path, for an event of no known watch (IN_Q_OVERFLOW)."""
         return Watch(wd, "" if self._nowhere is None else self._nowhere)
 
 
 def without_details(event: InotifyEvent[Any]) -> DetailedInotifyEvent[Any]:
-    """Return an event of our own making, which no device gave."""
+    """Return a detailed event for one that was made here, not read from a device."""
     return DetailedInotifyEvent(*event, time=time.time_ns())

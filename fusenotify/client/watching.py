@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What Inotify does: finds the mount, remembers paths, survives its daemon.
+"""The logic of Inotify: it finds the mount, remembers paths and can survive its daemon.
 
-client.inotify and client.aio.inotify are the fronts, which say what each
-method is for; client.locate finds, client.calls asks, client.watched remembers
-paths, and a driver (client.driver) connects and waits.
+client.inotify and client.aio.inotify are the fronts; their docstrings describe
+the methods.  client.locate finds the mount, client.calls makes the requests,
+client.watched remembers paths, and a driver (client.driver) connects and waits.
 
 Invariants
-    A path is stored when the answer to add_watch comes, and records are made
-        events when they are taken, both in the order of the socket and under
-        the link's lock: no event names a watch before its path is there, and
-        none after IN_IGNORED took it away.
-    A connection, its device and its paths come and go together (_Session).
+    A path is stored when the answer to add_watch arrives, and records become
+        events when they are taken; both happen in the order of the socket and
+        under the link's lock.  So no event names a watch whose path is not
+        stored yet, or whose path was removed by IN_IGNORED.
+    A connection, its device and its paths are made and dropped together
+        (_Session).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, frozen=True)
 class _Session:
-    """One connection's device and what its watches stand for.  place was watched first."""
+    """One connection with its device and the paths of its watches.  place was watched first."""
 
     place: Place
     client: ClientLogic
@@ -62,7 +63,7 @@ class _Session:
 
 
 class InotifyLogic(Generic[Told]):
-    """One device, on the mount in which the first watched path lies."""
+    """One device, on the mount that contains the first watched path."""
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class InotifyLogic(Generic[Told]):
     ) -> None:
         check_flags(reconnect=reconnect, detailed=detailed)
         deadline_of(reconnect_seconds)
-        # What is wrong is said to who wrote it, and not when a path is watched.
+        # Wrong parameters raise here, not only when a path is watched.
         encoded(Init(max_queued_events=max_queued_events, semantics=semantics))
         self._driver = driver
         self._socket = None if socket is None else socket_name(socket)
@@ -102,19 +103,19 @@ class InotifyLogic(Generic[Told]):
 
     @property
     def paths(self) -> WatchedPaths:
-        """What the watches stand for."""
+        """The paths of the watches."""
         return self._first_paths if self._session is None else self._session.paths
 
     async def add_watch(self, path: AnyPath, mask: AnyMask, kind: Kind) -> int:
         self._check_usable()
         bits = plain(mask)
         follow = not bits & IN_DONT_FOLLOW
-        # In a thread: the path leads into a mount, whose daemon may be busy.
+        # In a thread: the path leads into a mount, and its daemon may be busy.
         place = await self._driver.in_thread(
             partial(locate, path, follow=follow, socket=self._socket)
         )
         session = await self._connecting.take(partial(self._connected, place))
-        nameless = place.nameless  # there is nothing to find it by again
+        nameless = place.nameless  # it has no path by which it could be watched again
         inner_path = b"" if nameless else place.inner_path(session.client.mountpoint)
         shown = 0
 
@@ -134,14 +135,15 @@ class InotifyLogic(Generic[Told]):
         await self._ask(lambda session: session.device.rm_watch(session.paths.device_wd(wd)))
 
     async def read(self, timeout: float | None, most: int | None = None) -> list[Told]:
-        """Return what is queued, of that the first most events where it is given."""
+        """Return the queued events, at most so many of them as most says if it is given."""
         deadline = deadline_of(timeout)
         events: list[Told] | deque[Told] = []
         gone: set[int] = set()
         try:
             while True:
                 session = self._watching()
-                with suppress(IndexError):  # in one step for an interruption, until there are none
+                with suppress(IndexError):  # raised by popleft() when none is left
+                    # One step that no exception can interrupt.
                     events.extend(islice(iter(self._ready.popleft, None), most))
                 if events:
                     self._report()
@@ -169,7 +171,7 @@ class InotifyLogic(Generic[Told]):
             raise
 
     async def next(self, timeout: float | None) -> list[Told]:
-        """Return one event, or none where the timeout passed or it was closed."""
+        """Return a list of one event; an empty one if the timeout passed or this was closed."""
         try:
             return await self.read(timeout, 1)
         except OSError:
@@ -198,7 +200,10 @@ class InotifyLogic(Generic[Told]):
             await self._session.client.close()
 
     async def _connected(self, place: Place) -> _Session:
-        """Return the session for a place; it is made for the first one."""
+        """Return the session, which is made for the first place.
+
+        Raises OSError (EXDEV) if another socket serves the place.
+        """
         if self._session is None:
             client = await self._connect(place)
             try:
@@ -223,7 +228,7 @@ class InotifyLogic(Generic[Told]):
         return device
 
     def _report(self) -> None:
-        """Look again whether there is something to read, if somebody wants to know."""
+        """Bring the readiness, if there is one, up to date with what can be read."""
         if self._readiness is not None:
             if self._session is not None:
                 self._session.device.report()
@@ -231,12 +236,12 @@ class InotifyLogic(Generic[Told]):
                 self._readiness.set()
 
     def _meaning(self, session: _Session) -> Callable[[Any], tuple[list[Any], set[int]]]:
-        """Return what makes events of what a session's device gives."""
+        """Return the function that converts what a session's device returns to events."""
         paths = session.paths
         return paths.converted_details if self._detailed else paths.converted
 
     async def _ask(self, request: Callable[[_Session], Coroutine[Any, Any, T]]) -> T:
-        """Ask the device, and where the connection is lost the next one."""
+        """Make a request of the device; if the connection is lost, of the next device."""
         while True:
             session = self._watching()
             try:
@@ -245,10 +250,10 @@ class InotifyLogic(Generic[Told]):
                 await self._restored(session, lost, math.inf)
 
     async def _restored(self, lost: _Session, reason: ConnectionLost, deadline: float) -> bool:
-        """Go over from a session that was lost to a new one; False where the deadline passed.
+        """Replace a lost session by a new one; return False if the deadline passed.
 
-        Raises the reason where that is not wanted or the daemon does not come
-        back in time, OSError where it refuses.
+        Raises the reason if no reconnection is wanted or the daemon does not
+        come back in time, OSError if the new daemon refuses.
         """
         if not self._reconnect:
             raise reason
@@ -278,7 +283,7 @@ class InotifyLogic(Generic[Told]):
     async def _reopen(self, lost: _Session) -> None:
         """Connect again and make the watches again.
 
-        Raises OSError, where nothing is changed.
+        Raises OSError; nothing is changed then.
         """
         client = await self._connect(lost.place)
         try:
@@ -290,7 +295,7 @@ class InotifyLogic(Generic[Told]):
                 except ConnectionLost:
                     raise
                 except OSError:
-                    continue  # it is gone, and moved() tells it
+                    continue  # it is gone, and moved() reports that
                 watched.append((wd, watch))
         except BaseException:
             await client.close()
@@ -310,12 +315,13 @@ class InotifyLogic(Generic[Told]):
         return self._session
 
     def _check_usable(self) -> None:
-        """Raise OSError (EBADF) where it was closed, or is another process's."""
+        """Raise OSError (EBADF) if this was closed or belongs to another process."""
         if self._closed:
             raise client_closed()
         if not self._process.is_this():
             if self._session is not None:
                 raise foreign(self._process)
-            # Nothing is shared yet.  Another thread of the parent may have had the turn.
+            # Nothing is shared yet, so this process may use the object.  The turn is a new one,
+            # since another thread of the parent may have had it.
             self._process = Process()
             self._connecting = self._driver.turn()

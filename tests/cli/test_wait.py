@@ -201,7 +201,7 @@ def test_a_path_outside_any_mount_is_refused_with_what_serves_there(
     done = fusenotify(command, tmp_path)
     last = done.stderr.splitlines()[-1]
     begin = "Couldn't" if command == "wait" else "Failed to"
-    assert last.startswith(f"{begin} watch {tmp_path}: it is in the ")
+    assert last.startswith(f"{begin} watch {tmp_path}: it is on the ")
     for word in ("inotifywait", "watchdog", "fusenotify mount"):
         assert word in last
     assert done.returncode == 1

@@ -294,7 +294,7 @@ def test_a_signal_handler_that_would_wait_for_itself_is_refused(mounted: Mounted
         before = signal.signal(signal.SIGALRM, lambda *_: client.sync())
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.05)
-            with pytest.raises(OSError, match="in the midst of another call"):
+            with pytest.raises(OSError, match="in the middle of another call"):
                 device.read(timeout=10)
         finally:
             signal.signal(signal.SIGALRM, before)

@@ -316,6 +316,6 @@ def test_filters_are_for_kinds_and_for_what_they_have_in_common(mounted: Mounted
 
 def test_a_path_in_no_mount_is_refused_where_it_is_scheduled(tmp_path: Path) -> None:
     with FusenotifyObserver() as observer:
-        with pytest.raises(OSError, match="not in one of fusenotify"):
+        with pytest.raises(OSError, match="not on a fusenotify mount"):
             observer.schedule(Heard(), tmp_path)
         assert not observer.emitters

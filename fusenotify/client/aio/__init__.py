@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The async client, for asyncio and trio: the names of fusenotify.client with ``async``.
+"""The async client, for asyncio and trio: the classes of fusenotify.client with ``async``.
 
     async with Client("/run/fusenotify/x.sock") as client: ...
     async with Inotify() as inotify: await inotify.add_watch("/mnt/x", IN_CREATE)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Async Inotify for ordinary paths.
 
-client.watching is what it does; client.inotify is the same without ``async``.
+client.watching does the work; client.inotify is the same without ``async``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ from fusenotify.masks import AnyMask
 
 
 class Inotify(Generic[Told]):
-    """One device, on the mount in which the first watched path lies.
+    """One device, on the mount that contains the first watched path.
 
-    socket overrides what is found; semantics and max_queued_events are those
-    of Client.init().  A detailed one gives DetailedInotifyEvent (docs/reference/events.md).
+    socket is the path of the daemon's socket; without it, the socket is found
+    from the watched path.  semantics and max_queued_events are those of
+    Client.init().  With detailed, events are DetailedInotifyEvent
+    (docs/reference/events.md).
 
-    With reconnect, a daemon that goes away is waited for, reconnect_seconds
-    at most, on the same socket; also where the mount was taken away in order.
-    Then the watches are made again under their descriptors, by the paths in
-    the mount that they had, and the next read() begins with IN_Q_OVERFLOW:
-    there is no telling what was missed, so look at the directories again.  A
-    watch that cannot be made again ends with IN_IGNORED.  ConnectionLost comes
-    only where the time passed.
+    With reconnect, calls wait for a daemon that went away, for at most
+    reconnect_seconds, on the same socket, even if the mount was unmounted
+    normally.  When a daemon is back, the watches are made again under their
+    descriptors and by their old paths in the mount, and the next read() begins
+    with IN_Q_OVERFLOW: events may have been missed, so look at the directories
+    again.  A watch that cannot be made again ends with IN_IGNORED.
+    ConnectionLost is raised only when the time has passed.
+
+    Raises TypeError for a parameter of the wrong type, OSError: EINVAL for a
+    number that is too large, ENAMETOOLONG for the socket.
     """
 
     @overload
@@ -107,58 +112,66 @@ class Inotify(Generic[Told]):
     ) -> int:
         """Watch a path and return the watch descriptor.
 
-        mask is an int, words such as ``"CREATE|DELETE"``, or a list of them.  Events
-        have paths and names of the type of path, as the os module has them.
+        mask is an int, words such as ``"CREATE|DELETE"``, or a list of words.
+        Paths and names in events have the type of path, as in the os module.
 
-        With tree, watch a directory and all that is or will be below it, under
-        one descriptor; names are paths from it then (docs/reference/trees.md).
+        With tree, watch a directory and everything that is or will be below
+        it, under one descriptor; names are then paths from that directory
+        (docs/reference/trees.md).
 
-        Of what exclude names nothing is told, nor of what is below it: each
-        pattern is a line of a .gitignore file in the watched directory.  With
-        ignore_self nothing is told of what this process does itself.
+        exclude leaves out events of the names that it matches, and of
+        everything below them: each pattern is a line of a .gitignore file in
+        the watched directory.  With ignore_self, the watch leaves out
+        everything that this process does.
 
-        Raises TypeError for what no watch is made of, ValueError for a word that is no
-        event, OSError: as inotify_add_watch(2), EXDEV outside of any
-        fusenotify mount or in another one than before, ENOTCONN where the
-        mount's daemon is dead.
+        Raises TypeError for a parameter of the wrong type, ValueError for a word
+        that names no event, OSError: as inotify_add_watch(2), EXDEV for a path on
+        no fusenotify mount or on another one than before, ENOTCONN if the mount's
+        daemon is dead.
         """
         return await self._logic.add_watch(path, mask, kind_of(tree, exclude, ignore_self))
 
     async def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.
 
-        Raises OSError (EINVAL) where there is no such watch.
+        Raises TypeError, OSError (EINVAL) if there is no such watch.
         """
         await self._logic.rm_watch(wd)
 
     async def read(self, timeout: float | None = None) -> list[Told]:
-        """Return what is queued; wait for the first event, at most timeout seconds.
+        """Return the queued events; wait for the first one, at most timeout seconds.
 
-        Returns nothing where the timeout passed.
+        Without a timeout the wait has no limit.  The list is empty if the
+        timeout passed.
 
-        Raises OSError (EINVAL) where nothing was ever watched, ConnectionLost.
+        Raises OSError: EINVAL if nothing was ever watched, EBADF if this was
+        closed; ConnectionLost.
         """
         return await self._logic.read(timeout)
 
     def __aiter__(self) -> AsyncIterator[Told]:
-        """Return an iterator over the events as they come; its end is when this is closed."""
+        """Return an iterator over the events as they arrive; it ends when this is closed."""
         return self.events()
 
     def events(self, timeout: float | None = None) -> AsyncIterator[Told]:
-        """Return an iterator over the events as they come.
+        """Return an iterator over the events as they arrive.
 
-        It ends where none comes for timeout seconds, or this is closed.  What it
-        did not give is there for the next read or iterator.  It raises what read() does.
+        It ends when none has arrived for timeout seconds, or when this is
+        closed.  Events that it did not yield are left for the next read or
+        iterator.  It raises what read() raises.
         """
         deadline_of(timeout)
         return _Events(self._logic, timeout)
 
     async def sync(self) -> None:
-        """Return when the events of what was done through the mount before are queued."""
+        """Wait until the events of everything done through the mount before this call are queued.
+
+        Raises OSError (EBADF) if this was closed, ConnectionLost.
+        """
         await self._logic.sync()
 
     async def close(self) -> None:
-        """Drop the watches; a second close is nothing."""
+        """Drop the watches.  Closing twice is harmless."""
         await self._logic.close()
 
     @property

@@ -2,18 +2,18 @@
 """The async client's driver: sockets and tasks, for asyncio and trio.
 
 protocol.connection numbers the requests and matches the answers; client.calls
-says what is asked.  No task runs in the background: whoever waits for an
-answer while nobody receives does so for all.
+makes the requests.  No task runs in the background: a task that waits for an
+answer while no task receives does so for all.
 
 Invariants
-    Between the socket and the connection nothing awaits, nor between the
-        connection and who takes from it.  So it does not matter where a task is
-        cancelled, or how: by anyio's scopes, trio's, or asyncio's Task.cancel(),
-        which no shield keeps out.
+    Nothing awaits while data is on its way from the socket to the connection,
+        or from the connection to the task that takes it.  So it does not matter
+        where a task is cancelled, or how: by anyio's scopes, by trio's, or by
+        asyncio's Task.cancel(), which ignores shields.
     What the socket does not take at once stays in the connection, and the next
-        who waits sends it; so a frame is never cut.
+        task that waits sends it; so no frame is ever sent in part only.
     At most one task receives.
-    A process that was forked uses none of its parent's (client.process).
+    A forked process uses no connection of its parent (client.process).
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ from fusenotify.protocol.unread import AnyUnread
 
 T = TypeVar("T")
 
-# A full socket is tried again so often; what it waits for may be that we receive.
+# A full socket is tried again after this time, in seconds.  The daemon may be unable to read
+# from it until we receive.
 _RETRY_SECONDS = 0.01
 
 
 class Link:
-    """A connection, for connect() to make.  name is the socket's, for messages."""
+    """A connection, which connect() establishes.  name is the path of the socket."""
 
     welcome: Welcome
 
@@ -78,27 +79,27 @@ class Link:
             raise
 
     def close(self) -> None:
-        """Close the socket; who waits for an answer gets EBADF."""
+        """Close the socket; tasks that wait for an answer get EBADF."""
         if not self._process.is_this():
             self.let_go()
             return
         self._connection.fail(client_closed())
         self._closed = True
         with contextlib.suppress(OSError):  # it may not be connected any more
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who receives
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the task that receives
         if not self._receiving:
             self._socket.close()
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, -1 where it is closed."""
+        """Return the socket's descriptor, -1 if it is closed."""
         return self._socket.fileno()
 
     def let_go(self) -> None:
-        """Close this process's copy of another's socket; the connection stays."""
+        """Close this process's copy of its parent's socket; the connection stays open."""
         self._socket.close()
 
     def is_in_use_here(self) -> bool:
-        """Return whether this thread is in the midst of a call: never, between two awaits."""
+        """Return False: a task is never interrupted between two awaits."""
         return False
 
     def send(
@@ -108,7 +109,7 @@ class Link:
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
-        """Send a request, as soon as the socket takes it, and return its call, to wait for."""
+        """Send a request as soon as the socket takes it, and return its call."""
         self._check()
         self._connection.settle()
         call = self._connection.ask(request, unread, on_answer, descriptor)
@@ -123,7 +124,7 @@ class Link:
             self._transmit()
 
     async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
-        """Return what take() gives of a call, as soon as it gives something."""
+        """Wait until take() returns something other than None for the call, and return that."""
         try:
             await anyio.lowlevel.checkpoint()
             while True:
@@ -142,12 +143,12 @@ class Link:
             raise
 
     def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; the daemon hears of it with the next request."""
+        """Drop a call, whose answer is no longer wanted; the next request tells the daemon."""
         if self._process.is_this():
             self._connection.give_up(call)
 
     def put_back(self, call: Call) -> None:
-        """Undo the taking of a call's records, which came to nobody."""
+        """Put back records that a call took but that reached no caller."""
         call.put_back()
 
     def _check(self) -> None:
@@ -155,7 +156,7 @@ class Link:
             raise foreign(self._process)
 
     def _connect_now(self) -> bool:
-        """Connect; return False where too many others are about to."""
+        """Connect; return False if too many connections are waiting to be accepted."""
         try:
             self._socket.connect(self._name)
         except BlockingIOError:
@@ -165,10 +166,10 @@ class Link:
         return True
 
     def _transmit(self) -> None:
-        """Send what the socket takes at once."""
+        """Send what the socket takes without blocking."""
         while (frame := self._connection.next_frame()) is not None:
             try:
-                # One step for an interruption: sent and counted, or neither.
+                # One step that no exception can interrupt: sent and counted, or neither.
                 frame.counts.extend(
                     map(self._socket.sendmsg, ((frame.rest(),),), (rights(frame.descriptors()),))
                 )
@@ -177,11 +178,11 @@ class Link:
             except OSError as error:
                 if not is_the_sockets(error):
                     raise
-                # What the server said last is still to be received, and then its end.
+                # The server's last answers are still to be received, and then the end of file.
                 self._connection.drop_frames()
 
     async def _receive(self) -> None:
-        """Receive for all."""
+        """Receive for all tasks."""
         self._receiving = True
         try:
             if self._connection.next_frame() is None:
@@ -189,10 +190,10 @@ class Link:
             else:
                 with anyio.move_on_after(_RETRY_SECONDS):
                     await anyio.wait_readable(self._socket)
-            self._check()  # a task may go on in a child process
+            self._check()  # the task may have been continued in a forked process
             chunks = self._connection.received
             try:
-                # One step for an interruption: received and put away, or neither.
+                # One step that no exception can interrupt: received and stored, or neither.
                 chunks.extend(map(self._socket.recv, (RECEIVE_SIZE,)))
             except BlockingIOError:
                 pass
@@ -211,7 +212,7 @@ class Link:
 async def connect(name: str, seconds: float) -> Link:
     """Connect to the socket of that name, and say hello, within so many seconds.
 
-    Raises OSError, ConnectionLost, RemoteProtocolError.
+    Raises OSError (ETIMEDOUT if the time passed), ConnectionLost, RemoteProtocolError.
     """
     try:
         with anyio.fail_after(seconds):
@@ -223,13 +224,13 @@ async def connect(name: str, seconds: float) -> Link:
 
 
 class Turn:
-    """One task at a time."""
+    """A lock: only one task at a time has the turn."""
 
     def __init__(self) -> None:
         self._lock = anyio.Lock()
 
     async def take(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what work() gives, when no other task has the turn."""
+        """Wait for the turn, and return the result of work(), which runs during it."""
         async with self._lock:
             return await work()
 
@@ -242,11 +243,11 @@ class Anyio:
         return await connect(name, HELLO_SECONDS)
 
     async def sleep(self, seconds: float) -> None:
-        """Return when the time passed."""
+        """Return after so many seconds."""
         await anyio.sleep(seconds)
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        """Return what a call gives, made in a thread of its own."""
+        """Return the result of call(), which runs in a thread of its own."""
         return await anyio.to_thread.run_sync(call)
 
     def turn(self) -> Turn:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The async client: inotify's syscalls, over a mount's socket.
 
-client.calls is what it does; client.blocking has the same without ``async``.
+client.calls does the work; client.blocking is the same without ``async``.
 
-Errors are those of the syscalls, OSError with the kernel's errno, whatever is
-asked; beside them ConnectionLost (ECONNRESET) where the daemon is gone.
+Every request raises the errors of its syscall, as OSError with the kernel's
+errno, and ConnectionLost (ECONNRESET) if the daemon is gone.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import LimitsStatus
 
-# What a device gives.
+# What a device's read returns.
 D = TypeVar("D", bound=Sized, default=bytes)
 
 
 class Client:
-    """A connection to a mount's daemon, from ``async with`` or connect() on.
+    """A connection to a mount's daemon, made by ``async with`` or connect().
 
-    semantics, mountpoint (bytes) and pid are what the daemon says of itself,
-    server its name and version.  Closing a client closes its devices.
+    semantics, mountpoint (bytes) and pid are those of the daemon, server is its
+    name and version.  Closing a client closes its devices.
     """
 
     semantics: str
@@ -61,8 +61,8 @@ class Client:
     async def connect(self) -> None:
         """Connect.
 
-        Raises OSError: as connect(2), ETIMEDOUT where nobody answers,
-        EPROTONOSUPPORT where the daemon speaks another version.
+        Raises OSError: as connect(2), ETIMEDOUT if nobody answers,
+        EPROTONOSUPPORT if the daemon speaks another version.
         """
         link = await connect(self._socket, HELLO_SECONDS)
         self._connected = ClientLogic(link)
@@ -101,23 +101,26 @@ class Client:
     ) -> Device[Any]:
         """Return a new device.  Linux: inotify_init1().
 
-        A read of a nonblock device never waits.  max_queued_events counts
-        events; it and semantics default to the mount's.  A detailed one gives
-        fusenotify.client.DetailedEvent where others give records (docs/reference/events.md).
+        A read of a nonblock device never waits.  max_queued_events is the
+        length of its queue in events, semantics the name of its semantics
+        (docs/reference/semantics.md); both default to the mount's.  The reads of a detailed
+        device return fusenotify.client.DetailedEvent instead of records
+        (docs/reference/events.md).
 
-        Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
-        longer than the mount's), EPROTO where the daemon is too old for a detailed one.
+        Raises TypeError, OSError: EMFILE (max_user_instances), EINVAL, EPERM (a
+        queue longer than the mount's), EPROTO if the daemon is too old for a
+        detailed device.
         """
         check_flags(nonblock=nonblock)
         unread = unread_of(detailed)
         return Device(await self._logic.init(max_queued_events, semantics, unread), nonblock)
 
     async def sync(self) -> None:
-        """Return when the events of what was done through the mount before are queued."""
+        """Wait until the events of everything done through the mount before are queued."""
         await self._logic.sync()
 
     async def status(self) -> Status:
-        """Return the mount's limits, clients, devices and users, as far as we may see them."""
+        """Return the mount's limits, and the clients, devices and users that we may see."""
         return await self._logic.status()
 
     async def limits(self) -> LimitsStatus:
@@ -132,14 +135,14 @@ class Client:
         max_user_trees: int | None = None,
         max_user_instances: int | None = None,
     ) -> LimitsStatus:
-        """Set limits of the mount, those that are given, and return all as they are then.
+        """Set the limits that are given, and return all limits of the mount.
 
-        They count from the next request on: a limit below what a user has
-        refuses only what is new, and a device keeps the queue that it was made
-        with.
+        They hold from the next request on.  Users who are above a new limit
+        keep what they have and are refused more, and a device keeps the length
+        of its queue.
 
-        Raises OSError: EPERM for those who are neither root nor the daemon's
-        user, EINVAL for a number below 0 or above 2147483647; then nothing is set.
+        Raises OSError: EPERM for users other than root and the daemon's user,
+        EINVAL for a number below 0 or above 2147483647.  Nothing is set then.
         """
         wanted = (max_queued_events, max_user_watches, max_user_trees, max_user_instances)
         return await self._logic.limits(*wanted)
@@ -147,15 +150,15 @@ class Client:
     async def fault(self, fault: AnyFault, device: int | None = None) -> None:
         """Cause a fault (fusenotify.protocol.faults) on a mount made with --faults.
 
-        device is a Device's number; without one it is for all of the mount.
+        device is a Device's number; without it, the fault is for all of the mount.
 
-        Raises OSError: EPERM where the mount or the user may not, EBADF where
-        there is no such device, EINVAL.
+        Raises OSError: EPERM if the mount has no faults or the user may not cause
+        them, EBADF if there is no such device, EINVAL.
         """
         await self._logic.fault(fault, device)
 
     async def close(self) -> None:
-        """Close the connection; a second close is nothing."""
+        """Close the connection.  Closing twice is harmless."""
         if self._connected is not None:
             await self._connected.close()
 
@@ -169,10 +172,10 @@ class Client:
 class Device(Generic[D]):
     """A queue of events and its watches.  Linux: an inotify descriptor.
 
-    number is the one that ``fusenotify status`` shows.  It gives records, bytes,
-    or as a detailed device events.
+    number is the one that ``fusenotify status`` shows.  Reads return records
+    (bytes) or, for a detailed device, a tuple of DetailedEvent.
 
-    Every method raises OSError (EBADF) when the device or its client was closed.
+    Every method raises OSError (EBADF) if the device or its client was closed.
     """
 
     def __init__(self, logic: DeviceLogic[D], nonblock: bool) -> None:
@@ -202,45 +205,50 @@ class Device(Generic[D]):
     ) -> int:
         """Watch a path, relative to the mount's root, and return the watch descriptor.
 
-        With tree it is a tree watch: it hears of a directory and all that is or
-        will be below it, and names are paths from it (docs/reference/trees.md).
+        With tree it is a tree watch, on a directory and everything that is or
+        will be below it; names are then paths from that directory
+        (docs/reference/trees.md).
 
-        Of what exclude names nothing is told, nor of what is below it: each
-        pattern is a line of a .gitignore file in the watched directory.  With
-        ignore_self nothing is told of what this process does itself.
+        exclude leaves out events of the names that it matches, and of
+        everything below them: each pattern is a line of a .gitignore file in
+        the watched directory.  With ignore_self, the watch leaves out
+        everything that this process does.
 
-        mask is an int, words such as ``"CREATE|DELETE"``, or a list of them.
+        mask is an int, words such as ``"CREATE|DELETE"``, or a list of words.
 
-        Raises OSError as inotify_add_watch(2), and EXDEV where a symbolic
-        link leads out of the mount.
+        Raises TypeError for a parameter of the wrong type, ValueError for a word
+        that names no event, OSError: as inotify_add_watch(2), and EXDEV if a
+        symbolic link leads out of the mount.
         """
         return await self._logic.add_watch(path, mask, kind_of(tree, exclude, ignore_self))
 
     async def rm_watch(self, wd: int) -> None:
         """Remove a watch; IN_IGNORED follows.
 
-        Raises OSError (EINVAL) where there is no such watch.
+        Raises OSError (EINVAL) if there is no such watch.
         """
         await self._logic.rm_watch(wd)
 
     async def read(self, size: int = READ_SIZE, timeout: float | None = None) -> D:
         """Return whole records, at most size bytes; fusenotify.events.unpack() reads them.
 
-        A detailed device gives events (DetailedEvent.size says what each takes).
+        A detailed device returns events; DetailedEvent.size is the size of each.
 
-        Waits for the first one, at most timeout seconds where given.
+        Waits for the first record, at most timeout seconds; without a timeout
+        the wait has no limit.
 
-        Raises OSError: EAGAIN (BlockingIOError) where none came in time or
-        the device is nonblock, EINVAL where the first does not fit.
+        Raises OSError: EAGAIN (BlockingIOError) if none came in time, or none is
+        there and the device is nonblock; EINVAL if the first one does not fit.
         """
         return await self._logic.read(size, 0.0 if self.nonblock else timeout, as_it_is)
 
     async def stream(self, size: int = READ_SIZE) -> AsyncGenerator[D, None]:
-        """Yield records or events as they come, at most size bytes at a time, unasked.
+        """Yield records or events as they arrive, at most size bytes at a time.
 
-        While the caller is busy, events wait in the socket, then in the
-        device's queue.  Closing the generator ends the stream; who leaves the
-        loop early uses contextlib.aclosing().
+        The daemon sends them without being asked again.  While the caller is
+        busy, events wait in the socket, then in the device's queue.  Closing
+        the generator ends the stream: use contextlib.aclosing() if the loop may
+        be left early.
 
         Raises OSError as read() does.
         """
@@ -252,13 +260,16 @@ class Device(Generic[D]):
             stream.close()
 
     async def fionread(self) -> int:
-        """Return how many bytes a read could give."""
+        """Return how many bytes a read could return."""
         return await self._logic.fionread()
 
     async def poll(self, timeout: float | None = None) -> bool:
-        """Return whether there is something to read; wait for it, at most timeout seconds."""
+        """Return whether there is something to read, after waiting at most timeout seconds.
+
+        Without a timeout the wait has no limit.
+        """
         return await self._logic.poll(timeout)
 
     async def close(self) -> None:
-        """Drop watches and queue; a second close is nothing."""
+        """Drop the watches and the queue.  Closing twice is harmless."""
         await self._logic.close()
