@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The engine: inotify without a kernel.  No I/O, no trio, no pyfuse3."""
+"""The engine: inotify without a kernel.  It does no I/O and needs neither trio nor pyfuse3."""

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What every device is, whatever its queue holds: watches, limits, a reader who waits.
+"""The base of all devices, whatever their queue holds: watches, limits, waiting readers.
 
-engine.device has the one whose queue holds records, engine.detailed_device that of
-detailed events; both queue what engine.core tells them, and say what fits a read.
+engine.device has the device whose queue holds records, engine.detailed_device the
+one whose queue holds detailed events.  Both queue the events that engine.core
+passes to them, and return those that fit a read.
 
 Invariants
     A watch counts against the user who made the device, from add_watch() to
-        its last reference; the device itself likewise, from init() to close().
-    Nothing blocks: who wants to wait sets on_queued and reads when called.
+        its last reference; the device itself counts from init() to close().
+    Nothing blocks: a reader that wants to wait sets on_queued, and reads when
+        that is called.
 """
 
 from __future__ import annotations
@@ -37,15 +39,15 @@ from fusenotify.errors import (
     TooManyWatches,
 )
 
-# How many watches of a device may rest: all of them wake at one read.
+# How many watches of a device may rest.  A single read wakes all of them.
 MOST_RESTING = 1000
 
-# What a queue holds.
+# The items of a queue.
 Q = TypeVar("Q")
 
 
 class Shared:
-    """What all devices of a mount share: the core, the limits, the users, the statistics."""
+    """Everything that the devices of a mount share, such as the core, limits and statistics."""
 
     def __init__(self, core: Core, limits: Limits, policy: Policy) -> None:
         self.core = core
@@ -60,14 +62,15 @@ class Shared:
 class BaseDevice(ABC, Generic[Q]):
     """One reader's event queue and watches.  Seed: struct inotify_device.
 
-    uid is the user it counts against, who that user's credentials, where they
-    bound what its tree watches hear.  max_events counts events and is fixed.
-    overflows counts the IN_Q_OVERFLOW queued so far, merged and lost
-    the events that were dropped.  on_queued is called after an event was queued.
-    Watches of a device whose queue is full rest (engine.resting) until it is read.
+    uid is the user that the device counts against.  who has that user's
+    credentials if they limit which events its tree watches get, otherwise None.
+    max_events is the length of the queue in events, and is fixed.  overflows
+    counts the IN_Q_OVERFLOW queued so far; merged and lost count the events that
+    were dropped.  on_queued is called after an event was queued.  Watches of a
+    device whose queue is full rest (engine.resting) until it is read.
     """
 
-    # The most bytes of a path that a read can give.
+    # The length in bytes of the longest path that a read can return.
     longest_path = LONGEST_PATH
 
     def __init__(self, table: Shared, policy: Policy, uid: int, max_events: int) -> None:
@@ -85,7 +88,7 @@ class BaseDevice(ABC, Generic[Q]):
         self._handle = table.core.init(self, policy)
         self._events: deque[Q] = deque()
         self._newest_or_oldest = -1 if policy.merge_with_newest else 0
-        # So many of the oldest events were asked for by fionread() already, and take so much.
+        # How many of the oldest events fionread() has added up already, and their bytes.
         self._sized = self._sized_bytes = 0
         self._overflow_queued: int = False
         self._paths = PathRoom(table.users, uid, self.longest_path)
@@ -95,7 +98,7 @@ class BaseDevice(ABC, Generic[Q]):
         self._asks_for_processes = False
         self._users.charge(uid, devices=1)
 
-    # What a process does with an inotify descriptor.
+    # The operations of a process on an inotify descriptor.
 
     def add_watch(
         self,
@@ -106,14 +109,16 @@ class BaseDevice(ABC, Generic[Q]):
         exclusion: Exclusion | None = None,
         ignored: int = 0,
     ) -> int:
-        """Watch an inode, or change the watch there is, and return its wd.
+        """Watch an inode, or change the existing watch on it, and return its wd.
 
-        A tree watch hears of a directory and all below it (engine.trees); it is
-        another watch than an ordinary one on the same directory.  exclusion are
-        patterns of names that it is not told of, ignored is a process whose own
-        doings it is not told of (0 for none).
-        The caller has resolved the path and checked the permissions; a mask
-        that is refused before that is refused by check_mask().
+        A tree watch gets the events of a directory and everything below it
+        (engine.trees); it is separate from an ordinary watch on the same
+        directory.  exclusion has the patterns of names whose events the watch
+        does not get, ignored the id of a process whose events it does not get
+        (0 for none).
+
+        The caller has resolved the path and checked the permissions.  Masks that
+        have to be refused before that are refused by check_mask().
         Seed: sys_inotify_add_watch(), create_watch().
 
         Raises InvalidMask (EINVAL), WatchExists (EEXIST), TooManyWatches and
@@ -121,7 +126,7 @@ class BaseDevice(ABC, Generic[Q]):
         """
         self._check_open()
         if tree and not inode.is_dir:
-            raise NoDirectory("a tree watch stands on a directory")
+            raise NoDirectory("a tree watch needs a directory")
         self._wake(inode, tree)
         unwanted = None
         if exclusion is not None or ignored:
@@ -140,7 +145,7 @@ class BaseDevice(ABC, Generic[Q]):
         return wd
 
     def check_mask(self, mask: int) -> None:
-        """Refuse what add_watch() would refuse before it looks at the path.
+        """Refuse a mask that add_watch() must refuse before the path is looked at.
 
         Raises InvalidMask (EINVAL), DeviceClosed (EBADF).
         """
@@ -172,7 +177,7 @@ class BaseDevice(ABC, Generic[Q]):
         return self._sized_bytes
 
     def poll(self) -> bool:
-        """Return whether a read would find something.  Seed: inotify_poll().
+        """Return whether there is something to read.  Seed: inotify_poll().
 
         Raises DeviceClosed (EBADF).
         """
@@ -180,7 +185,7 @@ class BaseDevice(ABC, Generic[Q]):
         return bool(self._events)
 
     def close(self) -> None:
-        """Drop watches and queue; a second close is nothing.  Seed: inotify_release()."""
+        """Drop the watches and the queue.  Closing twice is harmless.  Seed: inotify_release()."""
         if self.closed:
             return
         self.closed = True
@@ -191,9 +196,9 @@ class BaseDevice(ABC, Generic[Q]):
         self._core.asks_for_processes -= self._asks_for_processes
         self._users.charge(self.uid, devices=-1)
         if self.on_queued is not None:
-            self.on_queued()  # wake who waits, to find it closed
+            self.on_queued()  # wakes a waiting reader, which finds the device closed
 
-    # What a process sees in /proc/PID/fdinfo.
+    # The state that a process sees in /proc/PID/fdinfo.
 
     def queued(self) -> int:
         """Return how many events are queued."""
@@ -205,11 +210,11 @@ class BaseDevice(ABC, Generic[Q]):
 
     @property
     def lost(self) -> int:
-        """How many events were dropped because the queue was full."""
+        """The number of events that were dropped because the queue was full."""
         resting = self._resting.values()
         return self._dropped + sum(stand_in.dropped - since for _, stand_in, since in resting)
 
-    # What the core calls.
+    # The functions that the core calls.
 
     def handle_event(
         self,
@@ -224,40 +229,40 @@ class BaseDevice(ABC, Generic[Q]):
         raise NotImplementedError
 
     def destroy_watch(self, watch: Watch) -> None:
-        """Give the watch back to its user's count.  Seed: free_inotify_user_watch()."""
+        """Subtract the watch from its user's count.  Seed: free_inotify_user_watch()."""
         self._users.charge(self.uid, watches=-1, trees=-int(watch.tree))
         self._statistics.unfollow(watch.inode, watch.tree)
 
-    # What a queue is made of.
+    # The queue.
 
     @abstractmethod
     def _size_of(self, event: Q) -> int:
-        """Return the bytes that what is queued takes of a read."""
+        """Return how many bytes of a read the queued item takes."""
 
     @abstractmethod
     def _lose(self, cookie: int = 0) -> bool:
-        """Count an event as lost, and queue IN_Q_OVERFLOW; return whether that had a place."""
+        """Count an event as lost, and queue IN_Q_OVERFLOW; return whether it was queued."""
 
     @abstractmethod
     def _queue_overflow(self, cookie: int = 0) -> object:
-        """Queue IN_Q_OVERFLOW, as it is told behind a lost event with that cookie."""
+        """Queue IN_Q_OVERFLOW for a lost event with that cookie."""
 
     def _count_lost(self, number: int) -> None:
-        """Say that so many events were lost, which watches that rested did not hear."""
+        """Add the events that resting watches did not get to the lost ones."""
         self._dropped += number
 
     def _ask_for_processes(self) -> None:
-        """Want to know from now on which process a thread is of."""
+        """Have the producers look up, from now on, the process to which a thread belongs."""
         if not self._asks_for_processes:
             self._asks_for_processes = True
             self._core.asks_for_processes += 1
 
     def _hearing(self) -> Hearing | None:
-        """Return what tree watches of ours may hear; None where that is everything."""
+        """Return the rule for the events that our tree watches may get; None for all events."""
         return None if self.who is None else self._core.trees.hearing(self.who)
 
     def _check_limits(self, tree: bool) -> None:
-        """Refuse a watch too many.
+        """Refuse a watch if the user has reached a limit.
 
         Raises TooManyWatches, TooManyTrees (ENOSPC).
         """
@@ -273,13 +278,14 @@ class BaseDevice(ABC, Generic[Q]):
             raise refusal
 
     def _let_rest(self, watch: Watch, mask: int) -> None:
-        """Let a watch rest where all its events are dropped until somebody reads.
+        """Let a watch rest if all its events will be dropped until somebody reads.
 
-        Not one that ends now: with IN_IGNORED, by its only event, or after IN_UNMOUNT.
+        A watch that is about to end does not rest: one that gets IN_IGNORED, its
+        only event (IN_ONESHOT) or IN_UNMOUNT.
         """
         if (
             watch.attached
-            and watch.unwanted is None  # a stand-in would count what is unwanted, too
+            and watch.unwanted is None  # a stand-in would count unwanted events, too
             and not watch.mask & IN_ONESHOT
             and not mask & IN_UNMOUNT
             and not self.policy.merge_into_full_queue
@@ -292,7 +298,7 @@ class BaseDevice(ABC, Generic[Q]):
         self._wake(watch.inode, watch.tree)
 
     def _wake(self, inode: Inode, tree: bool) -> None:
-        """Let the watch on inode, or the tree watch, be called again, if it rests."""
+        """End the rest of the watch, or tree watch, on inode, if it rests."""
         resting = self._resting.pop((inode, tree), None)
         if resting is not None:
             watch, stand_in, since = resting

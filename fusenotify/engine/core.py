@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The core: inodes and names, and what happens to them.  Seed: fs/inotify.c.
+"""The core: inodes and names, and the events that happen to them.  Seed: fs/inotify.c.
 
-Producers (engine.hooks, on behalf of a filesystem) say here what happened to an
-inode or a name; the watches that asked for it (engine.watches) are told, and
-the tree watches above a directory (engine.trees).
+Producers (engine.hooks, on behalf of a filesystem) report here what happened to
+an inode or a name.  The event is passed to the watches that asked for it
+(engine.watches), and to the tree watches above a directory (engine.trees).
 
 Invariants
-    A name is in its directory's table and among its inode's aliases; one that
-        is unlinked is in neither, but the last of all stays an alias.
-    A directory has one name, and names never lead in a circle, also where they
+    A name is in its directory's table and among its inode's aliases.  An
+        unlinked name is in neither, except that an inode's last name stays an
+        alias.
+    A directory has one name, and names never lead in a circle, even if they
         were changed behind the filesystem: every way up has an end.
-    Whatever names an inode has, each costs the same: none is looked for among
-        the others.
-    Nothing awaits: one change is queued whole before another task runs.  That
-        takes the place of the seed's mutexes.
+    Each name of an inode costs the same, however many there are: no name is
+        searched for among the others.
+    Nothing awaits: the events of a change are all queued before another task
+        runs.  This replaces the seed's mutexes.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ from fusenotify.engine.watches import Handle, Operations, tell
 
 __all__ = ["Core", "Dentry", "Inode"]
 
-# What a producer may queue.  IN_IGNORED and IN_ONESHOT would free a live watch.
+# The bits that a producer may queue.  IN_IGNORED and IN_ONESHOT would free a live watch.
 _PRODUCIBLE = ~(IN_IGNORED | IN_ONESHOT)
 
 
 class Core:
     """The producers' side, and the maker of handles.  One per filesystem.
 
-    actor is who causes what is queued now, or None where nobody can be named;
-    a producer sets it before it queues, and consumers may ask it.
-    trees are the tree watches there are, details what there is to say of the
-    event that is told.  asks_for_processes counts the devices that want to know
-    which process a thread is of.
+    actor is who causes the event that is queued now, or None if that is
+    unknown; a producer sets it before it queues, and consumers may read it.
+    trees has the tree watches, details the details of the event that is queued
+    now.  asks_for_processes counts the devices that need to know to which
+    process a thread belongs.
     """
 
     def __init__(self) -> None:
@@ -78,10 +79,10 @@ class Core:
         return next(self._cookies) & 0xFFFFFFFF or self.next_cookie()
 
     def ask_for_details(self, devices: int) -> None:
-        """So many more devices want details: while there are some, events are numbered."""
+        """Add to the number of devices that want details; events are numbered while it is not 0."""
         before = self._ask_for_details
         self._ask_for_details += devices
-        if not before:  # while there are none, there is no place that asks whether there are
+        if not before:  # queue_event() is replaced, so that without such devices nothing is checked
             self.queue_event = self._queue_numbered  # type: ignore[method-assign]
         elif not self._ask_for_details:
             del self.queue_event
@@ -95,12 +96,13 @@ class Core:
         unlinked: bool = False,
         trees: Container[Inode] | None = None,
     ) -> None:
-        """Tell the watches on inode that asked for it, and the tree watches above a directory.
+        """Pass an event to the watches on inode that asked for it, and to tree watches above it.
 
-        name is an entry's where inode is its directory; unlinked says that
-        the event came through a name that is gone, which IN_EXCL_UNLINK does
-        not want to hear of.  trees are the directories whose tree watches are
-        told, where not all above are.  Seed: inotify_inode_queue_event().
+        If the event is about an entry of the directory inode, name is the
+        entry's name.  unlinked says that the event came through a name that is
+        gone; watches with IN_EXCL_UNLINK do not get it.  trees are the
+        directories whose tree watches get the event; None stands for all above.
+        Seed: inotify_inode_queue_event().
         """
         watches = inode.watches
         if watches:
@@ -136,7 +138,7 @@ class Core:
         unlinked: bool = False,
         trees: Container[Inode] | None = None,
     ) -> None:
-        """Do as queue_event(), for devices that want to know which event it is."""
+        """Do what queue_event() does, and number the event first, for devices that want details."""
         if inode.watches or (self._tree_roots and inode.is_dir):
             self.details.number(cookie)
         Core.queue_event(self, inode, mask, cookie, name, unlinked, trees)
@@ -144,25 +146,25 @@ class Core:
     def queue_parent_event(
         self, dentry: Dentry, mask: int, cookie: int = 0, unlinked: bool = False
     ) -> None:
-        """Tell the watches on a name's directory.
+        """Pass an event of a name to the watches on its directory.
 
-        Seed: inotify_dentry_parent_queue_event().  What its flag in each
-        child saves, looking at the parent, is one attribute here.
+        Seed: inotify_dentry_parent_queue_event().  The seed has a flag in each
+        child, which saves a look at the parent; here that is one attribute.
         """
         if dentry.parent.watches or self._tree_roots:
             self.queue_event(dentry.parent, mask, cookie, dentry.name, unlinked)
 
     def hears(self, directory: Inode) -> bool:
-        """Return whether a watch may be told of what is done in a directory."""
+        """Return whether a watch may get the events of a directory's entries."""
         return bool(directory.watches or (self._tree_roots and self.trees.above(directory)))
 
     def instantiate(self, parent: Inode, name: bytes, inode: Inode) -> Dentry:
-        """Say that name in parent is inode, and return its dentry.
+        """Record that name in parent is inode, and return its dentry.
 
-        Seed: inotify_d_instantiate().  Where the tree was changed behind the
-        filesystem, a dentry known for another inode is unhashed, and the
-        dentry of a directory that is known elsewhere moves.  What would make a
-        directory its own parent, as a bind mount of it can, is no name.
+        If the tree was changed behind the filesystem, a known dentry of another
+        inode is unhashed, and a directory that is known under another name is
+        moved.  A name that would make a directory its own parent, as a bind mount
+        of it can, is not stored.  Seed: inotify_d_instantiate().
         """
         children = parent.children
         if children is None:
@@ -187,9 +189,9 @@ class Core:
         return dentry
 
     def move(self, dentry: Dentry, parent: Inode, name: bytes) -> None:
-        """Say that a dentry was renamed.  Seed: inotify_d_move().
+        """Record that a dentry was renamed; a dentry that had the new name is unhashed.
 
-        What bore the new name is unhashed.
+        Seed: inotify_d_move().
         """
         if dentry.inode.children:
             self._keep_tree(dentry.inode, parent)
@@ -204,10 +206,11 @@ class Core:
             self.trees.moved()
 
     def _keep_tree(self, directory: Inode, parent: Inode) -> bool:
-        """Keep names from a circle where directory is about to get one in parent.
+        """Make sure that names form no circle when directory gets a name in parent.
 
-        Where parent is known to be below it, that is out of date: it is not any
-        more.  Returns whether directory can have the name.
+        If parent is known as lying below directory, that is out of date, and the
+        name through which it lies there is unhashed.  Returns whether directory
+        can have the new name.
         """
         below, above = None, parent
         while above is not directory:
@@ -222,7 +225,7 @@ class Core:
         return True
 
     def exchange(self, one: Dentry, other: Dentry) -> None:
-        """Say that two dentries swapped their places (RENAME_EXCHANGE)."""
+        """Record that two dentries swapped their places (RENAME_EXCHANGE)."""
         for moved, parent in ((one.inode, other.parent), (other.inode, one.parent)):
             if moved.children:
                 self._keep_tree(moved, parent)
@@ -234,13 +237,13 @@ class Core:
             self.trees.moved()
 
     def unhash(self, dentry: Dentry) -> None:
-        """Say that a name is gone.  Linux: d_drop()."""
+        """Record that a name is gone.  Linux: d_drop()."""
         _take_out(dentry)
         dentry.unlinked = True
         dentry.inode.drop_alias(dentry)
 
     def inode_is_dead(self, inode: Inode) -> None:
-        """Remove all watches on an inode that was deleted; it says nothing any more.
+        """Remove all watches on a deleted inode, which will have no more events.
 
         Seed: inotify_inode_is_dead().
         """
@@ -266,13 +269,13 @@ class Core:
 
 
 def _children(directory: Inode) -> dict[bytes, Dentry]:
-    """Return the names of a directory that has some."""
+    """Return the table of names of a directory that has one."""
     assert directory.children is not None
     return directory.children
 
 
 def _take_out(dentry: Dentry) -> None:
-    """Take a name out of its directory's table."""
+    """Remove a name from its directory's table."""
     directory = dentry.parent
     children = _children(directory)
     del children[dentry.name]

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The device whose queue holds detailed events: where each is in the mount's order, and who did it.
+"""The device whose queue holds detailed events, with their number in the mount's order and process.
 
-It watches as every device does (engine.base_device), and queues, merges and
-loses what engine.device would, but for this:
+It watches like every device (engine.base_device), and queues, merges and loses
+events like engine.device, with these differences:
 
-    A rename that one watch hears both halves of is one event, in the place of
-        the first half.
-    Events merge where their processes are the same, too, as far as the
-        device's user may see them; the first one's number and time stay.
-        Nothing that has a cookie merges.
-    Each gap has its own IN_Q_OVERFLOW, which counts what was lost in it.
+    If one watch gets both halves of a rename, they are one event, in the place
+        of the first half.
+    Events merge only if their processes, as far as the device's user may see
+        them, are the same, too.  The number and time of the first event stay.
+        Events with a cookie do not merge.
+    Each gap has its own IN_Q_OVERFLOW, which counts the events lost in it.
 
 Invariants
-    At most max_events events are queued, and an IN_Q_OVERFLOW behind them, where
-        others that are queued count as events; fewer where there is no room
-        for long paths (engine.paths).
+    At most max_events events are queued, followed by an IN_Q_OVERFLOW; any
+        IN_Q_OVERFLOW before that one counts as an event.  There are fewer if
+        there is no room for long paths (engine.paths).
     Numbers grow along the queue.
-    Who did something is in the queue only if the device's user may see it:
-        root, who sees everything, or the actor's own user.
+    The process of an event is in the queue only if the device's user may see
+        it: root, who sees all, or the user who caused the event.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from fusenotify.engine.watches import Watch, put_watch
 from fusenotify.errors import BufferTooSmall, QueueEmpty
 from fusenotify.events import DETAILED_SIZE, MOST_BYTES, detailed_size
 
-# What tells one watch alone that it ends.  No one's doing.
+# Events that tell a single watch that it ends.  They have no process.
 _ENDS = IN_IGNORED | IN_UNMOUNT
 
 
 class DetailedDevice(BaseDevice[QueuedEvent]):
-    """One whose queue holds detailed events.
+    """A device whose queue holds detailed events.
 
-    sees_all says that its user may see who does something, whoever it is.
+    sees_all says that its user may see the processes of all users.
     """
 
     longest_path = MOST_BYTES - DETAILED_SIZE
@@ -56,16 +56,16 @@ class DetailedDevice(BaseDevice[QueuedEvent]):
         super().__init__(table, policy, uid, max_events)
         self.sees_all = not uid
         self._details = table.core.details
-        # Where the first halves of the rename that is told now are in the queue, by wd.
+        # By wd, the place in the queue of the first half of the rename that is under way.
         self._moving: dict[int, int] = {}
         self._moving_cookie = 0
         table.core.ask_for_details(1)
         self._ask_for_processes()
 
     def read_events(self, size: int) -> list[QueuedEvent]:
-        """Return as many events as fit size bytes, and unqueue them.
+        """Return as many events as fit size bytes, and remove them from the queue.
 
-        An event takes events.detailed_size().
+        events.detailed_size() is the size of an event.
 
         Raises QueueEmpty (EAGAIN), BufferTooSmall (EINVAL; linux-2.6.18
         returns nothing instead), DeviceClosed (EBADF).
@@ -76,7 +76,7 @@ class DetailedDevice(BaseDevice[QueuedEvent]):
             raise QueueEmpty("no event is queued")
         self._moving.clear()
         if self._resting:
-            self._wake_all()  # an IN_Q_OVERFLOW is to count what they missed
+            self._wake_all()  # so that the IN_Q_OVERFLOW counts the events that they missed
         events: list[QueuedEvent] = []
         room = size
         while queue:
@@ -106,7 +106,7 @@ class DetailedDevice(BaseDevice[QueuedEvent]):
             self._core.ask_for_details(-1)
         super().close()
 
-    # What the core calls.
+    # The functions that the core calls.
 
     def handle_event(
         self,
@@ -186,9 +186,9 @@ class DetailedDevice(BaseDevice[QueuedEvent]):
     def _completes_rename(
         self, wd: int, mask: int, cookie: int, path: bytes | None, below: Inode | None
     ) -> bool:
-        """Make one event of both halves of a rename, if its first half is queued and there is room.
+        """Merge the second half of a rename into the queued first half, if there is room.
 
-        Since then nobody can have read.
+        Nobody can have read the queue since the first half was queued.
         """
         place = self._moving.pop(wd, None) if cookie == self._moving_cookie else None
         if place is None or path is None:
@@ -237,12 +237,12 @@ class DetailedDevice(BaseDevice[QueuedEvent]):
         return detailed_size(event.path, event.old_path)
 
     def _shown(self, process: Process | None) -> Process | None:
-        """Return who does something, if our user may know."""
+        """Return the process, if our user may see it."""
         if self.sees_all or (process is not None and process.uid == self.uid):
             return process
         return None
 
 
 def _is_a_directorys_own(watch: Watch, name: bytes | None) -> bool:
-    """Return whether an event is what a directory says of itself."""
+    """Return whether an event is one of a directory itself, not of an entry in it."""
     return watch.inode.is_dir if name is None else name.endswith(b"/")

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a detailed device says of an event beside its record: number, time, who did it, old path.
+"""The details of an event beyond its record: number, time, process and old path.
 
-engine.core has one Details and tells it of each event while a detailed device
-(engine.detailed_device) is there; else nothing here is called.
+engine.core has one Details, and reports each event to it while there is a
+detailed device (engine.detailed_device); otherwise nothing here is called.
 
 Invariants
-    Each event that the core tells gets a number, larger than all before, whoever
-        hears it; so all devices of a mount give it the same.  The two halves of
-        a rename have one number and one time.
-    Who did something is looked up while the program waits for it, so that it
-        is there to be looked at.
+    Each event of the core gets a number larger than all before, whichever
+        devices get the event; so all devices of a mount show the same number.
+        The two halves of a rename have one number and one time.
+    The process of an event is looked up while the program waits for its
+        request, so the process still exists.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from fusenotify.engine.inodes import Inode
 class QueuedEvent:
     """One event as a detailed device queues it.
 
-    sequence is its number, time in ns since 1970.  wd, mask, cookie and path are
-    those of a record: path is the name of fusenotify.events.Event.  is_dir says that
-    it is about a directory.  old_path is that before a rename that the watch saw
-    whole, process who did it, lost how many events an IN_Q_OVERFLOW stands for.
-    below is the directory below a tree watch that says it.
+    sequence is its number, time is in ns since 1970.  wd, mask and cookie are
+    those of a record, and path is the name in the record.  is_dir says that the
+    event is about a directory.  old_path is the path before a rename of which the
+    watch got both halves; process is the process that caused the event; lost is
+    the number of events that an IN_Q_OVERFLOW stands for.  below is the directory
+    in which the event happened if that lies below the directory of a tree watch.
     """
 
     sequence: int
@@ -47,11 +48,12 @@ class QueuedEvent:
 
 
 class Details:
-    """The number and the time of the event that is told now, and who does it.
+    """The number, the time and the process of the event that the core reports now.
 
-    sequence counts the events that were told while somebody asked for details.
-    process_of returns the process of a thread, or 0 where it is gone or not to
-    be seen; command_of the name of a process's command.  The filesystem says what they are.
+    sequence counts the events since the mount was made, of those times when some
+    device wanted details.  process_of returns the id of a thread's process, or 0
+    if it is gone or invisible; command_of returns the name of a process's command,
+    or None.  The filesystem sets both.  clock returns the time in ns since 1970.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
@@ -65,7 +67,7 @@ class Details:
         self._process: Process | None = None
 
     def number(self, cookie: int = 0) -> None:
-        """Say that the next event is told, which has this cookie."""
+        """Begin the next event, which has this cookie: give it its number and time."""
         if cookie and cookie == self._cookie:
             return  # the other half of a rename
         self._cookie = cookie
@@ -73,11 +75,11 @@ class Details:
         self.time = self.clock()
 
     def process(self, actor: Actor | None) -> Process | None:
-        """Return the process that does what an actor does, as far as it is known."""
+        """Return the process of an actor, with the fields that are known; None if there is none."""
         if actor is not self._actor:
             self._actor = actor
             process = self._looked_up(actor)
-            if process != self._process:  # else queues share one
+            if process != self._process:  # if equal, queued events share one object
                 self._process = process
         return self._process
 

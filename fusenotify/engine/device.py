@@ -3,12 +3,12 @@
 
 Seed: fs/inotify_user.c.  Below is engine.core, which calls handle_event();
 above is the server, which does for a client what the syscalls do for a
-process.  What it watches is engine.base_device's; DeviceTable is what the
-syscalls share.
+process.  engine.base_device has the watches; DeviceTable has the state that
+the syscalls share.
 
 Invariant
-    At most max_events events are queued, and an IN_Q_OVERFLOW behind them; fewer
-        where there is no room for long paths (engine.paths).
+    At most max_events events are queued, followed by an IN_Q_OVERFLOW; fewer if
+        there is no room for long paths (engine.paths).
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from fusenotify.engine.watches import Watch, put_watch
 from fusenotify.errors import BufferTooSmall, QueueEmpty, TooManyInstances
 from fusenotify.events import pack, record_size
 
-# An Event's fields: wd, mask, cookie, name.  A plain tuple is made in half the time.  What a
-# directory below a tree watch says has that directory, too: another's is not the same event.
+# The fields of an Event: wd, mask, cookie, name.  A plain tuple is made in half the time.  An
+# event from a directory below a tree watch has that directory, too, since equal events of two
+# directories are different events.
 Queued = tuple[int, int, int, bytes | None] | tuple[int, int, int, bytes | None, Inode]
 
 
 class Device(BaseDevice[Queued]):
-    """One whose queue holds records.  Seed: struct inotify_device."""
+    """A device whose queue holds records.  Seed: struct inotify_device."""
 
     def read(self, size: int) -> bytes:
-        """Return as many whole records as fit size bytes, and unqueue them.
+        """Return as many whole records as fit size bytes, and remove them from the queue.
 
         Seed: inotify_read(), for a descriptor with O_NONBLOCK.
 
@@ -72,7 +73,7 @@ class Device(BaseDevice[Queued]):
             raise BufferTooSmall(f"the first record takes {needed} bytes, the buffer has {size}")
         return b"".join(records)
 
-    # What the core calls.
+    # The functions that the core calls.
 
     def handle_event(
         self,
@@ -145,11 +146,11 @@ D = TypeVar("D", Device, DetailedDevice)
 
 
 class DeviceTable(Shared):
-    """What all devices of a mount share, and their maker."""
+    """The state that all devices of a mount share, and the maker of devices."""
 
     def __init__(self, core: Core, limits: Limits, policy: Policy) -> None:
         super().__init__(core, limits, policy)
-        # What init() makes.  server.faults has others made.
+        # The classes that init() and init_detailed() make.  server.faults sets others.
         self.make: Callable[[Shared, Policy, int, int], Device] = Device
         self.make_detailed: Callable[[Shared, Policy, int, int], DetailedDevice] = DetailedDevice
 
@@ -163,8 +164,9 @@ class DeviceTable(Shared):
     ) -> Device:
         """Return a new device, counted against uid.  Seed: sys_inotify_init().
 
-        Its tree watches hear what who may (None: everything).  policy and
-        max_queued_events default to the mount's.
+        Its tree watches get the events that a user with the credentials who may
+        see (None: all events).  policy and max_queued_events default to the
+        mount's.
 
         Raises TooManyInstances (EMFILE).
         """
@@ -181,8 +183,10 @@ class DeviceTable(Shared):
     ) -> DetailedDevice:
         """Return a new detailed device.
 
-        sees_all says that its user may know who does something, whoever it is.
-        The rest is as for init().
+        sees_all says that its user may see the processes of all users.  The rest
+        is as for init().
+
+        Raises TooManyInstances (EMFILE).
         """
         device = self._init(self.make_detailed, uid, who, policy, max_queued_events)
         device.sees_all |= sees_all

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a watch is not told of: names by the patterns of gitignore(5), and its own process.
+"""The events that a watch leaves out: by patterns as in gitignore(5), and those of one process.
 
-engine.core and engine.trees ask before a watch is told, so that what is not
-wanted takes no place in a queue and uses up no one-shot watch.  Patterns come
-from clients and are matched in the daemon's only thread, so they are matched by
-an automaton (RE2), never by backtracking.  Its time still grows with the name
-times the patterns, so each user has a share of the thread's time
-(engine.time_share).
+engine.core and engine.trees ask here before they pass an event to a watch, so
+an unwanted event takes no place in a queue and uses up no one-shot watch.
+Patterns come from clients and are matched in the daemon's only thread, so they
+are matched by an automaton (RE2), never by backtracking.  The time still grows
+with the length of the name times the size of the patterns, so each user has a
+share of the thread's time (engine.time_share).
 
 Invariants
-    What lies below an excluded directory is excluded.
+    Everything below an excluded directory is excluded.
     A name is matched once: its verdict is remembered, for names of at most
         REMEMBERED bytes in all.
-    What there is no time to judge is lost, and the device says so: it is
-        neither told nor silently left out.
-    A user's equal lists of patterns are compiled once, and a user has
-        MOST_LISTS of them at most: each takes up to 8 MiB.
+    An event that there is no time to judge counts as lost, and the device
+        reports that: it is neither passed on nor silently left out.
+    Equal lists of patterns of one user are compiled once, and a user has at
+        most MOST_LISTS of them, since each takes up to 8 MiB.
 """
 
 from __future__ import annotations
@@ -32,58 +32,63 @@ from fusenotify.credentials import Actor
 from fusenotify.engine.time_share import OutOfTime, TimeShare
 from fusenotify.errors import InvalidPattern, NoPatterns, TooManyExclusions
 
-# Without them all but patterns works, as where an environment was put together by hand.
+# An environment that was put together by hand may lack them: then everything but patterns works.
 _HAS_LIBRARIES = bool(find_spec("pathspec") and find_spec("re2"))
 if TYPE_CHECKING or _HAS_LIBRARIES:
     import re2
     from pathspec import GitIgnoreSpec
 
-# Of how many bytes of names the verdicts are remembered before all are forgotten, and what one
-# takes beside its name.
+# Verdicts are remembered for names of so many bytes together, then all are forgotten.  Each
+# verdict counts _VERDICT_BYTES more than its name.
 REMEMBERED = 1 << 20
 _VERDICT_BYTES = 200
-# How many patterns a watch may have, and how many bytes of them.
+# How many patterns a watch may have, and how many bytes they may have together.
 MOST_PATTERNS = 1000
 MOST_PATTERN_BYTES = 8 * 1024
 # How many different lists of patterns the watches of a user may have.
 MOST_LISTS = 32
-# The longest name that is matched, times the bytes of the patterns: a quarter of a second, where
-# somebody chose them for that.
+# The length of a name times the bytes of the patterns may be so large.  At that size, name and
+# patterns that are chosen to be slow take a quarter of a second.
 MOST_WORK = 4 << 20
-# What the shortest patterns count, so that no path of half a megabyte is matched: engine.trees has
-# one that stands for all that are too long.
+# Shorter patterns count as so many bytes, so that no path of half a megabyte is matched:
+# engine.trees uses one as a placeholder for all paths that are too long.
 _LEAST_SIZE = 8
-# How many users without patterns are remembered.
+# With so many users in the table, those who need not be remembered are removed.
 _MOST_USERS = 1000
 
-# Names are bytes of any kind, and patterns match characters: one for each byte.
+# Names are arbitrary bytes, but patterns match characters: each byte is one character.
 _ONE_CHARACTER_A_BYTE = "latin-1"
-# What pathspec, re (which it asks first) and RE2 raise at a pattern that does not compile.
+# The exceptions for a pattern that does not compile, of pathspec, of re (which pathspec tries
+# first) and of RE2.
 _ERRORS = (ValueError, FutureWarning, re.error, *((re2.error,) if _HAS_LIBRARIES else ()))
 
 
 class Exclusion:
     """Compiled patterns, each a line of a .gitignore file in the watched directory.
 
-    ``*.o`` excludes such names everywhere, ``/build`` one in the watched
-    directory itself, ``cache/`` directories only, ``!keep.o`` takes an
-    exclusion back where no directory above is excluded.  Empty lines and
-    lines that begin with ``#`` exclude nothing.  What is matched takes of time;
-    without, of a share of its own.
+    ``*.o`` excludes such names everywhere, ``/build`` only the one in the
+    watched directory itself, and ``cache/`` only directories.  ``!keep.o``
+    includes a name again unless a directory above it is excluded.  Empty lines
+    and lines that begin with ``#`` exclude nothing.  time is the share of time
+    that matching uses; by default a new share.
 
     Raises InvalidPattern (EINVAL), which says which pattern is wrong and why;
-    NoPatterns (EOPNOTSUPP) where the libraries are missing.
+    NoPatterns (EOPNOTSUPP) if the libraries are missing.
     """
 
     __slots__ = ("__weakref__", "_remembered", "_size", "_spec", "_time", "_verdicts", "patterns")
 
     def __init__(self, patterns: Sequence[bytes], time: TimeShare | None = None) -> None:
         if not _HAS_LIBRARIES:
-            raise NoPatterns("the daemon's Python lacks them: pip install 'pathspec[re2]'")
+            raise NoPatterns(
+                "the daemon's Python lacks the libraries for patterns: pip install 'pathspec[re2]'"
+            )
         if len(patterns) > MOST_PATTERNS:
-            raise InvalidPattern(f"{len(patterns)} patterns, of at most {MOST_PATTERNS}")
+            raise InvalidPattern(f"{len(patterns)} patterns: at most {MOST_PATTERNS} are allowed")
         if (size := sum(map(len, patterns))) > MOST_PATTERN_BYTES:
-            raise InvalidPattern(f"{size} bytes of patterns, of at most {MOST_PATTERN_BYTES}")
+            raise InvalidPattern(
+                f"{size} bytes of patterns: at most {MOST_PATTERN_BYTES} are allowed"
+            )
         self.patterns = tuple(patterns)
         self._size = max(size, _LEAST_SIZE)
         self._time = TimeShare() if time is None else time
@@ -92,9 +97,9 @@ class Exclusion:
         self._remembered = 0
 
     def excludes(self, path: bytes, is_dir: bool) -> bool:
-        """Return whether nothing is told of path, which is relative to the watched directory.
+        """Return whether path, which is relative to the watched directory, is excluded.
 
-        is_dir says that it is a directory.
+        is_dir says whether the path is one of a directory.
 
         Raises OutOfTime.
         """
@@ -110,7 +115,7 @@ class Exclusion:
             self._time.end()
 
     def _judge(self, path: bytes, is_dir: bool) -> bool:
-        """Judge a path from the top: a directory that is excluded decides for all below."""
+        """Judge a path from the top: an excluded directory decides for everything below it."""
         end = path.find(b"/")
         while end >= 0:
             above = path[:end]
@@ -139,9 +144,10 @@ class Exclusion:
 
 
 class UsersExclusions:
-    """The lists of patterns of one user, each compiled once while a watch has it.
+    """The lists of patterns of one user; each is compiled once and kept while a watch uses it.
 
-    compiling is the time that it may take to compile some, and matching that to match names.
+    compiling and matching are the user's shares of time for compiling patterns and
+    for matching names.
     """
 
     def __init__(self) -> None:
@@ -157,12 +163,12 @@ class Exclusions:
         self._users: dict[int, UsersExclusions] = {}
 
     def wait(self, uid: int, patterns: Sequence[bytes]) -> float:
-        """Return for how many seconds the user has to wait before of() may compile patterns."""
+        """Return how many seconds the user has to wait before of() may compile the patterns."""
         user = self._users.get(uid)
         return 0.0 if user is None or tuple(patterns) in user.lists else user.compiling.wait()
 
     def of(self, uid: int, patterns: Sequence[bytes]) -> Exclusion:
-        """Return what all watches of a user with these patterns share.
+        """Return the exclusion that all watches of a user with these patterns share.
 
         Raises InvalidPattern (EINVAL), NoPatterns (EOPNOTSUPP), TooManyExclusions (ENOSPC).
         """
@@ -191,10 +197,10 @@ class Exclusions:
 
 
 class Unwanted:
-    """What one watch is not told of.
+    """The events that one watch leaves out.
 
-    exclusion are its patterns, or None; process is the id of a process whose
-    own doings it does not hear of, or 0.  process_of returns that of a thread.
+    exclusion has its patterns, or is None.  process is the id of the process whose
+    events it leaves out, or 0; process_of returns the process id of a thread.
     lose is called for an event that there is no time to judge.
     """
 
@@ -213,10 +219,9 @@ class Unwanted:
         self._process_of = process_of
 
     def has(self, mask: int, name: bytes | None, actor: Actor | None) -> bool:
-        """Return whether an event is unwanted: what an actor did to a name.
+        """Return whether an event, which actor caused on the object with that name, is unwanted.
 
-        What is told of the watched object itself (without a name) is never
-        excluded.
+        Patterns never exclude events of the watched object itself (without a name).
         """
         if self._exclusion is not None and name:
             path = name.removesuffix(b"/")
@@ -232,22 +237,28 @@ class Unwanted:
 
 
 def _compiled(patterns: Sequence[bytes]) -> GitIgnoreSpec:
-    """Raises InvalidPattern."""
+    """Return compiled patterns.
+
+    Raises InvalidPattern, which names the first wrong one.
+    """
     try:
         return _spec(patterns)
     except _ERRORS as error:
-        for pattern in patterns:  # which of them?
+        for pattern in patterns:  # find the wrong one
             try:
                 _spec([pattern])
             except _ERRORS as one:
                 shown = pattern.decode(errors="backslashreplace")
                 raise InvalidPattern(f"the pattern '{shown}': {one}") from None
-        raise InvalidPattern(f"too much for one watch: {error}") from None
+        raise InvalidPattern(f"the patterns are too much for one watch: {error}") from None
 
 
 def _spec(patterns: Sequence[bytes]) -> GitIgnoreSpec:
-    """Raises one of _ERRORS, which does not say which pattern it is."""
+    """Return compiled patterns.
+
+    Raises one of _ERRORS, which does not say which pattern is wrong.
+    """
     lines = [pattern.decode(_ONE_CHARACTER_A_BYTE) for pattern in patterns]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # what re finds ambiguous is no pattern of git's
+        warnings.simplefilter("error")  # a pattern that re warns about is not one of git's
         return GitIgnoreSpec.from_lines(lines, backend="re2")

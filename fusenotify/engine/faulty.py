@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A device that errs on demand: what a mount made with --faults has in place of others.
+"""Devices with faults on demand, which a mount made with --faults has instead of others.
 
-server.faults makes these and pulls their levers.  Other mounts make none, and
-the ordinary device has no place that asks for a fault.
+server.faults makes these devices and sets their levers.  Other mounts make
+none, and ordinary devices have no code for faults.
 
 Invariants
-    No lever set, it is an ordinary device, but that its watches never rest.
-    Events keep their order, whatever is delayed and for how long.
-    _dues are those of the newest queued events, so many as it has.
+    While no lever is set, this is an ordinary device, except that its watches
+        never rest.
+    Events keep their order, whichever are delayed and for however long.
+    _dues has the due times of the newest queued events, one for each that is
+        held back.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from fusenotify.engine.watches import Watch, put_watch
 
 @dataclass(slots=True)
 class Levers:
-    """What is set until it was used up or cleared.
+    """Faults that stay set until they are used up or cleared.
 
-    The next ``lose`` events with a bit of lose_mask are lost, the next
-    ``refuse`` add_watch fail with refuse_code (an errno), and events are held
-    back for ``delay`` seconds; zeros are off.
+    The next ``lose`` events that have a bit of lose_mask are lost, the next
+    ``refuse`` calls of add_watch() fail with refuse_code (an errno), and events
+    are held back for ``delay`` seconds.  0 turns each of them off.
     """
 
     lose: int = 0
@@ -43,19 +45,19 @@ class Levers:
     delay: float = 0.0
 
     def clear(self) -> None:
-        """Set nothing."""
+        """Turn all off."""
         self.lose = self.refuse = 0
         self.delay = 0.0
 
     def loses(self, mask: int) -> bool:
-        """Return whether an event is to be lost, which then counts."""
+        """Return whether an event is to be lost, and count it if so."""
         if not self.lose or not self.lose_mask & mask:
             return False
         self.lose -= 1
         return True
 
     def refuses(self) -> bool:
-        """Return whether an add_watch is to fail, which then counts."""
+        """Return whether an add_watch() is to fail, and count it if so."""
         if not self.refuse:
             return False
         self.refuse -= 1
@@ -63,10 +65,11 @@ class Levers:
 
 
 class Faulty(BaseDevice[Q]):
-    """A device with levers of its own and those it shares with all of the mount.
+    """A device with levers of its own, and levers shared by all devices of the mount.
 
-    now is the clock, in seconds.  on_held hears when an event that was held
-    back will be there to read; then somebody is to call wake().
+    now is the clock, in seconds.  on_held is called for each event that is held
+    back, with the time at which it may be read; at that time somebody has to call
+    wake().
     """
 
     def __init__(
@@ -88,10 +91,10 @@ class Faulty(BaseDevice[Q]):
         self._limit = max_events
         self._dues: deque[float] = deque()
 
-    # What testers ask for.
+    # The faults.
 
     def overflow(self) -> None:
-        """Be full as it stands: queue IN_Q_OVERFLOW and lose events until that was read."""
+        """Be full with what is queued: queue IN_Q_OVERFLOW, and lose events until it is read."""
         self.max_events = min(self._limit, len(self._events))
         if not self._overflow_queued:
             self._queue_overflow()
@@ -109,21 +112,24 @@ class Faulty(BaseDevice[Q]):
         self.release()
 
     def release(self) -> None:
-        """Let be read what was held back, unless a lever goes on holding."""
+        """Make the events that were held back readable, unless a lever still sets a delay."""
         if not self._delay():
             self._dues.clear()
             self.wake()
 
     def next_due(self) -> float | None:
-        """Return when the next event that was held back may be read: who waits was not told yet."""
+        """Return when the next event that was held back may be read; None if there is none.
+
+        Waiting readers have not been woken for it yet.
+        """
         return self._dues[0] if self._dues else None
 
     def wake(self) -> None:
-        """Tell who waits, if there is something to read."""
+        """Wake waiting readers if there is something to read."""
         if not self.closed and self.poll():
             self._tell()
 
-    # What a process does with an inotify descriptor.
+    # The operations of a process on an inotify descriptor.
 
     def add_watch(
         self,
@@ -152,7 +158,7 @@ class Faulty(BaseDevice[Q]):
         self._dues.clear()
         super().close()
 
-    # What the core calls.
+    # The functions that the core calls.
 
     def handle_event(
         self,
@@ -170,7 +176,7 @@ class Faulty(BaseDevice[Q]):
             self._queue(watch, wd, mask, cookie, name, below)
 
     def _let_rest(self, watch: Watch, mask: int) -> None:
-        """Let none rest: every event shall come to handle_event(), to be counted there."""
+        """Do nothing: every event has to reach handle_event(), which counts it."""
 
     def _queue(
         self,
@@ -190,7 +196,7 @@ class Faulty(BaseDevice[Q]):
 
     @contextmanager
     def _hiding(self) -> Iterator[None]:
-        """Have in the queue only what may be read, in a block that reads."""
+        """In the with block, which reads, keep only readable events in the queue."""
         hidden = [self._events.pop() for _ in range(self._held())]
         try:
             yield
@@ -203,7 +209,7 @@ class Faulty(BaseDevice[Q]):
         return self.levers.delay or self._shared.delay
 
     def _hold_newest(self) -> None:
-        """Hold back the event that was queued last, if events are to be."""
+        """Hold back the event that was queued last, if a delay is set."""
         delay = self._delay()
         if delay:
             due = self._now() + delay
@@ -211,7 +217,7 @@ class Faulty(BaseDevice[Q]):
             self._on_held(due)
 
     def _held(self) -> int:
-        """Return how many events are held back: the newest ones."""
+        """Return how many events are held back.  They are the newest ones."""
         now = self._now()
         while self._dues and self._dues[0] <= now:
             self._dues.popleft()
@@ -223,7 +229,7 @@ class Faulty(BaseDevice[Q]):
 
 
 class FaultyDevice(Faulty[Queued], Device):
-    """One whose queue holds records."""
+    """A device with faults whose queue holds records."""
 
     def read(self, size: int) -> bytes:
         with self._hiding():
@@ -231,7 +237,7 @@ class FaultyDevice(Faulty[Queued], Device):
 
 
 class FaultyDetailedDevice(Faulty[QueuedEvent], DetailedDevice):
-    """One whose queue holds detailed events.  What is injected nobody did."""
+    """A device with faults whose queue holds detailed events.  Injected ones have no process."""
 
     def read_events(self, size: int) -> list[QueuedEvent]:
         with self._hiding():
@@ -251,7 +257,7 @@ AnyFaultyDevice = FaultyDevice | FaultyDetailedDevice
 
 
 def _nobodys_watch() -> Watch:
-    """Return a watch for an event that no watch heard."""
+    """Return a watch for an event that came from no watch."""
     watch = Watch()
     watch.inode = Inode(is_dir=False)
     watch.attached = True

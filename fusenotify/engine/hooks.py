@@ -7,13 +7,14 @@ names up to date and queues the events.
 
 Invariants
     A failed call notifies nothing.
-    Where a directory and an object in it are both watched, the directory's
-        watch is told first, whatever the order in which they were added.
-    IN_DELETE_SELF comes when a name goes of which nothing is left: no other
-        name of the object, no open description that came by it, and, of a
-        directory, no name that was removed from it but is still in use.  Of
-        such names there are MOST_NAMES_HELD at most, shared out among who
-        removed them: for others a directory does not wait.
+    If a directory and an object in it are both watched, the directory's watch
+        gets an event first, whichever watch was added first.
+    IN_DELETE_SELF is queued when a name is gone and nothing is left that could
+        use it: no other name of the object, no open description that was opened
+        by that name and, for a directory, no name that was removed from it but
+        is still in use.  Of such names at most MOST_NAMES_HELD are remembered,
+        shared among the users who removed them; a directory does not wait for
+        others.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from fusenotify.credentials import Actor
 from fusenotify.engine.core import Core, Dentry, Inode
 from fusenotify.engine.shares import Shares
 
-# Each keeps its directory's name, and that the next: half a KiB, or so.
+# Each keeps the name of its directory, and so on upwards: about half a KiB.
 MOST_NAMES_HELD = 100_000
 
 
@@ -60,7 +61,7 @@ class File:
 
 
 class Hooks:
-    """What a filesystem says to the engine."""
+    """The functions by which a filesystem reports operations to the engine."""
 
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -69,7 +70,7 @@ class Hooks:
         self._trees_above = core.trees.known
 
     def by(self, actor: Actor | None) -> Self:
-        """Say who did what is told next: ``hooks.by(ctx).created(...)``."""
+        """Set who did the operation that is reported next: ``hooks.by(ctx).created(...)``."""
         self.core.actor = actor
         return self
 
@@ -86,7 +87,7 @@ class Hooks:
         used = inode.dentry
         dentry = self.core.instantiate(parent, name, inode)
         if used is not None and not used.unlinked:
-            inode.use_alias(used)  # the old name stays the one that was used last
+            inode.use_alias(used)  # the old name still counts as the one used last
         inode.unlinked = False
         self.core.queue_event(inode, IN_ATTRIB)
         self.core.queue_parent_event(dentry, IN_CREATE)
@@ -166,20 +167,20 @@ class Hooks:
         self._event(file.inode, file.dentry, IN_OPEN, is_open=True)
 
     def is_heard(self, file: File) -> bool:
-        """Return whether a watch would be told now of what is done through file."""
+        """Return whether a watch would now get the events of operations on file."""
         dentry = file.dentry
         return bool(file.inode.watches) or (dentry is not None and self.core.hears(dentry.parent))
 
     def accessed(self, file: File) -> None:
-        """vfs_read() of at least a byte, iterate_dir() whatever it gave."""
+        """vfs_read() of at least one byte; iterate_dir(), even if it returned nothing."""
         self._event(file.inode, file.dentry, IN_ACCESS, is_open=True)
 
     def modified(self, file: File) -> None:
-        """vfs_write() of at least a byte, vfs_fallocate()."""
+        """vfs_write() of at least one byte; vfs_fallocate()."""
         self._event(file.inode, file.dentry, IN_MODIFY, is_open=True)
 
     def truncated_by_open(self, file: File, set_id_bits_lost: bool) -> None:
-        """handle_truncate(): open(2) with O_TRUNC, reported behind IN_OPEN."""
+        """handle_truncate(): open(2) with O_TRUNC, reported after IN_OPEN."""
         mask = IN_MODIFY | IN_ATTRIB if set_id_bits_lost else IN_MODIFY
         self._event(file.inode, file.dentry, mask)
 
@@ -202,9 +203,9 @@ class Hooks:
         size: bool = False,
         owner_or_mode: bool = False,
     ) -> None:
-        """notify_change(): one record for all that changed.  Linux: fsnotify_change().
+        """notify_change(): one event for all the changes.  Linux: fsnotify_change().
 
-        dentry is the name by which it was reached.
+        dentry is the name by which the inode was reached.
         """
         mask = IN_ATTRIB if owner_or_mode or (atime and mtime) else 0
         if size or (mtime and not atime):
@@ -229,13 +230,14 @@ class Hooks:
         self.core.unmount(inodes)
 
     def _event(self, inode: Inode, dentry: Dentry | None, mask: int, is_open: bool = False) -> None:
-        """Tell the directory's watches, then the object's.  Linux: fsnotify_parent().
+        """Pass an event to the directory's watches, then to the object's.
 
-        is_open says that it was done through an open description.  Linux: fsnotify_file().
+        is_open says that the operation used an open description.  Linux:
+        fsnotify_parent(), fsnotify_file().
         """
         in_watched_directory = dentry is not None and (
             dentry.parent.watches
-            # What is not remembered is found out when it is told.
+            # If the way up is not remembered, queue_event() will find it.
             or (self._tree_roots and self._trees_above.get(dentry.parent, True))
         )
         if not in_watched_directory and not inode.watches:
@@ -247,16 +249,19 @@ class Hooks:
         self.core.queue_event(inode, mask, unlinked=unlinked)
 
     def _trees_of(self, moved: Inode) -> tuple[Inode, ...]:
-        """Return the directories whose tree watches hear of what is about to move.
+        """Return the watched directories above a directory that is about to move.
 
-        That it moved is said of itself only to trees in which it was before.
+        Only the tree watches of these get its IN_MOVE_SELF.
         """
         if not self._tree_roots or not moved.is_dir:
             return ()
         return tuple([root for root, _ in self.core.trees.above(moved)])
 
     def _name_gone(self, dentry: Dentry, links: int) -> None:
-        """A name was unhashed, and its inode has links left.  Linux: d_delete(), dput()."""
+        """Handle the end of an unhashed name; its inode has so many links left.
+
+        Linux: d_delete(), dput().
+        """
         if not links:
             dentry.inode.unlinked = True
         if not dentry.users:
@@ -269,13 +274,13 @@ class Hooks:
             dentry.held = above, uid
 
     def _put(self, dentry: Dentry) -> None:
-        """A user of a name let go of it, and so may those above.  Linux: dput()."""
+        """Drop one use of a name, and the uses of names above that this ends.  Linux: dput()."""
         while True:
             dentry.users -= 1
             if dentry.users or not dentry.unlinked:
                 return
             self._killed(dentry)
-            held, dentry.held = dentry.held, None  # it may be opened again without a name
+            held, dentry.held = dentry.held, None  # the object may be opened again without a name
             if held is None:
                 return
             dentry, uid = held

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is known of a filesystem: its inodes and their names.  Linux: struct inode, struct dentry.
+"""The known inodes of a filesystem and their names.  Linux: struct inode, struct dentry.
 
-A filesystem subclasses Inode; engine.core says what happens to both, and keeps
-the invariants that are stated there.
+A filesystem subclasses Inode.  engine.core changes both, and states their
+invariants.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fusenotify.engine.watches import Watch
 
-# What Inode.unlinked is in the end.
+# The last value of Inode.unlinked.
 DEAD = 2
 
 
 class Inode:
-    """An object of the filesystem, as far as notification goes.
+    """An object of the filesystem, as far as notification needs it.
 
-    A filesystem subclasses it.  unlinked says that the last name is gone, and
-    as DEAD that IN_DELETE_SELF was told, too.
-    dentry is the name by which the object was used last, or the last of all,
-    unlinked: it is what a descriptor still goes by.  None for the root and
-    the unknown.  others are the other names by which it is known, in the
-    order of their last use; None where there are none, which is the common
-    case.  children, of a directory, are its known names.
+    A filesystem subclasses it.  unlinked is True if the last name is gone, and
+    DEAD if IN_DELETE_SELF was queued, too.  dentry is the name by which the
+    object was used last.  It may be unlinked if no other name is left: open
+    descriptors still use it.  It is None for the root, and for an object whose
+    name is unknown.  others has the other known names, in the order of their
+    last use; it is None if there are none, as usual.  children has the known
+    names in a directory.
     """
 
     __slots__ = ("children", "dentry", "is_dir", "others", "unlinked", "watches")
@@ -41,14 +41,14 @@ class Inode:
         self.children: dict[bytes, Dentry] | None = None
 
     def aliases(self) -> Iterator[Dentry]:
-        """Return the names by which it is known, the one used last first.  Linux: i_dentry."""
+        """Return the known names, the one used last first.  Linux: i_dentry."""
         if self.dentry is not None:
             yield self.dentry
         if self.others is not None:
             yield from reversed(self.others)
 
     def use_alias(self, dentry: Dentry) -> None:
-        """Say that dentry, known or new, is the name used last."""
+        """Make dentry, a known or a new name, the one that was used last."""
         used = self.dentry
         if used is dentry:
             return
@@ -62,7 +62,7 @@ class Inode:
         self.others[used] = None
 
     def drop_alias(self, dentry: Dentry) -> None:
-        """Say that dentry is a name no more; the last of all stays."""
+        """Remove dentry from the names, unless it is the only one."""
         others = self.others
         if others is None:
             return
@@ -74,21 +74,23 @@ class Inode:
             self.others = None
 
     def childless(self) -> None:
-        """Its last known child is gone."""
+        """Called when the last known child is gone."""
 
     def pin(self) -> None:
-        """A watch holds the inode from now on.  Linux: igrab()."""
+        """Called when a watch begins to hold the inode.  Linux: igrab()."""
 
     def unpin(self) -> None:
-        """A watch let go of the inode.  Linux: iput()."""
+        """Called when a watch stops holding the inode.  Linux: iput()."""
 
 
 class Dentry:
     """A name of an inode in a directory.  Linux: struct dentry.
 
-    Open files keep theirs: after a rename it shows the new name, after an
-    unlink the old one.  users counts them, and unlinked ones that hold it; held
-    is what an unlinked one holds, and for which user.
+    An open file keeps its dentry, which shows the new name after a rename and
+    the old one after an unlink.  users counts the open files that have this
+    dentry, and the unlinked dentries that hold it.  While a dentry is in use after
+    its unlink, held may be the dentry of its directory, which it holds, with the
+    uid of the user for whom that counts.
     """
 
     __slots__ = ("held", "inode", "name", "parent", "unlinked", "users")

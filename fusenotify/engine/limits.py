@@ -1,31 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The limits and what is counted against each user.
+"""The limits, and the counts of each user to which they apply.
 
 engine.device consults this module when a device or a watch is made.  The
 kernel keeps its three limits in /proc/sys/fs/inotify and the counts in
-``struct user_struct``; tree watches are ours.
+``struct user_struct``; the limit of tree watches is our own.
 
-Invariant
+Invariants
     A user whose counts are all zero is not remembered.
-    A tree watch is counted among the watches, too.
+    A tree watch also counts as a watch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The largest limit that can be said, as in the kernel's files: INT_MAX.
+# The largest possible limit, as in the kernel's files: INT_MAX.
 MOST = 2**31 - 1
-# How many bytes of paths all queues of a user may have together, beyond what each has for itself.
+# How many bytes of paths a user's queues may hold together, beyond those that each queue may have
+# by itself.
 MOST_PATH_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Limits:
-    """What one user may have.
+    """The limits of each user.
 
-    max_queued_events counts events per device and is fixed when the device is
-    made; the others count per user and are looked up at each request.
+    max_queued_events is the number of events per device, and is fixed when the
+    device is made.  The others are numbers per user, and are looked up at each
+    request.
     """
 
     max_queued_events: int = 16384
@@ -36,9 +38,10 @@ class Limits:
 
 @dataclass(slots=True)
 class UserCounts:
-    """What is counted against one user: watches, tree watches, devices (instances).
+    """The counts of one user: watches, tree watches, devices (instances).
 
-    path_bytes are for the paths in queues, beyond what each has for itself.
+    path_bytes is the room for paths in queues, beyond the room that each queue has
+    by itself.
     """
 
     watches: int = 0
@@ -54,15 +57,15 @@ class Users:
         self._counts: dict[int, UserCounts] = {}
 
     def counts(self, uid: int) -> UserCounts:
-        """Return what is counted against uid; a user never seen has zeros."""
+        """Return the counts of uid; all are zero for an unknown user."""
         return self._counts.get(uid) or UserCounts()
 
     def all(self) -> dict[int, UserCounts]:
-        """Return the counts of every user who has any, by uid."""
+        """Return the counts of all users who have any, by uid."""
         return dict(self._counts)
 
     def charge(self, uid: int, *, watches: int = 0, trees: int = 0, devices: int = 0) -> None:
-        """Add to a user's counts; negative numbers give back."""
+        """Add to a user's counts, or subtract where a number is negative."""
         counts = self._counts.setdefault(uid, UserCounts())
         counts.watches += watches
         counts.trees += trees
@@ -72,9 +75,9 @@ class Users:
             del self._counts[uid]
 
     def take_path_bytes(self, uid: int, size: int) -> bool:
-        """Let a device of a user have more bytes for paths, unless the user has too many.
+        """Give a device of a user size bytes more for paths; return False if the user has too many.
 
-        A negative size gives back.
+        A negative size gives bytes back.
         """
         counts = self._counts[uid]
         if counts.path_bytes + size > MOST_PATH_BYTES:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The room for long paths in a device's queue, which tree watches bring.
+"""The room for the long paths that tree watches bring into a device's queue.
 
-engine.device asks before it queues one.  Names have 255 bytes at most, so
-max_events bounds what they take; a path may be as long as directories are deep.
+engine.device asks here before it queues a long path.  Names have at most 255
+bytes, so max_events limits their memory; a path can be as long as directories
+are deep.
 
 Invariants
-    What counts are the bytes of each path beyond those of the longest name.
-    A device has room for MOST_BYTES of them, so for any path that a read can
-        give.  Beyond it all devices of a user have MOST_PATH_BYTES
-        (engine.limits) together, taken a piece at a time and given back when
-        they are read.
+    The bytes of a path count as far as they exceed the longest name.
+    A device has room for MOST_BYTES of them, and so for any path that a read
+        can return.  Beyond that, the devices of a user have MOST_PATH_BYTES
+        (engine.limits) together, taken in pieces of MOST_BYTES and given back
+        when the paths are read.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from __future__ import annotations
 from fusenotify.engine.limits import Users
 from fusenotify.events import HEADER, MOST_BYTES
 
-# The longest name in a directory (NAME_MAX), and the longest path that a read of records can give.
+# The lengths of the longest name in a directory (NAME_MAX), and of the longest path that a read of
+# records can return.
 LONGEST_NAME = 255
 LONGEST_PATH = MOST_BYTES - 2 * HEADER.size
 
 
 class PathRoom:
-    """What the long paths in the queue of a device take, which counts against uid.
+    """The room that long paths take in the queue of a device, counted against uid.
 
-    longest is the most bytes of a path that a read can give.  overflowed says
-    that one had no room: the queue counts as full until its reader was told.
+    longest is the length of the longest path that a read can return.  overflowed
+    says that there was no room for a path: the queue then counts as full until
+    its IN_Q_OVERFLOW was read.
     """
 
     __slots__ = ("_longest", "_most", "_uid", "_used", "_users", "overflowed")
@@ -40,7 +43,7 @@ class PathRoom:
         self._most = MOST_BYTES
 
     def take(self, path: bytes) -> bool:
-        """Take room for a path longer than a name; return whether there was some."""
+        """Take room for a path longer than a name; return whether there was enough."""
         used = self._used + len(path) - LONGEST_NAME
         if len(path) > self._longest or (used > self._most and not self._grow()):
             self.overflowed = True
@@ -55,7 +58,7 @@ class PathRoom:
             self._shrink()
 
     def close(self) -> None:
-        """Give back all."""
+        """Give back all room."""
         self._used = 0
         self._shrink()
 

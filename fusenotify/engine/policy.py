@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The named semantics: where Linux 2.6.18 and today's Linux differ, in one table.
+"""The named semantics: a table of the differences between Linux 2.6.18 and today's Linux.
 
-engine.core and engine.device ask this table; nothing else tells the two apart.
-docs/reference/semantics.md explains each row.
+The engine looks in this table wherever the two differ; nothing else tells them
+apart.  docs/reference/semantics.md explains each flag.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ from fusenotify.bits import (
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One semantics.
+    """One semantics.  For each flag, this says what happens if it is True.
 
     merge_with_newest: a new event is compared with the newest queued event
-        (else with the oldest) and dropped when equal.
+        (otherwise with the oldest) and dropped if they are equal.
     merge_compares_cookies: events with different cookies are different.
     merge_into_full_queue: merging is tried before the queue's limit is tested.
-    overflow_keeps_cookie: IN_Q_OVERFLOW carries the lost event's cookie (else 0).
-    overflow_repeats: a second IN_Q_OVERFLOW may queue while one is queued.
-    oneshot_ends_with_ignored: a fired IN_ONESHOT watch ends with IN_IGNORED.
+    overflow_keeps_cookie: IN_Q_OVERFLOW has the lost event's cookie
+        (otherwise 0).
+    overflow_repeats: a second IN_Q_OVERFLOW may be queued while one is queued.
+    oneshot_ends_with_ignored: an IN_ONESHOT watch ends with IN_IGNORED after
+        its event.
     short_read_is_error: a buffer too small for the first record is EINVAL
-        (else the read returns no bytes).
+        (otherwise the read returns no bytes).
     strict_masks: unknown bits, and IN_MASK_ADD with IN_MASK_CREATE, are EINVAL
-        before anything else is looked at, and flags alone make a watch (else
-        unknown bits are dropped, and a mask without an event is EINVAL after
-        the path was resolved).
-    watch_bits: the bits that a watch keeps of the mask it was asked for.
+        before anything else is looked at, and flags alone make a watch
+        (otherwise unknown bits are dropped, and a mask without an event is
+        EINVAL after the path was resolved).
+    watch_bits: the bits that a watch keeps of the requested mask.
     honours_mask_create: IN_MASK_CREATE on a watched inode is EEXIST.
-    refusal_takes_wd: an add_watch refused with ENOSPC uses a watch descriptor up.
-    unmount_tells_isdir: IN_UNMOUNT of a directory carries IN_ISDIR.
+    refusal_takes_wd: an add_watch refused with ENOSPC uses up a watch
+        descriptor.
+    unmount_tells_isdir: IN_UNMOUNT of a directory has IN_ISDIR.
     """
 
     name: str
@@ -57,7 +60,7 @@ class Policy:
     unmount_tells_isdir: bool
 
     def refuses_at_once(self, mask: int) -> str:
-        """Return why a mask is refused before path and device are looked at, or ''."""
+        """Return why a mask is refused before the path and the device are looked at, or ''."""
         if not self.strict_masks:
             return ""
         if not mask & KNOWN_BITS:
@@ -107,10 +110,10 @@ SEMANTICS = {policy.name: policy for policy in (LINUX_2_6_18, LINUX_6)}
 def semantics(name: str) -> Policy:
     """Return the semantics of that name.
 
-    Raises ValueError, naming those there are.
+    Raises ValueError for an unknown name, with the known names.
     """
     try:
         return SEMANTICS[name]
     except KeyError:
         known = " and ".join(SEMANTICS)
-        raise ValueError(f"unknown semantics '{name}'; there are {known}") from None
+        raise ValueError(f"unknown semantics '{name}': there are {known}") from None

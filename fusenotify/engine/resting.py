@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Watches of devices whose queue is full: they rest, and one stand-in counts for them all.
+"""Watches of devices whose queue is full rest, and one stand-in counts the events for all of them.
 
 A thousand clients that do not read would cost the filesystem a thousand calls
-for each event that all of them drop.  So a watch whose event was dropped leaves
-its inode's list for a stand-in, one for all that hear the same, and comes back when there is
-room in its device's queue.  engine.device decides when; the core sees a
-watch like any other.
+for each event, which all of them drop.  So a watch whose event was dropped
+leaves its inode's list; a stand-in takes the place of all watches that get the
+same events.  The watch comes back when there is room in its device's queue.
+engine.device decides when; to the core, a stand-in is a watch like any other.
 
 Invariants
     A resting watch stays attached, in its handle's table, and holds its inode.
-    What a resting watch drops is counted as if it had been called.
+    Events that a resting watch misses are counted as if it had dropped them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from fusenotify.engine.watches import Handle, Roots, Watch
 
 
 class StandIn(Watch):
-    """Takes the place of the resting watches of an inode that hear the same.
+    """A watch in the place of the resting watches of an inode that get the same events.
 
-    These have one mask, and are tree watches of one user or no tree watches.
-    resting maps them to what wakes each; dropped counts the events.
+    All of these have the same mask, and are either ordinary watches or tree
+    watches of one user.  resting maps each to the function that wakes it;
+    dropped counts the events.
     """
 
     __slots__ = ("dropped", "hearing", "resting", "tree")
@@ -43,12 +44,12 @@ class StandIn(Watch):
         self.resting: dict[Watch, Callable[[Watch], None]] = {}
 
     def hears_as(self, watch: Watch) -> bool:
-        """Return whether it hears what a watch on the same inode hears."""
+        """Return whether it gets the same events as watch, which is on the same inode."""
         return self.mask == watch.mask and self.tree == watch.tree and self.hearing is watch.hearing
 
 
 class Rest(Handle):
-    """The stand-ins of a mount; it is their handle and their consumer."""
+    """The handle and the consumer of the stand-ins of a mount."""
 
     def __init__(self, statistics: Statistics, tree_roots: Roots) -> None:
         super().__init__(self, LINUX_6, tree_roots)
@@ -58,7 +59,8 @@ class Rest(Handle):
         """Let a watch rest that has just dropped an event.
 
         wake will be called before the watch is removed.  Returns its stand-in,
-        and what that has dropped before it stood in for this one.
+        and the number of events that the stand-in dropped before it stood in for
+        this watch.
         """
         inode = watch.inode
         watches = inode.watches
@@ -66,12 +68,14 @@ class Rest(Handle):
             (other for other in watches if isinstance(other, StandIn) and other.hears_as(watch)),
             None,
         )
-        # An event goes round in the list's order: what stands behind has still to hear of it.
+        # The event goes through the list in order: a stand-in further on will count it, too.
         place = watches.index(watch)
         hears_later = stand_in is not None and watches.index(stand_in) > place
         if stand_in is None:
             stand_in = StandIn(self, watch)
-            # Before those that have not heard of it yet, behind the statistics, which are first.
+            # The loop that passes the event on does not see the new stand-in, so this must not
+            # be behind the watches that the loop still has to reach (hears_later).  The
+            # statistics stay first.
             before = min(place, 1)
             watches = (*watches[:before], stand_in, *watches[before:])
         inode.watches = tuple([other for other in watches if other is not watch])
@@ -87,13 +91,13 @@ class Rest(Handle):
         inode.watches = (*kept, watch)
 
     def remove_watch(self, watch: Watch) -> None:
-        """The inode is gone: remove the watches that rest.  Seed: remove_watch()."""
+        """Remove the resting watches, since the inode is gone.  Seed: remove_watch()."""
         assert isinstance(watch, StandIn)
         for resting, wake in tuple(watch.resting.items()):
             wake(resting)
             resting.handle.remove_watch(resting)
 
-    # What the core calls.
+    # The functions that the core calls.
 
     def handle_event(
         self,
@@ -104,10 +108,10 @@ class Rest(Handle):
         name: bytes | None,
         below: Inode | None = None,
     ) -> None:
-        """Count an event that no resting watch can queue."""
+        """Count an event that the resting watches drop."""
         assert isinstance(watch, StandIn)
         watch.dropped += 1
         self._statistics.lost += len(watch.resting)
 
     def destroy_watch(self, watch: Watch) -> None:
-        """A stand-in goes with the last watch it stands in for."""
+        """Do nothing: a stand-in ends with the last watch that it stands in for."""

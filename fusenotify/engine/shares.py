@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What one user may take of what there is only so much of, so that some is left for the next.
+"""Each user's share of a limited resource, of which some must be left for other users.
 
-fs.descriptors shares the daemon's descriptors out by it, engine.hooks the names
-that were removed while they were in use.
+fs.descriptors divides the daemon's descriptors by it, engine.hooks the names that
+were removed while they were in use.
 
 Invariant
     A user who holds nothing is not remembered.
@@ -18,11 +18,11 @@ _T = TypeVar("_T")
 
 
 class Shares:
-    """How many each user holds of most that there are.
+    """How many items each user holds, of most items in all.
 
-    A user may hold as many as he leaves free: the first takes a half at most,
-    the next a half of what is left, and so on.  Root and the daemon's user may
-    take all.
+    Users may hold as many items as they leave free: the first takes at most
+    half, the next at most half of the rest, and so on.  Root and the daemon's
+    user may take all.
     """
 
     def __init__(self, most: int) -> None:
@@ -32,17 +32,17 @@ class Shares:
         self._without_share = frozenset({0, os.geteuid()})
 
     def may_take(self, uid: int) -> bool:
-        """Return whether a user may take one more."""
+        """Return whether a user may take one more item."""
         free = self._most - self.taken
         return free > 0 and (self._held.get(uid, 0) < free or uid in self._without_share)
 
     def take(self, uid: int) -> None:
-        """Say that a user took one."""
+        """Record that a user took one item."""
         self.taken += 1
         self._held[uid] = self._held.get(uid, 0) + 1
 
     def give_back(self, uid: int) -> None:
-        """Say that a user let go of one."""
+        """Record that a user gave one item back."""
         self.taken -= 1
         left = self._held[uid] - 1
         if left:
@@ -52,10 +52,11 @@ class Shares:
 
 
 class Kept(Generic[_T]):
-    """Objects that are kept for users, of whom each may have as many as he leaves free of most.
+    """Objects that are kept for users, at most so many in all as most says.
 
-    Nobody is refused: who has too many loses what was kept for longest.  owners
-    says whom each object is kept for.
+    Users may have as many objects as they leave free.  Nobody is refused: a user
+    who has too many loses the object that was kept for longest.  owners has the
+    uid of the user for whom each object is kept.
     """
 
     def __init__(self, most: int) -> None:
@@ -70,7 +71,7 @@ class Kept(Generic[_T]):
         return kept in self.owners
 
     def add(self, kept: _T, uid: int) -> _T | None:
-        """Keep an object for a user; return the one that he loses, if he has too many."""
+        """Keep an object for a user; return the object that the user loses for it, if any."""
         own = self._by_owner.setdefault(uid, OrderedDict())
         own[kept] = None
         self.owners[kept] = uid
@@ -89,7 +90,7 @@ class Kept(Generic[_T]):
             del self._by_owner[uid]
 
     def pop(self) -> _T | None:
-        """Remove one and return it, while there are any."""
+        """Remove an object and return it; return None if there is none."""
         if not self.owners:
             return None
         kept = next(iter(self.owners))

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The statistics: a second consumer of the core, which counts where a device queues.
+"""The statistics: a second consumer of the core, which counts events instead of queueing them.
 
-Devices say what they watch (follow, unfollow), and the statistics watch the
-same: what nobody watches costs nothing.  The server shows what was counted.
+Devices report what they watch (follow, unfollow), and the statistics watch the
+same objects, so objects that nobody watches cost nothing.  The server shows the
+counts.
 
-What is counted is what happened to watched objects, each event of each once,
-however many devices watch it and whatever their masks ask for.  Below a tree
-watch all directories are watched.
+Each event of a watched object is counted once, however many devices watch the
+object and whatever their masks are.  Below a tree watch all directories count
+as watched.
 
 Invariants
-    An inode has one watch of the statistics while a device watches it, and
-        none else.  It is a tree watch while one of theirs is.
-    That watch is the newest, so it is told first: before a one-shot watch of
-        a device, which may end the following by the same event.
-    Memory is bounded: by the watches there are, PAST_DIRECTORIES and PAST_USERS,
-        and the masks that hooks queue, which are few.
+    An inode has one watch of the statistics while devices watch it, and none
+        otherwise.  It is a tree watch while one of the devices' watches is.
+    That watch is the newest, so it gets an event first: before a one-shot watch
+        of a device, which the same event may end, and with it this watch.
+    Memory is bounded by the number of watches, by PAST_DIRECTORIES and
+        PAST_USERS, and by the different masks that hooks queue, which are few.
 """
 
 from __future__ import annotations
@@ -26,20 +27,22 @@ from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.engine.watches import Watch, put_watch
 
-# How many directories that are no longer watched are remembered, and how many users: the busiest.
+# How many directories that are no longer watched are remembered, and how many users.  The busiest
+# ones are kept.
 PAST_DIRECTORIES = 1000
 PAST_USERS = 1000
-# How long a path may become, in names and bytes, before its beginning is left out.  Whoever has
-# thousands of watches far down may let go of them all at once.
+# Longer paths, in names and bytes, are shown without their beginning.  Otherwise a user could end
+# thousands of watches far down at once, each with a long path.
 _MANY_NAMES = 32
 _LONG_PATH = 4096
 
 
 class Followed(Watch):
-    """A watch of the statistics: how many devices' watches it follows, what it heard.
+    """A watch of the statistics.
 
-    trees are those of the devices' watches that are tree watches; while there
-    are some it is one, too.
+    devices is the number of devices' watches that it follows, trees the number of
+    tree watches among them; while that is not 0 this is a tree watch, too.
+    events counts the events.
     """
 
     __slots__ = ("devices", "events", "tree", "trees")
@@ -53,7 +56,10 @@ class Followed(Watch):
 
 
 class _Lately:
-    """What a directory below trees said since these changed, and which watch counts it."""
+    """The events in a directory below trees since a tree changed, and the watch that counts them.
+
+    path is the path of the directory from that of the watch.
+    """
 
     __slots__ = ("counted_by", "events", "path")
 
@@ -64,10 +70,10 @@ class _Lately:
 
 
 class Statistics:
-    """What happened to watched objects, and in devices' queues, since the mount was made.
+    """Counts of events, and of what happened in devices' queues, since the mount was made.
 
-    overflows, merged and lost are those of all devices, closed ones included;
-    the devices count them.
+    overflows, merged and lost are the sums for all devices, including closed
+    ones; the devices count them.
     """
 
     def __init__(self, core: Core) -> None:
@@ -78,22 +84,23 @@ class Statistics:
         self._masks: defaultdict[int, int] = defaultdict(int)
         self._users: Counter[int] = Counter()
         self._past: Counter[bytes] = Counter()
-        # Events in directories below followed trees: lately, and by the tree and the path from it.
+        # Events in directories below followed trees: those since the trees changed last, and the
+        # earlier ones by the watched directory and the path from there.
         self._lately: dict[Inode, _Lately] = {}
         self._changes = 0
         self._below: Counter[tuple[Inode, bytes]] = Counter()
 
-    # What a device says.
+    # The functions that a device calls.
 
     def follow(self, inode: Inode, tree: bool = False) -> None:
-        """A device has a new watch on inode, or a new tree watch."""
+        """Follow a new watch, or tree watch, of a device on inode."""
         self._replace(self._following(inode), inode, 1, int(tree))
 
     def unfollow(self, inode: Inode, tree: bool = False) -> None:
-        """A device's watch on inode is gone, or its tree watch."""
+        """Stop following a watch, or tree watch, of a device on inode; it is gone."""
         followed = self._following(inode)
         if followed is None:
-            return  # the inode is gone, too: ours was removed before
+            return  # the inode is gone, too, and our watch was removed before
         if followed.devices == 1:
             self._look_again(inode)
             self._handle.detach(followed)
@@ -105,13 +112,13 @@ class Statistics:
             followed.devices -= 1
             followed.trees -= tree
 
-    # What the server shows.
+    # The counts that the server shows.
 
     def events(self) -> dict[str, int]:
-        """Return the events by type, named as masks.names() does.
+        """Return the number of events by type, with the names of bits.names().
 
-        One that is of two types, as the kernel tells an O_TRUNC that takes
-        set-id bits, counts for both.
+        An event of two types counts for both.  The kernel has such events: an
+        open with O_TRUNC that removes set-id bits.
         """
         types: Counter[str] = Counter()
         for mask, count in sorted(self._masks.items()):
@@ -120,11 +127,11 @@ class Statistics:
         return dict(types)
 
     def directories(self, most: int) -> list[tuple[bytes, int]]:
-        """Return the busiest directories and their events, at most so many.
+        """Return the busiest directories with the number of their events, at most so many.
 
-        A directory is named as it is now, or was when its watch ended, by its
-        path from the root of the tree.  A watched file counts for the
-        directory it is in.
+        A directory is shown by its path from the root of the filesystem, as it
+        is now or was when the watch ended.  The events of a watched file count for
+        its directory.
         """
         self._count_below()
         busy: Counter[Inode] = Counter()
@@ -140,10 +147,10 @@ class Statistics:
         return counts.most_common(most)
 
     def users(self, most: int) -> list[tuple[int, int]]:
-        """Return who caused most events, by uid, and how many, at most so many."""
+        """Return the users who caused most events: uids and numbers of events, at most so many."""
         return self._users.most_common(most)
 
-    # What the core calls.
+    # The functions that the core calls.
 
     def handle_event(
         self,
@@ -177,17 +184,20 @@ class Statistics:
                 self._users = Counter(dict(users.most_common(PAST_USERS)))
 
     def destroy_watch(self, watch: Watch) -> None:
-        """Nothing was allocated with it."""
+        """Do nothing: nothing was allocated with the watch."""
 
     def _following(self, inode: Inode) -> Followed | None:
-        """Return our watch on an inode; it is among the first, where there is one."""
+        """Return our watch on an inode, or None; it is one of the first in the list."""
         for watch in inode.watches:
             if isinstance(watch, Followed):
                 return watch
         return None
 
     def _replace(self, followed: Followed | None, inode: Inode, devices: int, trees: int) -> None:
-        """Have a newest watch on inode in place of one, for so many more watches of devices."""
+        """Replace our watch on inode, if there is one, by a new one, which is then the newest.
+
+        It follows so many more watches of devices, and tree watches among them.
+        """
         self._look_again(inode)
         newest = Followed(devices, trees)
         if followed is not None:
@@ -197,10 +207,10 @@ class Statistics:
         self._handle.add_watch(newest, inode, IN_ALL_EVENTS)
 
     def _look_below(self, below: Inode) -> _Lately:
-        """Begin to count what a directory below trees says, as these are now.
+        """Begin to count the events in a directory below trees, as the trees are now.
 
-        It is for the watch on the directory itself where there is one, else
-        for that on the nearest tree.
+        If we have a watch on the directory itself, that counts them; otherwise
+        the watch on the nearest tree does.
         """
         trees = self._trees
         if self._changes != trees.changes or len(self._lately) >= PAST_DIRECTORIES:
@@ -216,7 +226,7 @@ class Statistics:
         return lately
 
     def _look_again(self, directory: Inode) -> None:
-        """A directory begins or ends to be followed itself."""
+        """Prepare for a change of who counts a directory: a watch on it begins or ends."""
         lately = self._lately.pop(directory, None)
         if lately is not None:
             self._take_down(lately)
@@ -226,7 +236,7 @@ class Statistics:
             self._below[lately.counted_by.inode, lately.path] += lately.events
 
     def _count_below(self) -> None:
-        """Take down what directories below trees said lately."""
+        """Move the latest counts of directories below trees to _below."""
         for lately in self._lately.values():
             self._take_down(lately)
         self._lately.clear()
@@ -234,7 +244,7 @@ class Statistics:
             self._below = Counter(dict(self._below.most_common(PAST_DIRECTORIES)))
 
     def _end(self, followed: Followed) -> None:
-        """Keep what a detached watch heard, and let go of it."""
+        """Keep the counts of a detached watch, and drop the watch."""
         if followed.tree:
             self._keep_below(followed.inode)
         if followed.events:
@@ -242,7 +252,7 @@ class Statistics:
         put_watch(followed)
 
     def _keep_below(self, root: Inode) -> None:
-        """Keep what was heard in directories below one, whose last tree watch is gone."""
+        """Keep the counts of directories below root, whose last tree watch is gone."""
         self._count_below()
         for heard in [heard for heard in self._below if heard[0] is root]:
             self._keep(_below(*heard), self._below.pop(heard))
@@ -259,14 +269,14 @@ def _below(root: Inode, path: bytes) -> bytes:
 
 
 def _directory(inode: Inode) -> Inode:
-    """Return a directory itself, or that which a file is in."""
+    """Return inode if it is a directory, otherwise the directory that it is in."""
     if inode.is_dir or inode.dentry is None:
         return inode
     return inode.dentry.parent
 
 
 def _path(directory: Inode) -> bytes:
-    """Return the path of a directory, its end where it is long."""
+    """Return the path of a directory; of a long path, only the end."""
     components: list[bytes] = []
     length = 0
     dentry = directory.dentry

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A share of the daemon's only thread, for what a user can make take long.
+"""A user's share of the time of the daemon's only thread, for work that a user can make slow.
 
 engine.exclusion has one for matching names and one for compiling patterns: a few
 hundred patterns can be chosen so that a name takes a tenth of a second.  engine.trees
-has one for judging who may hear of directories that are very deep.
+has one for judging whether a user may see events in very deep directories.
 
 Invariant
-    In the long run a user takes SHARE of the thread's time and FREE each time, and BURST more
-        than that at once; what took longer than expected is waited for.
+    In the long run a user takes SHARE of the thread's time, and FREE more for each piece of
+        work.  For a short time it may be BURST more.  After a piece of work that took too
+        long, the user waits until the share allows for it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ FREE = 50e-6
 
 
 class OutOfTime(Exception):
-    """There is no time for this now, or it would take too long."""
+    """There is no time for the work now, or the work would take too long."""
 
 
 class TimeShare:
     """The share of one user.
 
-    clock says in seconds what time it is, processor for how long this thread has run.
+    clock returns the time, and processor the processor time of this thread, both in seconds.
     """
 
     __slots__ = ("_began", "_clock", "_even_at", "_processor")
@@ -40,24 +41,24 @@ class TimeShare:
     ) -> None:
         self._clock = clock
         self._processor = processor
-        # When all that was taken is made up for.
+        # The time at which the share will have made up for all that was taken.
         self._even_at = 0.0
         self._began = 0.0
 
     def wait(self) -> float:
-        """Return in how many seconds something may begin; 0 where now."""
+        """Return in how many seconds the user may begin a piece of work; 0 means now."""
         return max(self._even_at - BURST / SHARE - self._clock(), 0.0)
 
     def begin(self) -> None:
-        """Something begins; wait() is the caller's affair."""
+        """Begin a piece of work.  The caller has to look at wait() first."""
         self._began = self._processor()
 
     def is_used_up(self) -> bool:
-        """Return whether what began has taken longer than BURST already."""
+        """Return whether the piece of work has taken longer than BURST already."""
         return self._processor() - self._began > BURST
 
     def end(self) -> None:
-        """It ended."""
+        """End the piece of work."""
         taken = self._processor() - self._began - FREE
         if taken > 0:
             self._even_at = max(self._even_at, self._clock()) + taken / SHARE

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tree watches: which of them hear of a directory below, by which path, and who may.
+"""Tree watches: which of them get the events of a directory, with which path, and who may.
 
-A tree watch is a watch on its directory as any other (engine.watches), and is
-told there what happens in it.  While there are some, engine.core asks this
-module for what happens in other directories: the way up from one, by dentries,
-leads to the watched directories above it.
+A tree watch is a watch on its directory like any other (engine.watches), and
+gets the events in that directory like any other.  While there are tree watches,
+engine.core comes here with the events of other directories: the way up from a
+directory, by dentries, leads to the watched directories above it.
 
-A tree watch says what ordinary watches on all directories below would say, each
-from the moment its directory is in the tree until it leaves it or is dead.
+A tree watch reports what ordinary watches on all directories below would
+report, each from the moment its directory enters the tree until it leaves the
+tree or is dead.
 
 Invariants
     roots has each directory that a tree watch is attached to, and no other.
-    What is kept of directories below can be forgotten at any time, and is
-        when it may be wrong: none is listed or pinned.
-    All ways up and down are loops, with memory that users cannot make grow.
+    Everything that is remembered about directories below can be forgotten at
+        any time, and is forgotten when it may be wrong; no directory below is
+        listed or pinned.
+    All walks up and down are loops, and users cannot make their memory grow.
 """
 
 from __future__ import annotations
@@ -31,46 +33,49 @@ from fusenotify.engine.time_share import OutOfTime, TimeShare
 from fusenotify.engine.watches import Hearing, Watch, tell
 from fusenotify.events import MOST_BYTES
 
-# How long a verdict holds, in seconds: what changes behind the filesystem tells nobody.
+# How long a verdict holds, in seconds, since nothing reports changes behind the filesystem.
 VERDICT_SECONDS = 1.0
-# How many verdicts are remembered, of all users, and how many bytes of ways, with what a way
-# takes beside its paths, and beside each.
+# How many verdicts are remembered for all users together, and how many bytes of ways.  A way takes
+# _WAY_BYTES, and for each path _PATH_BYTES and the path itself.
 _MOST_VERDICTS = 100_000
 _MOST_BYTES = 8 * 1024 * 1024
 _WAY_BYTES, _PATH_BYTES = 800, 100
-# Ways of so many directories are judged within the user's share of time (engine.time_share).
+# The judging of ways of so many directories and more uses the user's share of time
+# (engine.time_share), which is looked at after so many directories each.
 DEEP = 1000
 _LOOK_AT_TIME_EACH = 64
 _MOST_USERS = 1000
-# Paths of more bytes together are remembered for one directory, not for all above it.
+# If the paths have more bytes together, they are remembered only for the directory itself, not
+# for each directory above it.
 _LONG_PATH = 4096
-# How many bytes the paths to one directory take together, but for those that are SHORT: a user may
-# watch a hundred directories on the way to one that is a megabyte of names away.
+# How many bytes the paths to one directory may take together; paths up to SHORT bytes do not count.
+# Otherwise a user could watch a hundred directories on the way to one that is a megabyte of names
+# away.
 MOST_TOGETHER = 4 * MOST_BYTES
 SHORT = 16 * 1024
-# Stands for a path that is too long to be made, as for any that no read can give.
+# A placeholder for a path that is too long to be built.  No read can return one so long.
 TOO_LONG = bytes(MOST_BYTES)
 
-# The watched directories above one, the nearest first, and the path down from
-# each, which ends in a slash, or TOO_LONG.
+# The watched directories above a directory, the nearest first, each with the path down from it,
+# which ends in a slash or is TOO_LONG.
 Above = tuple[tuple[Inode, bytes], ...]
 
 
 class Permissions(Protocol):
-    """Who may do what now, as the filesystem says."""
+    """The present permissions, as the filesystem answers for them."""
 
     def may_refuse(self, who: Credentials) -> bool:
-        """Return whether there may be a directory that who may not read or search."""
+        """Return whether there may be directories that the user may not read or search."""
 
     def may_read(self, directory: Inode, who: Credentials) -> bool:
-        """Return whether who may list a directory."""
+        """Return whether the user may list a directory."""
 
     def may_search(self, directory: Inode, who: Credentials) -> bool:
-        """Return whether who may use the names in a directory."""
+        """Return whether the user may use the names in a directory."""
 
 
 class NoPermissions:
-    """Those of an engine without a filesystem: everybody may do everything."""
+    """The permissions of an engine without a filesystem: everybody may do everything."""
 
     def may_refuse(self, who: Credentials) -> bool:
         return False
@@ -83,9 +88,9 @@ class NoPermissions:
 
 
 class UsersHearing:
-    """What a user may hear of trees: the verdicts on directories, remembered.
+    """The directories of which a user's tree watches get events: remembered verdicts.
 
-    All tree watches of a user share it: what it costs does not grow with them.
+    All tree watches of a user share it, so its cost does not grow with their number.
     """
 
     def __init__(self, trees: Trees, who: Credentials, time_share: TimeShare) -> None:
@@ -95,14 +100,15 @@ class UsersHearing:
         self._changes = trees.changes
         self._until = 0.0
         self._readable: dict[Inode, bool] = {}
-        # How far down a directory is, and how far down the uppermost one from which on the user
-        # may search all to it; one more than itself, where not even that.
+        # For a directory, its depth, and the depth of the uppermost directory from which down to
+        # this one the user may search every directory.  If the user may not search this one, that
+        # is its depth plus 1.
         self._searchable: dict[Inode, tuple[int, int]] = {}
 
     def allows(self, directory: Inode, root: Inode) -> bool:
         """Return whether the user could watch a directory below root now.
 
-        That takes leave to read it, and to search all from root to above it.
+        This needs permission to read it, and to search each directory from root to its parent.
 
         Raises OutOfTime.
         """
@@ -125,12 +131,15 @@ class UsersHearing:
         return verdict
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Forget all verdicts."""
         self._readable.clear()
         self._searchable.clear()
 
     def _search(self, directory: Inode) -> tuple[int, int]:
-        """Return how far down a directory is, and where the way begins that may be searched."""
+        """Return the entry of a directory in _searchable, which is made if it is missing.
+
+        Raises OutOfTime.
+        """
         found = self._searchable.get(directory)
         if found is not None:
             return found
@@ -149,11 +158,11 @@ class UsersHearing:
             self._time.end()
 
     def _judge(self, way: list[Inode], each: float) -> tuple[int, int]:
-        """Judge what _unknown() returned, and return the verdict on its first directory.
+        """Judge the directories that _unknown() returned, and return the entry of the first.
 
-        Whether there is time is looked at with each so many.
+        The time is checked once for each so many directories.
 
-        Raises OutOfTime; what was judged until then is remembered.
+        Raises OutOfTime; the entries made until then are remembered.
         """
         dentry = way[-1].dentry
         depth, uppermost = (-1, 0) if dentry is None else self._searchable[dentry.parent]
@@ -168,9 +177,9 @@ class UsersHearing:
         return depth, uppermost
 
     def _unknown(self, directory: Inode, most: float = math.inf) -> list[Inode]:
-        """Return the directories from one up to below one that is known, or to the root.
+        """Return the directories from directory up to the root, or to below one that is known.
 
-        Of more than most there are the lowest.
+        If there are more than most, return only the lowest ones, most of them.
         """
         way: list[Inode] = []
         above: Inode | None = directory
@@ -181,7 +190,7 @@ class UsersHearing:
 
 
 class TreeWatch(Watch):
-    """A watch on a directory and all below.  Without hearing it hears everything."""
+    """A watch on a directory and everything below it.  Without hearing it gets all events."""
 
     __slots__ = ("hearing",)
 
@@ -195,11 +204,11 @@ class TreeWatch(Watch):
 class Trees:
     """The tree watches of a filesystem.
 
-    roots says how many there are on a directory.  permissions are the
-    filesystem's.  changes counts what may have made a verdict or a path wrong.
-    known is what above() found, as far as it is remembered.
-    times are the shares of time for judging deep directories, by uid, also of users who have no
-    watch now and may soon have the next.  clock is in seconds.
+    roots has the number of tree watches on each directory.  permissions are those of
+    the filesystem.  changes counts the changes that may have made a verdict or a path
+    wrong.  known has the results of above() that are remembered.  times has the shares
+    of time for judging deep directories, by uid; they are also kept for users who have
+    no watch now and may soon have one.  clock is in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -213,35 +222,33 @@ class Trees:
         self._hearings: WeakValueDictionary[Hashable, UsersHearing] = WeakValueDictionary()
         self.times: dict[int, TimeShare] = {}
 
-    # What engine.watches says.
+    # The functions that engine.watches calls.
 
     def added(self, root: Inode) -> None:
-        """A directory has one tree watch more."""
+        """Record that a directory has one tree watch more."""
         self.roots[root] = self.roots.get(root, 0) + 1
         self._changed()
 
     def removed(self, root: Inode) -> None:
-        """A directory has one tree watch less."""
+        """Record that a directory has one tree watch fewer."""
         self.roots[root] -= 1
         if not self.roots[root]:
             del self.roots[root]
         self._changed()
 
-    # What engine.core and engine.hooks say.
+    # The functions that engine.core, engine.hooks and devices call.
 
     def moved(self) -> None:
-        """A directory has another name, and so has all below it."""
+        """Record that a directory, and so everything below it, has another path."""
         if self.roots:
             self._changed()
 
     def permissions_changed(self) -> None:
-        """The mode, the owner or the ACL of a directory may be another one."""
+        """Record that the mode, the owner or the ACL of a directory may have changed."""
         self.changes += 1
 
-    # What engine.core asks.
-
     def hearing(self, who: Credentials) -> UsersHearing | None:
-        """Return what who may hear of trees; None where that is everything."""
+        """Return the rule for the events that a user's tree watches may get; None for all."""
         if not self.permissions.may_refuse(who):
             return None
         judged_by = who.uid, who.gid, who.groups
@@ -257,7 +264,7 @@ class Trees:
         return self.times.setdefault(uid, TimeShare())
 
     def make_room_for_verdicts(self, count: int) -> bool:
-        """Count verdicts; return whether all were forgotten, as where there are too many."""
+        """Count so many new verdicts; if there would be too many, forget all and return True."""
         full = self._verdicts + count > _MOST_VERDICTS
         if full:
             self._verdicts = 0
@@ -267,10 +274,11 @@ class Trees:
         return full
 
     def above(self, directory: Inode) -> Above:
-        """Return the watched directories above one, the nearest first.
+        """Return the watched directories above a directory, the nearest first.
 
-        With each goes the path from it to the directory, which ends in a slash;
-        TOO_LONG where those from directories further up take all the room.
+        Each has the path from it to the directory, which ends in a slash.  The
+        path is TOO_LONG if no read could return it, or if the paths from
+        directories further up have taken all the room.
         """
         known = self.known.get(directory)
         return self._find(directory) if known is None else known
@@ -286,10 +294,10 @@ class Trees:
         only: Container[Inode] | None = None,
         actor: Actor | None = None,
     ) -> None:
-        """Tell the tree watches above a directory what its own watches were told.
+        """Pass an event of a directory to the tree watches above it.
 
-        above is what above() returned; only are the watched directories of which
-        watches are told, where not all are; actor is who did it.
+        above is the result of above().  only has the watched directories whose
+        watches get the event; None stands for all.  actor caused the event.
         """
         if directory.unlinked == DEAD:
             return
@@ -313,7 +321,7 @@ class Trees:
                         if not hearing.allows(directory, root):
                             continue
                     except OutOfTime:
-                        tell(watch, mask, cookie, TOO_LONG, directory)  # which loses it
+                        tell(watch, mask, cookie, TOO_LONG, directory)  # it counts as lost
                         continue
                 if not wanted & IN_ONESHOT:
                     watch.handle.tell_below(watch, watch.wd, mask, cookie, path, directory)
@@ -325,12 +333,12 @@ class Trees:
         self._forget_ways()
 
     def _find(self, directory: Inode) -> Above:
-        """Go up to the root, or to what is known, and come down again."""
+        """Find what above() returns: go up to the root or to a known directory, then down again."""
         way: dict[Inode, Dentry] = {}
         upper = directory
         while (found := self.known.get(upper)) is None:
             dentry = upper.dentry
-            # Names changed behind the filesystem may lead in a circle.
+            # Names that were changed behind the filesystem may lead in a circle.
             if dentry is None or upper in way:
                 found = ()
                 break
@@ -340,16 +348,20 @@ class Trees:
             below, dentry = way.popitem()
             found = self._down(found, [dentry])
             self._remember(below, found)
-        if way:  # each path between would be as long
+        if way:  # the paths of the directories between would all be as long
             found = self._down(found, reversed(way.values()))
             self._remember(directory, found)
         return found
 
     def _down(self, above: Above, way: Iterable[Dentry]) -> Above:
-        """Return what is above the end of a way of names, given what is above its beginning."""
+        """Return the watched directories above the end of a way of names.
+
+        above has the watched directories above its beginning.
+        """
         names: list[bytes] = []
         length = 0
-        # Each with the names and the bytes before it, and the path to where the way begins.
+        # Watched directories, each with the number of names and of bytes of the way before it, and
+        # its path to the beginning of the way.
         begins = [(root, 0, 0, path) for root, path in reversed(above)]
         for dentry in way:
             if dentry.parent in self.roots:

@@ -2,24 +2,24 @@
 """Watches and handles, the consumers' side of the core.  Seed: fs/inotify.c.
 
 Consumers (engine.device, engine.statistics, or any other) own a handle, put
-watches on inodes and are called back by engine.core once per matching event.
+watches on inodes, and are called by engine.core once per matching event.
 
 Lifetimes
-    A handle lives from Core.init() to Handle.destroy(), and behind that as
-        long as one of its watches is referenced.
-    A watch is attached from add_watch() until it is removed; its owner holds
-        the first reference and gives it back (put_watch) when an event arrives
-        for a watch that is no longer attached: IN_IGNORED, or the only event
-        of a one-shot.  Handle.destroy() gives it back itself.  With the last
+    A handle lives from Core.init() to Handle.destroy(), and after that as long
+        as one of its watches is referenced.
+    A watch is attached from add_watch() until it is removed.  Its owner holds
+        the first reference, and drops it (put_watch) when an event arrives for
+        a watch that is no longer attached: IN_IGNORED, or the only event of a
+        one-shot watch.  Handle.destroy() drops it itself.  With the last
         reference the owner's destroy_watch() is called.
     A watched inode stays pinned (Inode.pin, Inode.unpin) from add_watch() to
         the last put_watch().
 
-Invariant
+Invariants
     A watch is in its handle's table and its inode's list, or in neither; while
         it rests (engine.resting), a stand-in has its place in the list.  The
-        list is a tuple: who goes through one sees it to its end.
-    A handle has at most one ordinary watch on an inode, and one tree watch.
+        list is a tuple, so a loop over it is not disturbed by changes.
+    A handle has at most one ordinary watch and one tree watch on an inode.
 """
 
 from __future__ import annotations
@@ -37,36 +37,37 @@ if TYPE_CHECKING:
 
 
 class Hearing(Protocol):
-    """What a tree watch may hear.  engine.trees has it."""
+    """The rule for the events that a tree watch may get.  engine.trees implements it."""
 
     def allows(self, directory: Inode, root: Inode) -> bool:
-        """Return whether it may be told now what a directory below its own, root, says."""
+        """Return whether a watch on root may get events of a directory below it now."""
 
 
 class Unwanted(Protocol):
-    """What a watch is not told of.  engine.exclusion has it."""
+    """The events that a watch leaves out.  engine.exclusion implements it."""
 
     def has(self, mask: int, name: bytes | None, actor: Actor | None) -> bool:
-        """Return whether it is not told of what an actor did to a name."""
+        """Return whether an event, caused by actor on a name, is left out."""
 
 
 class Roots(Protocol):
-    """The directories that have tree watches.  engine.trees has them."""
+    """The directories that have tree watches.  engine.trees implements it."""
 
     def added(self, root: Inode) -> None:
-        """A directory has one tree watch more."""
+        """Record that a directory has one tree watch more."""
 
     def removed(self, root: Inode) -> None:
-        """A directory has one tree watch less."""
+        """Record that a directory has one tree watch fewer."""
 
 
 class Watch:
-    """A request to hear of events on an inode.  Seed: struct inotify_watch.
+    """A request for the events of an inode.  Seed: struct inotify_watch.
 
-    Consumers subclass it with what they want to find in handle_event().
-    mask holds the event bits, IN_ONESHOT and, where honoured, IN_EXCL_UNLINK.
-    tree says that it hears of all below, too (engine.trees), as far as hearing
-    allows.  unwanted is what of it all it is not told of.
+    Consumers subclass it to add what they need in handle_event().  mask has
+    the event bits, IN_ONESHOT and, where the semantics honours it,
+    IN_EXCL_UNLINK.  tree says that the watch also gets the events of everything
+    below (engine.trees), as far as hearing allows.  unwanted decides which
+    events it leaves out.
     """
 
     __slots__ = ("attached", "handle", "inode", "mask", "references", "unwanted", "wd")
@@ -85,19 +86,19 @@ class Watch:
 
 
 class Operations(Protocol):
-    """What a consumer does with its watches.  Seed: struct inotify_operations."""
+    """The functions of a consumer.  Seed: struct inotify_operations."""
 
     def handle_event(
         self, watch: Watch, wd: int, mask: int, cookie: int, name: bytes | None
     ) -> None:
-        """Take one event.  Where watch is no longer attached, put_watch() it."""
+        """Take one event.  If the watch is no longer attached, call put_watch() for it."""
 
     def destroy_watch(self, watch: Watch) -> None:
         """Free what was allocated with the watch: its last reference is gone."""
 
 
 class TreeOperations(Operations, Protocol):
-    """What a consumer that has tree watches does with its watches."""
+    """The functions of a consumer that has tree watches."""
 
     def handle_event(
         self,
@@ -108,10 +109,11 @@ class TreeOperations(Operations, Protocol):
         name: bytes | None,
         below: Inode | None = None,
     ) -> None:
-        """Take one event, of a tree watch perhaps from a directory below its own.
+        """Take one event.
 
-        name then is the path from its own, and ends in a slash where the event
-        is about the directory itself.
+        For a tree watch, below may be the directory below its own in which the
+        event happened.  name is then the path from the watched directory, and
+        ends in a slash if the event is about the directory below itself.
         """
 
 
@@ -134,7 +136,7 @@ def put_watch(watch: Watch) -> None:
 def tell(
     watch: Watch, mask: int, cookie: int, name: bytes | None, below: Inode | None = None
 ) -> None:
-    """Hand an event to the owner of a watch that asked for it; a one-shot watch ends."""
+    """Pass an event to the owner of a watch that asked for it; a one-shot watch ends with it."""
     handle = watch.handle
     ends = watch.mask & IN_ONESHOT
     if ends and not handle.policy.oneshot_ends_with_ignored:
@@ -151,7 +153,8 @@ class Handle:
     """A consumer's set of watches.  Seed: struct inotify_handle.
 
     Watch descriptors count from 1 and are never used twice.  tree_roots are
-    those of the filesystem; tell_below is what an owner of some is told by.
+    those of the filesystem.  tell_below passes events to the owner, with the
+    directory below a tree watch.
     """
 
     def __init__(self, operations: Operations, policy: Policy, tree_roots: Roots) -> None:
@@ -179,9 +182,9 @@ class Handle:
     ) -> int | None:
         """Give this handle's watch, or tree watch, on inode a new mask and return its wd.
 
-        IN_MASK_ADD adds to the mask instead, and keeps what is unwanted where
-        nothing else is.  Returns None where there is no such watch.  Seed:
-        inotify_find_update_watch().
+        With IN_MASK_ADD, mask is added to the watch's mask instead, and the
+        watch keeps its unwanted if unwanted is None.  Returns None if there is
+        no such watch.  Seed: inotify_find_update_watch().
 
         Raises InvalidMask (EINVAL), WatchExists (EEXIST).
         """
@@ -201,7 +204,7 @@ class Handle:
     def add_watch(self, watch: Watch, inode: Inode, mask: int) -> int:
         """Attach a new watch, allocated by the caller, and return its wd.
 
-        To be called once per watch, after find_update_watch() found none.
+        Call it once per watch, after find_update_watch() returned None.
         Seed: inotify_add_watch().
 
         Raises InvalidMask (EINVAL).
@@ -230,14 +233,14 @@ class Handle:
         return watch
 
     def rm_wd(self, wd: int) -> None:
-        """Remove a watch; its owner is told by IN_IGNORED.  Seed: inotify_rm_wd().
+        """Remove a watch; its owner gets IN_IGNORED.  Seed: inotify_rm_wd().
 
         Raises NoSuchWatch (EINVAL).
         """
         self.remove_watch(self.get_watch(wd))
 
     def remove_watch(self, watch: Watch) -> None:
-        """Detach a watch and tell its owner.  Seed: remove_watch()."""
+        """Detach a watch and send its owner IN_IGNORED.  Seed: remove_watch()."""
         self.detach(watch)
         self.operations.handle_event(watch, watch.wd, IN_IGNORED, 0, None)
 
@@ -251,7 +254,7 @@ class Handle:
             self.tree_roots.removed(inode)
 
     def destroy(self) -> None:
-        """Remove all watches without a word.  Seed: inotify_destroy()."""
+        """Remove all watches without IN_IGNORED.  Seed: inotify_destroy()."""
         for watch in tuple(self._watches.values()):
             self.detach(watch)
             put_watch(watch)

@@ -39,8 +39,8 @@ BAD = [
             ("tree", True, ["*.o", "!"], "the pattern '!': Invalid git pattern"),
             ("tree", False, ["a\\"], "the pattern 'a\\': Invalid git pattern"),
             ("tree", True, ["[z-a]"], "the pattern '[z-a]': bad character range z-a"),
-            ("tree", False, ["a" * 9000], "9000 bytes of patterns, of at most 8192"),
-            ("tree", True, ["a"] * 1001, "1001 patterns, of at most 1000"),
+            ("tree", False, ["a" * 9000], "9000 bytes of patterns: at most 8192"),
+            ("tree", True, ["a"] * 1001, "1001 patterns: at most 1000"),
         )
     ),
 ]

@@ -52,8 +52,8 @@ def test_verdicts(patterns: list[bytes], path: bytes, is_dir: bool, excluded: bo
     [
         pytest.param([b"*.o", b"a\\"], "the pattern 'a\\'", id="a backslash with nothing behind"),
         pytest.param([b"!"], "the pattern '!'", id="nothing is taken back"),
-        pytest.param([b"*"] * (MOST_PATTERNS + 1), "1001 patterns, of at most 1000", id="too many"),
-        pytest.param([b"a" * 8193], "8193 bytes of patterns, of at most 8192", id="too long"),
+        pytest.param([b"*"] * (MOST_PATTERNS + 1), "1001 patterns: at most 1000", id="too many"),
+        pytest.param([b"a" * 8193], "8193 bytes of patterns: at most 8192", id="too long"),
     ],
 )
 def test_a_pattern_that_does_not_compile_is_named(patterns: list[bytes], said: str) -> None:
