@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Frames: four bytes of length, big-endian, and one message in msgpack.
 
-messages says what is in them; server.session and connection hand over what
-their sockets gave.  Nothing here knows of a socket.
+messages has their contents; server.session and connection pass on the bytes
+that they received.  Nothing here uses a socket.
 
 Invariants
     A length over the limit is refused before the frame is read, so a decoder
-        never holds more than a frame and what came with its end.
-    Whatever bytes come, the decoder gives messages or RemoteProtocolError.
+        never holds more than one frame and the bytes received with its end.
+    For any bytes, the decoder returns messages or raises RemoteProtocolError.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ _requests = msgspec.msgpack.Decoder(AnyRequest)
 
 
 class Decoder(Generic[M]):
-    """Puts together what a socket gives in pieces.
+    """Assembles the messages from a socket's bytes, which arrive in pieces.
 
-    schema is what a frame may hold, max_frame the most bytes it may have.
+    schema is the type of the messages, max_frame the largest number of bytes in a
+    frame, without the length.
     """
 
     def __init__(self, schema: Any, max_frame: int) -> None:
@@ -49,20 +50,21 @@ class Decoder(Generic[M]):
         self._buffer = bytearray()
 
     def feed(self, data: bytes | bytearray) -> Iterator[M]:
-        """Return the messages that data completes; keep a frame that is partial.
+        """Return the messages that data completes; keep the beginning of an incomplete frame.
 
-        The iterator raises RemoteProtocolError (EMSGSIZE for a frame too long,
-        EPROTO for one that is no message) behind the messages before it.
+        The iterator raises RemoteProtocolError for a wrong frame, after the
+        messages before it: EMSGSIZE for a frame that is too long, EPROTO for one
+        that is not a message.
         """
         self._buffer += data
         return self._messages()
 
     def rest(self) -> bytes:
-        """Return the part of a frame that came and is not complete."""
+        """Return the bytes of the incomplete frame."""
         return bytes(self._buffer)
 
     def resumed(self, rest: bytes) -> Decoder[M]:
-        """Return another decoder for the same, which was given the beginning of a frame."""
+        """Return a new decoder of the same messages, which has the bytes of an incomplete frame."""
         other: Decoder[M] = Decoder.__new__(Decoder)
         other._decoder = self._decoder
         other._max_frame = self._max_frame
@@ -76,7 +78,7 @@ class Decoder(Generic[M]):
             if length > self._max_frame:
                 raise RemoteProtocolError(
                     errno.EMSGSIZE,
-                    f"a frame of {length} bytes is announced; the limit is {self._max_frame}",
+                    f"a frame of {length} bytes is announced: the limit is {self._max_frame}",
                 )
             end = LENGTH.size + length
             if len(buffer) < end:
@@ -91,7 +93,7 @@ class Decoder(Generic[M]):
                 return self._decoder.decode(frame)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as broken:
                 reason = str(broken)
-        raise RemoteProtocolError(errno.EPROTO, f"a frame is no message: {reason}")
+        raise RemoteProtocolError(errno.EPROTO, f"a frame is not a message: {reason}")
 
 
 def request_decoder() -> Decoder[AnyRequest]:
@@ -105,9 +107,9 @@ def answer_decoder() -> Decoder[AnyAnswer]:
 
 
 def check_request(frame: bytes | bytearray) -> None:
-    """Check a frame of our own making as the server will.
+    """Check a frame that we made in the way the server will.
 
-    Raises TypeError where a field has another type than the protocol says.
+    Raises TypeError if a field has the wrong type.
     """
     try:
         _requests.decode(memoryview(frame)[LENGTH.size :])
@@ -118,7 +120,7 @@ def check_request(frame: bytes | bytearray) -> None:
 def encode(message: Request | Answer) -> bytearray:
     """Return the frame of a message.
 
-    Raises LocalProtocolError (EMSGSIZE) where it would be too long.
+    Raises LocalProtocolError (EMSGSIZE) if it would be too long.
     """
     frame = bytearray(LENGTH.size)
     _encoder.encode_into(message, frame, LENGTH.size)
@@ -126,7 +128,7 @@ def encode(message: Request | Answer) -> bytearray:
     limit = MAX_REQUEST_FRAME if isinstance(message, Request) else MAX_ANSWER_FRAME
     if length > limit:
         raise LocalProtocolError(
-            errno.EMSGSIZE, f"a frame would have {length} bytes; the limit is {limit}"
+            errno.EMSGSIZE, f"a frame would have {length} bytes: the limit is {limit}"
         )
     LENGTH.pack_into(frame, 0, length)
     return frame

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A client's half of a connection, without I/O: numbers requests, matches answers.
+"""A client's half of a connection, without I/O: it numbers requests and matches answers.
 
-client.link and client.aio.link send the frames that it makes, hand over what
-their sockets give, and ask each Call whether its answer is there.
+client.link and client.aio.link send the frames made here, pass on the bytes that
+they receive, and ask each Call whether its answer has arrived.
 
 Invariants
-    An answer goes to the call whose number it bears, in the order of arrival,
-        and what it means is stored then (on_answer): a table that an answer
-        fills is filled before a later answer can name what is in it.
-    What a device gives goes to its Unread, whoever asked for them, and reads take
-        from there, so that giving up a read loses no event.
-    The first reason for which a connection is lost is the one that is told,
-        and every call under way hears it behind the answers it has.
-    An exception from outside (a signal handler's) may strike anywhere.  What
-        was received is put away in one step, and what is done with it can be
-        begun again: settle() goes on where it was interrupted.
-    note() may be called anywhere, by the garbage collector too: it changes
-        nothing but a list of what settle() does next.
+    Answers go to the call with their number, in the order of arrival, and
+        on_answer is called then: a table that an answer fills is complete
+        before a later answer can name something in it.
+    A device's records and events go to its Unread, whichever call asked for
+        them, and reads take them from there; so giving up a read loses no
+        event.
+    Only the first reason for the loss of a connection is kept, and each call
+        under way raises it after the answers that the call has got.
+    An exception from outside (a signal handler's) may strike anywhere.  Received
+        bytes are stored in one step, and their processing can be begun again:
+        settle() goes on where it was interrupted.
+    give_up() and say() may be called at any point, even by the garbage
+        collector: they only add to a list of notes, which settle() carries out.
 """
 
 from __future__ import annotations
@@ -53,17 +54,17 @@ from fusenotify.protocol.unread import AnyUnread
 
 A = TypeVar("A", bound=AnyAnswer)
 
-# Requests that the server lets wait until it is told that nobody does any more.
+# Requests that wait in the server until they are cancelled.
 _WAITING = (Read, Poll, Stream)
 
 
 class ConnectionLost(ConnectionResetError):
-    """The daemon is gone, and with it the devices of this connection (ECONNRESET)."""
+    """The daemon is gone, and so are the devices of this connection (ECONNRESET)."""
 
 
 @runtime_checkable
 class Descriptor(Protocol):
-    """A descriptor that a request passes; open as long as somebody has this object."""
+    """A descriptor that is passed with a request.  It stays open while this object exists."""
 
     number: int
 
@@ -71,9 +72,9 @@ class Descriptor(Protocol):
 class Frame:
     """A request on its way out.
 
-    descriptor is passed with its first bytes.  counts are how many bytes of it
-    each send took: a link adds to it in one step, in which nothing can be
-    interrupted.
+    descriptor is passed with its first bytes.  counts has the number of bytes that
+    each send took; a link adds to it in the same step in which it sends, which no
+    exception can interrupt.
     """
 
     __slots__ = ("_data", "_descriptor", "counts")
@@ -84,20 +85,20 @@ class Frame:
         self.counts: list[int] = []
 
     def rest(self) -> bytes:
-        """Return what is to be sent."""
+        """Return the bytes that are still to be sent."""
         return self._data[sum(self.counts) :] if self.counts else self._data
 
     def descriptors(self) -> list[int]:
-        """Return what is passed with the rest."""
+        """Return the descriptors to pass with the rest."""
         return [] if self._descriptor is None or self.counts else [self._descriptor.number]
 
     def is_sent(self) -> bool:
-        """Return whether nothing is left."""
+        """Return whether all bytes were sent."""
         return bool(self.counts) and sum(self.counts) == len(self._data)
 
 
 class Call:
-    """A request under way, and what was answered so far."""
+    """A request under way, with its answers so far."""
 
     def __init__(
         self,
@@ -117,10 +118,10 @@ class Call:
         self._taker = object()
 
     def take(self, expected: type[A]) -> A | None:
-        """Return the answer, or None as long as there is none.
+        """Return the answer, or None while there is none.
 
         Raises OSError for a refusal, ConnectionLost (ECONNRESET) and
-        RemoteProtocolError where no answer can come any more.
+        RemoteProtocolError if no answer can arrive any more.
         """
         answer = self.answer
         if answer is None:
@@ -135,14 +136,15 @@ class Call:
         return answer
 
     def take_records(self, size: int) -> Any:
-        """Return the next records or events, or None as long as there is nothing.
+        """Return the next records or events, or None while there is nothing to read.
 
-        None, too, where what was answered went to another read (is_spent()).
+        Also returns None if the answer's records were taken by another read
+        (is_spent()).
 
-        Raises as take(), and OSError (EINVAL) where the first does not fit.
+        Raises what take() raises, and OSError (EINVAL) if the first one does not fit.
         """
         unread = self._unread
-        assert unread is not None  # else it asks for something else
+        assert unread is not None  # the request is a read or a stream
         if unread:
             self._data = taken = unread.take(size, self._taker)
             return taken
@@ -150,24 +152,24 @@ class Call:
         return None if answer is None or unread.holds(answer) else unread.nothing
 
     def is_spent(self) -> bool:
-        """Return whether records or events were the answer, so that no more will come."""
+        """Return whether the answer was records or events, so that no other answer will come."""
         return isinstance(self.answer, Records | Events)
 
     def begin_taking(self) -> None:
-        """Say that what was taken before reached who asked for it."""
+        """Confirm that everything taken before has reached the caller."""
         self._data = None
         self._taker = object()
 
     def put_back(self) -> None:
-        """Undo take_records(): what it took reached nobody."""
+        """Undo take_records(): the records that it took have not reached the caller."""
         if self._unread is not None:
             self._unread.put_back(self._taker, self._data)
             self.begin_taking()
 
     def take_ready(self) -> bool | None:
-        """Return whether there is something to read, or None as long as that is open.
+        """Return whether there is something to read, or None while that is undecided.
 
-        Raises as take().
+        Raises what take() raises.
         """
         if self._unread:
             return True
@@ -175,7 +177,10 @@ class Call:
         return None if answer is None else answer.ready
 
     def deliver(self, answer: AnyAnswer, ordinal: int) -> None:
-        """Take an answer, its connection's so manieth; a second time it is the same again."""
+        """Take an answer.  ordinal is its number among all answers of the connection.
+
+        Taking the same answer again changes nothing.
+        """
         if self._unread is not None:
             self._unread.put(answer, ordinal)
         if self._on_answer is not None:
@@ -184,17 +189,17 @@ class Call:
             self.answer = answer
 
     def is_ended_by(self, answer: AnyAnswer) -> bool:
-        """Return whether no further answer comes behind this one."""
+        """Return whether this is the last answer of the call."""
         return not (isinstance(self.request, Stream) and isinstance(answer, Records | Events))
 
     def leaves(self) -> DeviceMade | None:
-        """Return what was made for the call and went to nobody."""
+        """Return the device that was made for the call but never taken, if any."""
         return self.answer if isinstance(self.answer, DeviceMade) and not self._taken else None
 
 
 class _Arrived(NamedTuple):
-    """What the socket gave: chunks as it gave them, the beginning of a frame that is not complete,
-    and answers that are to be delivered, the first of them the connection's so manieth."""
+    """Received data: chunks that are not decoded yet, the beginning of an incomplete frame (rest),
+    and answers that are not delivered yet.  first is the ordinal of the first of these."""
 
     chunks: list[bytes]
     rest: bytes
@@ -203,7 +208,7 @@ class _Arrived(NamedTuple):
 
 
 class ClientConnection:
-    """The calls of one connection.  name is the socket's, for messages."""
+    """The calls of one connection.  name is the path of the socket, for messages."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -222,13 +227,14 @@ class ClientConnection:
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
-        """Return a new call, whose frame is to be sent, with a descriptor where one is given.
+        """Return a new call, whose frame next_frame() will return, with descriptor if given.
 
-        unread is where goes what the device gives.  on_answer is called with each
-        answer when it comes, and maybe twice: what it does must be the same then.
+        unread stores the device's records or events.  on_answer is called with
+        each answer when it arrives; it may be called twice with the same answer,
+        which must make no difference.
 
-        Raises ConnectionLost (ECONNRESET), OSError (EINVAL, EMSGSIZE) and
-        TypeError where the protocol has no such request.
+        Raises ConnectionLost (ECONNRESET), OSError (EINVAL, EMSGSIZE), and
+        TypeError if a field of the request has the wrong type.
         """
         self.check()
         request.id = next(self._ids)
@@ -238,19 +244,19 @@ class ClientConnection:
         return call
 
     def next_frame(self) -> Frame | None:
-        """Return what is to be sent next."""
+        """Return the frame to send next, or None."""
         while self._frames and self._frames[0].is_sent():
             self._frames.popleft()
         return self._frames[0] if self._frames else None
 
     def drop_frames(self) -> None:
-        """Send nothing: nobody reads any more."""
+        """Drop all frames: the server reads no more."""
         self._frames.clear()
 
     def welcomed(self, welcome: Welcome) -> None:
-        """Check what the server says of itself.
+        """Check the version in the server's welcome.
 
-        Raises OSError (EPROTONOSUPPORT) where it speaks another version.
+        Raises OSError (EPROTONOSUPPORT) if it is another one.
         """
         if welcome.version != VERSION:
             raise OSError(
@@ -260,24 +266,24 @@ class ClientConnection:
             )
 
     def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; settle() does what that takes.
+        """Drop a call, whose answer is no longer wanted, at the next settle().
 
-        The server is told when it would go on working for the call.
+        The server is told if it would otherwise go on working for the call.
         """
         if not call.given_up and (call.answer is None or call.leaves()):
             self._notes.append(partial(self._give_up, call))
 
     def say(self, request: AnyRequest) -> None:
-        """Ask, at the next settle(), what nobody waits for the answer of."""
+        """Make a request whose answer nobody waits for, at the next settle()."""
         self._notes.append(partial(self._say, request))
 
     @property
     def received(self) -> list[bytes]:
-        """What the socket gave, for settle() to deal with; b"" is its end.  The link adds to it."""
+        """The received chunks, to which the link adds; settle() processes them.  b"" is the end."""
         return self._arrived.chunks
 
     def settle(self) -> None:
-        """Deliver what was received, and do what was noted."""
+        """Deliver what was received, and carry out the notes."""
         while self._arrived.chunks or self._arrived.answers:
             if self._arrived.answers:
                 self._deliver()
@@ -288,21 +294,21 @@ class ClientConnection:
             self._notes.popleft()
 
     def fail(self, reason: OSError | ProtocolError) -> None:
-        """Say why no answer can come any more; the first reason stays."""
+        """Record why no answer can arrive any more; only the first reason counts."""
         if self._lost is None:
             self._lost = reason
 
     def check(self) -> None:
-        """Raise the reason for which the connection is lost, if it is.
+        """Raise the reason for the loss of the connection, if it is lost.
 
         Raises OSError, ConnectionLost (ECONNRESET), RemoteProtocolError.
         """
         if self._lost is not None:
-            # A new one each time: several threads may raise it.
+            # A new exception each time, since several threads may raise it.
             raise type(self._lost)(*self._lost.args)
 
     def _decode(self) -> None:
-        """Make answers of what was received."""
+        """Decode the received chunks into answers."""
         arrived = self._arrived
         decoder = self._decoder.resumed(arrived.rest)
         answers: list[AnyAnswer] = []
@@ -315,7 +321,7 @@ class ClientConnection:
         self._arrived = _Arrived([], decoder.rest(), tuple(answers), arrived.first)
 
     def _deliver(self) -> None:
-        """Hand the answers to their calls; where it was interrupted, from the first on again."""
+        """Deliver the answers to their calls; after an interruption, begin at the first again."""
         arrived = self._arrived
         for ordinal, answer in enumerate(arrived.answers, arrived.first):
             call = self._calls.get(answer.id)
@@ -352,21 +358,21 @@ class ClientConnection:
 
 
 def wire_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bytes:
-    """Return a path as a request takes it.
+    """Return a path in the form that requests need.
 
-    Raises OSError (ENAMETOOLONG).
+    Raises OSError (ENAMETOOLONG), TypeError.
     """
     name = os.fsencode(path)
-    # The server says the same of shorter ones; these would not fit a frame.
+    # The server would refuse it with the same error, but it may not fit a frame.
     if len(name) >= PATH_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name[:64])
     return name
 
 
 def encoded(request: AnyRequest) -> bytes:
-    """Return a request's frame, which the server will take.
+    """Return a request's frame, after checking that the server will accept it.
 
-    Raises OSError (EINVAL, EMSGSIZE), TypeError.
+    Raises OSError: EINVAL for a number of more than 64 bits, EMSGSIZE; TypeError.
     """
     try:
         frame = encode(request)
@@ -379,14 +385,14 @@ def encoded(request: AnyRequest) -> bytes:
 
 
 def _ended(answer: Error) -> OSError:
-    """Return why the server ends the connection."""
+    """Return the error with which the server ends the connection."""
     message = answer.message
-    if answer.errno == errno.EPROTO:  # to a server of our release we say nothing wrong
+    if answer.errno == errno.EPROTO:  # a server of our release would not find it wrong
         message += "; is the daemon of another release?"
     return OSError(answer.errno, message)
 
 
 def _unexpected(answer: AnyAnswer) -> RemoteProtocolError:
     return RemoteProtocolError(
-        errno.EPROTO, f"the server answered {answer.id} with {type(answer).__name__}, unasked"
+        errno.EPROTO, f"unexpected answer of the server to {answer.id}: {type(answer).__name__}"
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An event as a detailed device gives it.  messages.Events carries them.
+"""The events of a detailed device.  messages.Events carries them.
 
 Invariant
-    On the wire it takes at most events.detailed_size() bytes.
+    In a message an event takes at most events.detailed_size() bytes.
 """
 
 from __future__ import annotations
@@ -13,22 +13,27 @@ from fusenotify.events import detailed_size
 
 
 class DetailedEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """One event.  What is not known, or not for this user to know, is None and left out.
+    """One event.
 
-    sequence is its number in the mount's order, the same for all devices, time
-    when it was told, in ns since 1970 (CLOCK_REALTIME).  wd, mask, cookie are those
-    of inotify(7).  path is the name of fusenotify.events.Event: from the watched
-    object, None where it is about that object itself, with a slash at its end where
-    a directory below says it of itself.  is_dir says that it is about a directory.
+    Fields that are unknown, or that this user may not know, are None and are left
+    out of the message.
 
-    old_path is there where the watch saw both halves of a rename; then mask is that
-    of IN_MOVED_TO, and path the new one.
+    sequence is its number in the order of the mount, the same for all devices; time
+    is when it happened, in ns since 1970 (CLOCK_REALTIME).  wd, mask and cookie are
+    those of inotify(7).  path is the path from the watched object.  It is None if
+    the event is about that object itself, and ends in a slash if the event is about
+    a directory below, reported by that directory itself.  is_dir says that the event
+    is about a directory.
 
-    pid, uid, gid and command are of the process that did it: for root, the
-    daemon's user, and its own user.
+    If the watch got both halves of a rename, they are one event: mask is that of
+    IN_MOVED_TO, path is the new path, and old_path the one before.
 
-    lost is how many events an IN_Q_OVERFLOW stands for.  They came behind the
-    event before it and before the one behind it; sequence and time are the first one's.
+    pid, uid, gid and command describe the process that caused the event.  Root, the
+    daemon's user and the process's own user may know them.
+
+    lost is the number of events that an IN_Q_OVERFLOW stands for.  They happened
+    between the event before it and the event after it; sequence and time are those
+    of the first of them.
     """
 
     sequence: int
@@ -47,5 +52,5 @@ class DetailedEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The bytes that it takes of a read."""
+        """The number of bytes of a read that the event takes."""
         return detailed_size(self.path, self.old_path)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Violations of the protocol, apart from the refusals that are errnos.
+"""Violations of the protocol.  Refusals of requests are errnos instead.
 
-codec and connection raise them; a connection that saw one is of no further use.
+codec and connection raise these errors; after one, a connection cannot be used any
+more.
 """
 
 from __future__ import annotations
 
 
 class ProtocolError(Exception):
-    """The protocol was violated.  code is the errno that says how."""
+    """A violation of the protocol.  code is an errno that says of what kind it is."""
 
     def __init__(self, code: int, detail: str) -> None:
         super().__init__(code, detail)
@@ -20,8 +21,8 @@ class ProtocolError(Exception):
 
 
 class LocalProtocolError(ProtocolError):
-    """We were about to send what the protocol does not allow: our bug."""
+    """We were about to send something that the protocol does not allow: our bug."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other side sent what the protocol does not allow: theirs."""
+    """The other side sent something that the protocol does not allow: its bug."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The faults that testers may cause on a mount made with --faults, one struct each.
 
-messages.CauseFault carries one; server.faults checks and carries out;
-docs/reference/protocol.md says what each does.  On the wire each is a map whose ``kind``
-is the tag.  Status lists those that last, with what is left of them.
+messages.CauseFault carries one; server.faults checks it and carries it out;
+docs/reference/protocol.md describes each.  In a message each is a map, and the value of
+``kind`` is its tag.  Status lists the faults that last, with their remaining counts.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class _Fault(msgspec.Struct, tag_field="kind", forbid_unknown_fields=True):
 
 
 class Overflow(_Fault, tag="overflow"):
-    """The queue counts as full as it stands: IN_Q_OVERFLOW now, losses until that was read."""
+    """The queue counts as full: IN_Q_OVERFLOW is queued, and events are lost until it is read."""
 
 
 class Inject(_Fault, tag="inject"):
-    """Queue an event that did not happen, by the rules of merging and overflow.
+    """Queue an event that did not happen, by the usual rules of merging and overflow.
 
-    name is None or of 1 to 255 bytes.
+    name is None, a name of 1 to 255 bytes, or a path of 1 to 4095 bytes.
     """
 
     wd: int
@@ -34,20 +34,20 @@ class Inject(_Fault, tag="inject"):
 
 
 class Lose(_Fault, tag="lose"):
-    """The next count events that have a bit of mask are not queued, and nothing tells so."""
+    """The next count events that have a bit of mask are not queued; nothing reports the loss."""
 
     count: int
     mask: int = ANY_EVENT
 
 
 class Delay(_Fault, tag="delay"):
-    """Events are not to be read before so many seconds after they were queued."""
+    """Events cannot be read until so many seconds after they were queued."""
 
     seconds: float
 
 
 class Refuse(_Fault, tag="refuse"):
-    """The next count add_watch fail with an error: ENOSPC or ENOMEM."""
+    """The next count add_watch requests fail with an error: ENOSPC or ENOMEM."""
 
     count: int
     error: str = "ENOSPC"
@@ -58,7 +58,7 @@ class Disconnect(_Fault, tag="disconnect"):
 
 
 class Clear(_Fault, tag="clear"):
-    """All that lasts ends; what was delayed may be read."""
+    """All lasting faults end; delayed events can be read."""
 
 
 LastingFault = Lose | Delay | Refuse

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The messages of the protocol: requests mirror the syscalls, answers what they return.
+"""The messages of the protocol: requests mirror the syscalls, answers their results.
 
 codec puts them into frames; server.session answers requests; connection
-numbers them and matches the answers.  On the wire each message is a map whose
-``type`` is the tag.  Paths, names and records are bytes.
+numbers the requests and matches the answers.  In a frame each message is a map,
+and the value of ``type`` is its tag.  Paths, names and records are bytes.
 
 Invariants
-    The schema refuses what has the wrong shape, and that ends the connection;
-        what has the right shape and the wrong value is answered with an errno.
-    A request with a field that the server does not know is refused: a client
-        that asks for more than there is must hear so.  Answers may grow.
+    The schema refuses a message of the wrong shape, which ends the connection;
+        a message of the right shape with a wrong value is answered with an
+        errno.
+    A request with a field that the server does not know is refused, so that a
+        client notices when the server cannot do what it asks.  Answers may get
+        new fields.
 """
 
 from __future__ import annotations
@@ -29,30 +31,34 @@ from fusenotify.protocol.status import (
 
 VERSION = 1
 
-# What a path may have, with its NUL.  Linux: PATH_MAX.
+# The most bytes in a path, including the NUL at its end.  Linux: PATH_MAX.
 PATH_MAX = 4096
 
-# The most bytes of records in one answer; a read that asks for more gets them in several.
+# The most bytes of records in one answer.  A larger read gets no more than that.
 MAX_READ = MOST_BYTES
 
-# The most bytes in a frame, behind the length.
+# The most bytes in a frame, after the length.
 MAX_REQUEST_FRAME = 64 * 1024
 MAX_ANSWER_FRAME = MAX_READ + 64 * 1024
 
-# The id of an error that answers no request but ends the connection.
+# The id of an error that does not answer a request, but ends the connection.
 NO_REQUEST = 0
 
 
 class Request(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, kw_only=True, eq=True):
-    """What a client asks.  id is the client's number, 1 or more, unique among those under way."""
+    """A client's request.
+
+    id is a number that the client chooses, 1 or more; no two requests under way have the same.
+    """
 
     id: int = NO_REQUEST
 
 
 class Hello(Request, tag="hello", forbid_unknown_fields=False):
-    """The first request, and only the first.  Answered by Welcome.
+    """The first request of a connection, and only the first.  Answered by Welcome.
 
-    Later versions may say more in it, so that a version too new is answered as such.
+    Later versions may add fields; the server ignores unknown ones here, so that it can
+    answer that the version is too new.
     """
 
     version: int
@@ -61,9 +67,10 @@ class Hello(Request, tag="hello", forbid_unknown_fields=False):
 class Init(Request, tag="init", omit_defaults=True):
     """inotify_init(2): make a device.  Answered by DeviceMade.
 
-    max_queued_events and semantics default to the mount's.  detailed asks for one
-    that gives Events in place of Records.
-    What is not wanted is left out, which earlier servers understand.
+    max_queued_events and semantics default to the mount's.  detailed asks for a device
+    that answers reads with Events instead of Records.
+    Fields with their default value are left out, so that earlier servers understand the
+    request.
     """
 
     max_queued_events: int | None = None
@@ -74,13 +81,14 @@ class Init(Request, tag="init", omit_defaults=True):
 class AddWatch(Request, tag="add_watch", omit_defaults=True):
     """inotify_add_watch(2).  Answered by WatchAdded.
 
-    path is relative to the mount's root, with or without a leading slash.  None
-    is for an object without a name: then an O_PATH descriptor of it is passed
-    with the request (SCM_RIGHTS).  tree asks for a tree watch, on a directory
-    and all that is or will be below it.  exclude are patterns of names that are
-    not told of, lines of a .gitignore file in the watched directory.
-    ignore_self: what the process that connected does itself is not told of.
-    What is not wanted is left out, which earlier servers understand.
+    path is relative to the mount's root, with or without a leading slash.  It is
+    None for an object without a name; an O_PATH descriptor of the object is then
+    passed with the request (SCM_RIGHTS).  tree asks for a tree watch, on a
+    directory and everything that is or will be below it.  exclude has patterns
+    of names whose events are left out: lines of a .gitignore file in the watched
+    directory.  ignore_self leaves out the events that the connected process causes.
+    Fields with their default value are left out, so that earlier servers understand
+    the request.
     """
 
     device: int
@@ -99,9 +107,10 @@ class RmWatch(Request, tag="rm_watch"):
 
 
 class Read(Request, tag="read"):
-    """read(2).  Answered by Records, or by Events where the device is detailed.
+    """read(2).  Answered by Records, or by Events if the device is detailed.
 
-    Waits for the first event for timeout seconds; None waits for ever and 0 not at all.
+    size is in bytes.  Waits at most timeout seconds for the first event; with None it waits
+    for ever, with 0 not at all.
     """
 
     device: int
@@ -131,15 +140,15 @@ class Close(Request, tag="close"):
 class Sync(Request, tag="sync"):
     """A fence.  Answered by Done.
 
-    What was done through the mount before the request was sent is queued
-    before it is answered.
+    It is answered after the events of everything done through the mount before the request
+    was sent are queued.
     """
 
 
 class Stream(Request, tag="stream"):
-    """Reads without asking again.  Answered by any number of Records or Events, at last by Error.
+    """Reads without further requests.  Answered by any number of Records or Events, then by Error.
 
-    Each has at most size bytes, and is made when the socket took the one before.
+    Each answer has at most size bytes, and is made when the socket took the one before.
     """
 
     device: int
@@ -147,9 +156,9 @@ class Stream(Request, tag="stream"):
 
 
 class Cancel(Request, tag="cancel"):
-    """End a read, poll or stream: it is answered by the error ECANCELED.  Answered by Done.
+    """End a read, poll or stream, which is then answered by the error ECANCELED.
 
-    A request that is not there, or was answered meanwhile, is no error.
+    Answered by Done, even if there is no such request or it was answered already.
     """
 
     request: int
@@ -160,11 +169,11 @@ class StatusOf(Request, tag="status"):
 
 
 class LimitsOf(Request, tag="limits", omit_defaults=True):
-    """Ask for the limits, once those that are named here are set.  Answered by LimitsAre.
+    """Set the limits that are given, and ask for all limits.  Answered by LimitsAre.
 
-    Setting is for root and the daemon's user, and for all that are named or
-    none.  A limit below what a user has refuses only what is new; a device
-    keeps the queue that it was made with.
+    Only root and the daemon's user may set limits; either all that are given are set, or
+    none.  Users who are above a new limit keep what they have and are refused more; a
+    device keeps the length of its queue.
     """
 
     max_queued_events: int | None = None
@@ -174,10 +183,10 @@ class LimitsOf(Request, tag="limits", omit_defaults=True):
 
 
 class CauseFault(Request, tag="fault"):
-    """Cause a fault, for a test, where the mount was made with --faults.  Answered by Done.
+    """Cause a fault, for a test, on a mount that was made with --faults.  Answered by Done.
 
-    For one device by its number, which then is the mount's, or without one
-    for all there are; what lasts is also for those to come.
+    device is a device's number; on such a mount no two devices have the same.  Without
+    it, the fault is for all devices, and a lasting one also for later devices.
     """
 
     fault: AnyFault
@@ -185,13 +194,13 @@ class CauseFault(Request, tag="fault"):
 
 
 class Answer(msgspec.Struct, tag_field="type", kw_only=True):
-    """What a server answers.  id is the request's."""
+    """A server's answer.  id is that of the request."""
 
     id: int
 
 
 class Welcome(Answer, tag="welcome"):
-    """Who serves.  pid is the daemon's, server its name and version."""
+    """Answers Hello.  pid is the daemon's, server its name and version."""
 
     version: int
     semantics: str
@@ -201,7 +210,7 @@ class Welcome(Answer, tag="welcome"):
 
 
 class DeviceMade(Answer, tag="device"):
-    """A new device.  Numbers are the connection's own, and are not used again."""
+    """A new device.  Its number is unique in the connection, and is not used again."""
 
     device: int
 
@@ -219,19 +228,19 @@ class Records(Answer, tag="records"):
 
 
 class Events(Answer, tag="events"):
-    """What a detailed device gives, oldest first."""
+    """The events of a detailed device, oldest first."""
 
     events: tuple[DetailedEvent, ...]
 
 
 class Ready(Answer, tag="ready"):
-    """Whether a read would find something."""
+    """Whether there is something to read."""
 
     ready: bool
 
 
 class Count(Answer, tag="count"):
-    """How many bytes a read could give, of records or of events (DetailedEvent.size)."""
+    """How many bytes a read could return, of records or of events (DetailedEvent.size)."""
 
     bytes: int
 
@@ -243,14 +252,14 @@ class LimitsAre(Answer, tag="limits"):
 
 
 class Done(Answer, tag="done"):
-    """It is done, and there is no more to say."""
+    """The request was carried out; there is no result."""
 
 
 class Error(Answer, tag="error"):
-    """A refusal.  errno is Linux's number, message a sentence for a human.
+    """A refusal.  errno is Linux's number, message a sentence for a human reader.
 
-    With id NO_REQUEST the client violated the protocol; the server closes the
-    connection behind it.
+    With the id NO_REQUEST, the server refuses the connection, as after a violation of the
+    protocol; it closes the connection after this.
     """
 
     errno: int
@@ -260,11 +269,12 @@ class Error(Answer, tag="error"):
 class Status(Answer, tag="status"):
     """The mount and its clients.  uptime is in seconds, server is as in Welcome.
 
-    tasks are the daemon's own: some for the mount, one or more per connection.
+    tasks is the number of tasks in the daemon: some for the mount, one or more per
+    connection.
 
-    Root and the daemon's user see everybody in clients and users; others see
-    themselves, and no statistics.  faults is there where the mount was made
-    with --faults: what lasts, of the mount and of the devices that are shown.
+    In clients and users, root and the daemon's user see everybody; other users see
+    only themselves, and no statistics.  If the mount was made with --faults, faults
+    has the lasting faults of the mount and of the devices that are shown.
     """
 
     server: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the answer to a status request is made of: messages.Status has all of it."""
+"""The parts of the answer to a status request, which is messages.Status."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from fusenotify.protocol.faults import LastingFault
 
 
 class DeviceStatus(msgspec.Struct, kw_only=True):
-    """A device: what is queued now, and what happened since it was made.
+    """A device: its queue now, and counts since it was made.
 
-    trees counts those of the watches that are tree watches, overflows the
-    IN_Q_OVERFLOW records, merged and lost the events that were dropped.
-    detailed is that of Init.
+    queued and max_queued_events are numbers of events.  watches counts the
+    watches, trees the tree watches among them, overflows the IN_Q_OVERFLOW
+    records, merged and lost the events that were dropped.  detailed is that of
+    Init.
     """
 
     device: int
@@ -30,9 +31,10 @@ class DeviceStatus(msgspec.Struct, kw_only=True):
 
 
 class ClientStatus(msgspec.Struct, kw_only=True):
-    """A connection, by the process that made it.  pid is 0 where it cannot be seen.
+    """A connection, with the process that made it.
 
-    foreign says that the process is in another user namespace than the daemon.
+    pid is 0 if the daemon cannot see the process.  foreign says that the process is in
+    another user namespace than the daemon.
     """
 
     pid: int
@@ -42,7 +44,7 @@ class ClientStatus(msgspec.Struct, kw_only=True):
 
 
 class UserStatus(msgspec.Struct, kw_only=True):
-    """What counts against a user's limits."""
+    """The counts of a user, to which the limits apply."""
 
     uid: int
     watches: int
@@ -54,8 +56,9 @@ class UserStatus(msgspec.Struct, kw_only=True):
 class LimitsStatus(msgspec.Struct, kw_only=True):
     """The limits of the mount.
 
-    max_user_connections and max_waiting_requests are those of Quotas; the
-    bytes are what a frame may have behind its length.
+    max_user_connections and max_waiting_requests are those of Quotas.
+    max_request_bytes and max_answer_bytes are the most bytes in a frame, after the
+    length.
     """
 
     max_queued_events: int
@@ -69,25 +72,26 @@ class LimitsStatus(msgspec.Struct, kw_only=True):
 
 
 class DirectoryActivity(msgspec.Struct, kw_only=True):
-    """How many events there were in a directory.  path is from the mount's root."""
+    """The number of events in a directory.  path is the path from the mount's root."""
 
     path: bytes
     events: int
 
 
 class UserActivity(msgspec.Struct, kw_only=True):
-    """How many events a user caused."""
+    """The number of events that a user caused."""
 
     uid: int
     events: int
 
 
 class Statistics(msgspec.Struct, kw_only=True):
-    """What happened to watched objects since the mount was made.
+    """Counts of the events of watched objects since the mount was made.
 
-    events are counted by type, named as in inotify(7) without ``IN_``.
-    directories and users are the busiest, in this order.  overflows, merged
-    and lost are as in DeviceStatus, of all devices there were.
+    events has the number of events by type; types have the names of inotify(7)
+    without ``IN_``.  directories and users are the busiest ones, the busiest first.
+    overflows, merged and lost are as in DeviceStatus, for all devices, including
+    closed ones.
     """
 
     events: dict[str, int]
@@ -99,7 +103,7 @@ class Statistics(msgspec.Struct, kw_only=True):
 
 
 class FaultStatus(msgspec.Struct, kw_only=True):
-    """A fault that lasts, with what is left of its count.  Without a device it is the mount's."""
+    """A lasting fault, with its remaining count.  Without a device it is one of the mount."""
 
     device: int | None
     fault: LastingFault

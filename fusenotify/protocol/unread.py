@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A device's records, or its events where it is detailed, between the socket and the reader.
+"""Received records of a device, or events of a detailed one, that are not read yet.
 
-connection puts in what comes for a device, whoever asked for it, and reads
-take from here; so a read that is given up loses nothing.
+connection puts in all that arrives for a device, whichever call asked for it,
+and reads take from here; so a read that is given up loses nothing.
 
 Invariants
-    Records and events are taken whole, once, and in the order in which they came.
-    What changes is one attribute, in one step: an exception from outside (a
-        signal handler's) finds them either here or taken, never between.
+    Records and events are taken whole, once, and in the order of arrival.
+    A take changes a single attribute, in one step: when an exception from
+        outside (a signal handler's) strikes, they are either here or taken.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from fusenotify.events import HEADER
 from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.messages import AnyAnswer, Events, Records
 
-# What a device gives: a run of records (bytes), or a tuple of events.
+# A device's data: whole records one after another (bytes), or a tuple of events.
 Data = TypeVar("Data", bound=Sized)
 
 
 class _Entry(NamedTuple, Generic[Data]):
-    """What came together.  start is where it is among all that ever came, in bytes or events."""
+    """The data of one answer.
+
+    start is its position in all the device's data, in bytes or events; ordinal is the
+    number of the answer.
+    """
 
     start: int
     ordinal: int
@@ -40,7 +44,10 @@ class _Entry(NamedTuple, Generic[Data]):
 
 
 class _State(NamedTuple, Generic[Data]):
-    """position is that of the first not taken; taker took what is before it, from taken on."""
+    """The entries, and the position of the first byte or event that is not taken.
+
+    taker has taken what is before it, from the position taken on.
+    """
 
     entries: deque[_Entry[Data]]
     position: int
@@ -49,9 +56,9 @@ class _State(NamedTuple, Generic[Data]):
 
 
 class Unread(ABC, Generic[Data]):
-    """What came for a device and was not taken, oldest first.
+    """The data that arrived for a device and was not taken, oldest first.
 
-    answer is what it comes in, nothing an empty run of it.
+    answer is the type of answers that bring it, nothing is empty data.
     """
 
     answer: type[Records] | type[Events]
@@ -66,24 +73,24 @@ class Unread(ABC, Generic[Data]):
         return bool(entries) and entries[-1].end > position
 
     def size(self) -> int:
-        """Return how many bytes a read could give."""
+        """Return how many bytes a read could return."""
         entries, position, _, _ = self._state
         return sum(self._size(self._behind(data, position - start)) for start, _, data in entries)
 
     def close(self) -> None:
-        """Forget all, and keep nothing any more."""
+        """Drop all data, and any that is put later."""
         self._closed = True
         self._state = _State(deque(), 0, None, 0)
 
     def holds(self, answer: AnyAnswer) -> bool:
-        """Return whether an answer gives something."""
+        """Return whether an answer brings data."""
         return bool(self._given(answer))
 
     def put(self, answer: AnyAnswer, ordinal: int) -> None:
-        """Keep what an answer gives behind what is kept.
+        """Append the data of an answer.
 
-        Ordinals grow; what comes with one that was there already is the same
-        again.
+        Ordinals grow; an answer with an ordinal that was put before is the same
+        answer, and is ignored.
         """
         data = self._given(answer)
         entries, position, _, _ = self._state
@@ -93,9 +100,9 @@ class Unread(ABC, Generic[Data]):
         entries.append(_Entry(start, ordinal, data))
 
     def take(self, size: int, taker: object = None) -> Data:
-        """Return as much that is whole as fits size bytes.
+        """Return as many whole records or events as fit size bytes.
 
-        Raises OSError (EINVAL) where the first does not fit.
+        Raises OSError (EINVAL) if the first one does not fit.
         """
         entries, position, _, _ = self._state
         while entries and entries[0].end <= position:
@@ -116,11 +123,11 @@ class Unread(ABC, Generic[Data]):
         return taken
 
     def put_back(self, taker: object, data: Data | None) -> None:
-        """Undo a take of taker's, who got this where they got that far."""
+        """Undo the last take() of taker; data is what it returned, if it came to that."""
         entries, position, last_taker, taken = self._state
         if last_taker is taker:
             self._state = _State(entries, taken, None, taken)
-        elif data and not self._closed:  # another took meanwhile
+        elif data and not self._closed:  # another taker has taken since
             left = deque([_Entry(position - len(data), 0, data)])
             for start, ordinal, kept in entries:
                 rest = self._behind(kept, position - start)
@@ -130,27 +137,27 @@ class Unread(ABC, Generic[Data]):
 
     @abstractmethod
     def _given(self, answer: AnyAnswer) -> Data:
-        """Return what an answer gives, nothing where it is none of ours."""
+        """Return the data of an answer; nothing if the answer is of another type."""
 
     @abstractmethod
     def _behind(self, data: Data, start: int) -> Data:
-        """Return of data what is from start on; all where that is below 0."""
+        """Return the part of data from start on; all of it if start is below 0."""
 
     @abstractmethod
     def _size(self, data: Data) -> int:
-        """Return the bytes that it takes of a read."""
+        """Return the number of bytes of a read that data takes."""
 
     @abstractmethod
     def _fitting(self, data: Data, start: int, size: int) -> Data:
-        """Return of data, from start on, what fits size bytes."""
+        """Return the part of data, from start on, that fits size bytes."""
 
     @abstractmethod
     def _joined(self, pieces: list[Data]) -> Data:
-        """Return one run of several."""
+        """Return the pieces joined."""
 
 
 class UnreadRecords(Unread[bytes]):
-    """Records."""
+    """Unread records."""
 
     answer = Records
     nothing = b""
@@ -179,7 +186,7 @@ class UnreadRecords(Unread[bytes]):
 
 
 class UnreadEvents(Unread[tuple[DetailedEvent, ...]]):
-    """A detailed device's events."""
+    """Unread events of a detailed device."""
 
     answer = Events
     nothing = ()

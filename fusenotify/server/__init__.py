@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The server: clients' connections to a mount's devices over a Unix socket."""
+"""The server: it connects clients to a mount's devices over a Unix socket."""
 
 from fusenotify.server.service import Server
 from fusenotify.server.tree import Tree

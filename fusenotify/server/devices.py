@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A connection's devices: what is asked of them at once, and waiting for their events.
+"""A connection's devices: requests that are answered at once, and waiting for events.
 
 server.session calls it for each request; engine.device does the work and
-calls back when it queued something.
+calls back when it has queued an event.
 
 Invariants
-    Between a path's resolution and the watch nothing awaits.
-    A device's on_queued is set only while somebody waits, so that an event
-        that nobody waits for costs nothing here.
+    Nothing awaits between the resolution of a path and the adding of the watch.
+    A device's on_queued is set only while a request waits, so an event that
+        nobody waits for costs nothing here.
     Numbers of devices are not used again.
 """
 
@@ -73,22 +73,22 @@ class ServedDevice:
         self._parked = trio.lowlevel.ParkingLot()
 
     async def readable(self, waiting: Waiting) -> None:
-        """Return when a read would find something, or waiting was cancelled.
+        """Wait until there is something to read, or waiting is cancelled.
 
-        Raises DeviceClosed (EBADF), also when it is closed meanwhile.
+        Raises DeviceClosed (EBADF), also if the device is closed during the wait.
         """
         while not (waiting.cancelled or self.device.poll()):
             self.device.on_queued = self.wake
             await self._parked.park()
 
     def wake(self) -> None:
-        """Let those who wait look again."""
+        """Wake the requests that wait."""
         self.device.on_queued = None
         self._parked.unpark_all()
 
 
 def read_from(device: AnyDevice, number: int, size: int) -> Records | Events:
-    """Return the answer to a request of that number: what fits size bytes.
+    """Return the answer to the request with that number: the events that fit size bytes.
 
     Raises OSError: EAGAIN, EINVAL, EBADF.
     """
@@ -120,7 +120,7 @@ def _message(event: QueuedEvent) -> DetailedEvent:
 
 
 class ConnectionDevices:
-    """The devices that one client made.  who is the client; numbers are theirs, in order."""
+    """The devices of one client.  who is the client; numbers yields the devices' numbers."""
 
     def __init__(
         self, table: DeviceTable, tree: Tree, who: Credentials, numbers: Iterator[int]
@@ -145,20 +145,22 @@ class ConnectionDevices:
         return served
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all devices."""
         for served in self._devices.values():
             served.device.close()
         self._devices.clear()
 
     async def wait_for_time(self, request: AddWatch) -> None:
-        """Wait until its patterns may be compiled: behind this, answer() is called at once."""
+        """Wait until the request's patterns may be compiled.  Call answer() right after it."""
         while wait := self._table.exclusions.wait(self._who.uid, request.exclude):
             await trio.sleep(wait)
 
     def answer(
         self, request: Init | AddWatch | RmWatch | Fionread | Close, passed: int | None = None
     ) -> AnyAnswer:
-        """Do what the syscall of that name does; passed is the descriptor that came with it.
+        """Do what the syscall of that name does, and return the answer.
+
+        passed is the descriptor that came with the request.
 
         Raises OSError, as the syscall does.
         """
@@ -181,14 +183,14 @@ class ConnectionDevices:
         """Seed: sys_inotify_init()."""
         wanted = request.max_queued_events
         if wanted is not None and wanted < 0:
-            raise OSError(errno.EINVAL, f"max_queued_events is not negative as {wanted} is")
+            raise OSError(errno.EINVAL, f"max_queued_events cannot be negative: {wanted}")
         if wanted is not None and wanted > MOST:
-            raise OSError(errno.EINVAL, f"max_queued_events is {MOST} at most, not {wanted}")
+            raise OSError(errno.EINVAL, f"max_queued_events is at most {MOST}, not {wanted}")
         limit = self._table.limits.max_queued_events
         if wanted is not None and wanted > limit and not is_privileged(self._who):
             raise OSError(
                 errno.EPERM,
-                f"the mount's limit is max_queued_events = {limit}; "
+                f"the mount's limit is max_queued_events = {limit}: "
                 "only root and the daemon's user may have more",
             )
         try:
@@ -215,7 +217,7 @@ class ConnectionDevices:
         """Seed: sys_inotify_add_watch()."""
         device, mask = self[request.device].device, request.mask
         if not 0 <= mask <= _ALL_BITS:
-            raise OSError(errno.EINVAL, f"a mask has 32 bits; {mask:#x} has not")
+            raise OSError(errno.EINVAL, f"a mask has 32 bits: {mask:#x} does not fit")
         device.check_mask(mask)
         exclusion = None
         if request.exclude:
@@ -236,9 +238,10 @@ class ConnectionDevices:
     def _own_process(self) -> int:
         """Return the id of the process that connected.
 
-        Raises OSError (EOPNOTSUPP) where the daemon does not see it, nor whose its threads are.
+        Raises OSError (EOPNOTSUPP) if the daemon does not see the process, and so cannot tell
+        which threads belong to it.
         """
         process = self._who.pid
         if not process or self._table.core.details.process_of(process) != process:
-            raise OSError(errno.EOPNOTSUPP, "the daemon does not see your process: ignore_self")
+            raise OSError(errno.EOPNOTSUPP, "ignore_self: the daemon does not see your process")
         return process

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Testers' levers: finds the devices that a fault is for, and sets it.
+"""Faults for tests: this finds the devices that a fault is for, and sets their levers.
 
-server.service has one of these where the mount was made with --faults, and
-none else; server.session passes requests on.  engine.faulty is what errs.
+server.service has a Faults if the mount was made with --faults; server.session
+passes requests on.  The devices with faults are those of engine.faulty.
 
 Invariants
-    Where there are Faults, every device of the mount is an AnyFaultyDevice, and
-        its number is the mount's: no other connection has it.
+    On a mount with Faults, every device is an AnyFaultyDevice, and its number is
+        unique on the mount: no other connection has it.
     Only root and the daemon's user cause faults.
 """
 
@@ -53,11 +53,11 @@ from fusenotify.protocol.status import (
 from fusenotify.server.devices import ConnectionDevices
 from fusenotify.server.peer import is_privileged
 
-# The most seconds that an event can be held back: an hour.
+# The longest delay of an event, in seconds: an hour.
 MOST_SECONDS = 3600.0
 
 _REFUSALS = {"ENOSPC": errno.ENOSPC, "ENOMEM": errno.ENOMEM}
-# What a name may have, and a path, as a tree watch gives it.
+# The most bytes in a name, and in a path, as events of tree watches have it.
 _NAME_MAX, _PATH_MAX = 255, 4095
 _ALL_BITS = 0xFFFFFFFF
 
@@ -66,19 +66,20 @@ D = TypeVar("D", FaultyDevice, FaultyDetailedDevice)
 
 
 class Connection(Protocol):
-    """What a fault may reach.  server.session is it."""
+    """A connection that faults may affect.  server.session implements it."""
 
     who: Credentials
     devices: ConnectionDevices
 
     def drop(self) -> None:
-        """End it."""
+        """End the connection."""
 
 
 class Faults:
-    """The levers of a mount.  connections are those there are, as they come and go.
+    """The levers of a mount.
 
-    numbers are those of its devices.
+    connections is a live view of its connections; numbers yields the numbers of its
+    devices.
     """
 
     def __init__(self, table: DeviceTable, connections: Collection[Connection]) -> None:
@@ -90,10 +91,10 @@ class Faults:
         table.make_detailed = self._made(FaultyDetailedDevice)
 
     def cause(self, asking: Connection, request: CauseFault) -> None:
-        """Do what a tester asks; without a device it is for all of the mount.
+        """Cause a fault of one device, or of all devices of the mount.
 
-        Raises OSError: EPERM for those who may not, EBADF for a device that is
-        not there, EINVAL.
+        Raises OSError: EPERM for other users than root and the daemon's, EBADF for
+        a device that does not exist, EINVAL.
         """
         if not is_privileged(asking.who):
             raise OSError(errno.EPERM, "only root and the daemon's user may cause faults")
@@ -130,7 +131,7 @@ class Faults:
                         device.release()
 
     def status(self, devices: Collection[int]) -> list[FaultStatus]:
-        """Return what lasts: of the mount, and of those devices, by their numbers."""
+        """Return the lasting faults of the mount, and of the devices with those numbers."""
         lasting = [FaultStatus(device=None, fault=fault) for fault in _lasting(self._shared)]
         for _, number, device in self._devices():
             if number in devices:
@@ -139,7 +140,7 @@ class Faults:
         return lasting
 
     async def wake_readers(self) -> None:
-        """Tell those who wait when what was held back is there to read, for ever."""
+        """Wake waiting requests whenever an event that was held back can be read; never return."""
         while True:
             dues = [device.next_due() for _, _, device in self._devices()]
             soonest = min((due for due in dues if due is not None), default=math.inf)
@@ -149,7 +150,7 @@ class Faults:
                 device.wake()
 
     def _made(self, kind: Callable[..., D]) -> Callable[[Shared, Policy, int, int], D]:
-        """Return what makes devices of a kind, with our levers."""
+        """Return the function that makes devices of a kind with our levers."""
         return partial(kind, shared=self._shared, now=trio.current_time, on_held=self._held_until)
 
     def _held_until(self, due: float) -> None:
@@ -163,37 +164,39 @@ class Faults:
 
 
 def _check(fault: AnyFault) -> None:
-    """Refuse numbers that mean nothing.
+    """Check that all numbers are in their range.
 
     Raises OSError (EINVAL).
     """
     match fault:
         case Inject(wd, mask, cookie, name):
             if not -MOST - 1 <= wd <= MOST:
-                raise _invalid(f"a watch descriptor has 32 bits; {wd} has not")
+                raise _invalid(f"a watch descriptor has 32 bits: {wd} does not fit")
             if not (0 < mask <= _ALL_BITS and 0 <= cookie <= _ALL_BITS):
-                raise _invalid("mask and cookie have 32 bits, and a mask has one that is set")
+                raise _invalid("mask and cookie have 32 bits, and the mask cannot be 0")
             if mask & IN_Q_OVERFLOW:
-                raise _invalid("IN_Q_OVERFLOW is not injected: there is the fault 'overflow'")
+                raise _invalid("IN_Q_OVERFLOW cannot be injected: use the fault 'overflow'")
             if name is not None:
                 _check_name(name)
         case Lose(number, mask):
             _check_count(number)
             if not 0 < mask <= _ALL_BITS:
-                raise _invalid("a mask has 32 bits, and one of them is set")
+                raise _invalid("a mask has 32 bits, and cannot be 0")
         case Refuse(number, error):
             _check_count(number)
             if error not in _REFUSALS:
                 raise _invalid(f"add_watch is refused with {' or '.join(_REFUSALS)}, not '{error}'")
         case Delay(seconds):
-            if not 0 <= seconds <= MOST_SECONDS:  # NaN is not either
-                raise _invalid(f"a delay has 0 to {MOST_SECONDS:g} seconds, not {seconds}")
+            if not 0 <= seconds <= MOST_SECONDS:  # true of NaN, too
+                raise _invalid(f"a delay is 0 to {MOST_SECONDS:g} seconds, not {seconds}")
 
 
 def _check_name(name: bytes) -> None:
     most = _PATH_MAX if b"/" in name else _NAME_MAX
     if not (0 < len(name) <= most and b"\0" not in name):
-        raise _invalid(f"a name has 1 to {_NAME_MAX} bytes, a path {_PATH_MAX}, and no NUL")
+        raise _invalid(
+            f"a name has 1 to {_NAME_MAX} bytes, a path at most {_PATH_MAX}, and neither has a NUL"
+        )
 
 
 def _check_count(number: int) -> None:
@@ -216,7 +219,7 @@ def _set(levers: Levers, fault: LastingFault) -> None:
 
 
 def _lasting(levers: Levers) -> Iterator[LastingFault]:
-    """Yield what is set, as it could be asked for."""
+    """Yield the faults that are set, in the form in which they can be requested."""
     if levers.lose:
         yield Lose(levers.lose, levers.lose_mask)
     if levers.refuse:

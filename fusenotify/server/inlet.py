@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The receiving half of a connection: bytes, and the descriptors that come with them.
 
-server.session receives here; server.service has it end.  Linux: SCM_RIGHTS of
+server.session receives here; server.service ends it.  Linux: SCM_RIGHTS of
 unix(7).
 
 Invariants
-    The kernel closes no descriptor of a client's in the serving thread, and
-        neither do we: the last close of a socket that lingers, or of what
-        somebody unmounted, may take its time.  So all are received, and closed
-        in a thread, also those that nobody asked for, and at the end those in
-        what was never read.
-    A connection has one descriptor at most that waits to be used, and waits
-        for those that are being closed; so it keeps nobody else waiting.
+    No descriptor from a client is closed in the serving thread, neither by us
+        nor by the kernel: the last close of a socket that lingers, or of a
+        file on an unmounted filesystem, may take long.  So all descriptors are
+        received, and closed in another thread: those that were not asked for,
+        too, and at the end those that come with unread data.
+    A connection has at most one descriptor that is not used yet, and waits
+        while its descriptors are closed; so it keeps no other connection
+        waiting.
 """
 
 from __future__ import annotations
@@ -32,26 +33,26 @@ from fusenotify.protocol.errors import RemoteProtocolError
 
 _RECEIVE_SIZE = 64 * 1024
 _INTS = array.array("i")
-# Linux: SCM_MAX_FD, the most descriptors that one message has.
+# Linux: SCM_MAX_FD, the most descriptors in one message.
 _CONTROL_SIZE = socket.CMSG_LEN(253 * _INTS.itemsize)
 
 Control = Iterable[tuple[int, int, bytes]]
 
 
 class Inlet:
-    """Receives over a stream that stays open as long as the inlet is used."""
+    """Receives from a stream, which has to stay open as long as the inlet is used."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._passed: int | None = None
-        # As many as there are connections: none waits for another's.
+        # Without a limit, so that no connection waits for a thread of another one.
         self._closing = trio.CapacityLimiter(math.inf)
 
     async def receive(self) -> bytes:
-        """Return what the client sent, b"" where it is gone or sends no more.
+        """Return bytes that the client sent; b"" if it is gone or will send no more.
 
-        Raises RemoteProtocolError (EPROTO) where more descriptors come than
-        one that is to be used.
+        Raises RemoteProtocolError (EPROTO) if several descriptors come, or one
+        before another was used.
         """
         try:
             data, control, flags, _ = await self._socket.recvmsg(
@@ -65,38 +66,40 @@ class Inlet:
                 (self._passed,) = passed
             else:
                 await self.close(passed)
-                raise RemoteProtocolError(errno.EPROTO, "one descriptor comes with one request")
+                raise RemoteProtocolError(
+                    errno.EPROTO, "only one descriptor may come with a request"
+                )
         return data
 
     def check_used(self) -> None:
-        """Refuse a descriptor that came with a request that takes none.
+        """Check that no descriptor came with a request that takes none.
 
         Raises RemoteProtocolError (EPROTO).
         """
         if self._passed is not None:
             raise RemoteProtocolError(
-                errno.EPROTO, "a descriptor comes with an add_watch without a path only"
+                errno.EPROTO, "a descriptor may only come with an add_watch without a path"
             )
 
     def take(self) -> int:
-        """Return the descriptor that came, for the caller to close().
+        """Return the descriptor that came; the caller has to close() it.
 
-        Raises OSError (EBADF) where none came.
+        Raises OSError (EBADF) if none came.
         """
         if self._passed is None:
-            raise OSError(errno.EBADF, "an add_watch without a path comes with a descriptor")
+            raise OSError(errno.EBADF, "an add_watch without a path needs a descriptor")
         passed, self._passed = self._passed, None
         return passed
 
     async def close(self, descriptors: Iterable[int]) -> None:
-        """Close what a client passed, however long that takes."""
+        """Close descriptors that a client passed, however long that takes."""
         await trio.to_thread.run_sync(
             _close_all, list(descriptors), abandon_on_cancel=True, limiter=self._closing
         )
 
     async def end(self) -> None:
-        """Receive no more, so that closing the socket, which is left to the caller, cannot wait."""
-        with contextlib.suppress(OSError):  # the client is gone; what it sent may still be here
+        """End receiving; after this, the caller can close the socket without waiting."""
+        with contextlib.suppress(OSError):  # the client is gone, but its data may still be here
             self._socket.shutdown(socket.SHUT_RD)
         if self._passed is None and not _has_unread(self._socket.fileno()):
             return
@@ -131,7 +134,7 @@ def _close_all(descriptors: Iterable[int]) -> None:
 
 
 def _discard(connection: int, passed: list[int]) -> None:
-    """Close what was passed, and what comes with that which was not read."""
+    """Close the descriptors that were passed, and those that come with unread data."""
     _close_all(passed)
     with socket.socket(fileno=connection) as unread:
         while True:

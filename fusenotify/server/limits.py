@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The limits of a mount, shown to everybody and set by root and the daemon's user.
+"""The limits of a mount, which everybody sees, and which root and the daemon's user set.
 
-server.session answers with it; engine.limits says what each limit bounds, and
-looks them up at each request, so a new one counts at once.  Linux: those who
-may write /proc/sys/fs/inotify.
+server.session answers requests with it.  engine.limits explains each limit; the
+engine looks them up at each request, so a new limit holds at once.  Linux: root
+writes /proc/sys/fs/inotify.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fusenotify.server.peer import is_privileged
 
 
 def limits_status(limits: Limits, quotas: Quotas) -> LimitsStatus:
-    """Return all limits as clients are told them."""
+    """Return all limits in the form in which clients get them."""
     return LimitsStatus(
         max_queued_events=limits.max_queued_events,
         max_user_instances=limits.max_user_instances,
@@ -34,9 +34,9 @@ def limits_status(limits: Limits, quotas: Quotas) -> LimitsStatus:
 
 
 def set_limits(limits: Limits, request: LimitsOf, who: Credentials) -> None:
-    """Set the limits that a request names, all or none.
+    """Set the limits in a request, either all of them or none.
 
-    Raises OSError: EPERM where who may not, EINVAL for a number out of range.
+    Raises OSError: EPERM if the user may not, EINVAL for a number out of range.
     """
     wanted = {
         limit.name: number

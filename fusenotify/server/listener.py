@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The socket on which a mount's clients connect, for trio.
 
-The daemon binds it before it mounts; socket_file knows how it comes and goes.
+The daemon binds it before it mounts; socket_file makes and removes the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fusenotify.socket_file import SocketFile
 
 
 def bind_socket(where: SocketFile | str, mode: int) -> trio.SocketListener:
-    """Listen on a Unix socket whose permissions are mode; where may be its path.
+    """Listen on a Unix socket with the permissions mode.  where is its file, or its path.
 
     Raises OSError, as SocketFile and its listen() do.
     """

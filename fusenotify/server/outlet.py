@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The sending half of a connection: frames, whole and one at a time.
+"""The sending half of a connection: whole frames, one at a time.
 
-server.session takes the outlet, makes a frame of what is queued by then, and
-sends it.  A stream does so for nearly every event, so what the socket takes
-at once is sent without a pass through trio's scheduler.
+server.session takes the outlet, makes a frame of the events that are queued by
+then, and sends it.  A stream does this for nearly every event, so bytes that the
+socket takes at once are sent without a pass through trio's scheduler.
 
 Invariant
-    Whoever has the outlet (``async with``) is alone in sending.
+    Only the task that has the outlet (``async with``) sends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 
 
 class Outlet:
-    """Sends over a stream that stays open as long as the outlet is used."""
+    """Sends to a stream, which has to stay open as long as the outlet is used."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
@@ -44,9 +44,9 @@ class Outlet:
         self._lock.release()
 
     async def send(self, frame: bytearray) -> None:
-        """Send a frame; waits only where the socket is full.
+        """Send a frame; wait only if the socket is full.
 
-        Raises trio.BrokenResourceError where the client is gone.
+        Raises trio.BrokenResourceError if the client is gone.
         """
         try:
             sent = os.write(self._descriptor, frame)

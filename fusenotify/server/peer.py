@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who is at the other end of a Unix socket, as it was when it connected.  Linux: unix(7)."""
+"""The credentials of a Unix socket's peer, as they were when it connected.  Linux: unix(7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.proc import shows_our_numbers
 
 _UCRED = struct.Struct("=iII")
-_SO_PEERGROUPS = 59  # the socket module has no names for these
+_SO_PEERGROUPS = 59  # the socket module has no names for these two options
 _SO_PEERPIDFD = 77  # since Linux 6.5
 _GROUPS_AT_FIRST = 64
 
@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def credentials(descriptor: int) -> Credentials:
-    """Return the peer of a connected socket.
+    """Return the credentials of the peer of a connected socket.
 
     Raises OSError.
     """
@@ -34,31 +34,31 @@ def credentials(descriptor: int) -> Credentials:
 
 
 def is_privileged(who: Credentials) -> bool:
-    """Return whether who may see and exceed what belongs to others."""
+    """Return whether the user is root or the daemon's user, who may see and set everything."""
     return who.uid in (0, os.geteuid())
 
 
 def _is_in_another_user_namespace(pid: int) -> bool:
-    """Return whether a process is seen to be.  Linux: user_namespaces(7)."""
+    """Return True if /proc shows that the process is.  Linux: user_namespaces(7)."""
     if not shows_our_numbers():
         return False
     try:
         return not os.path.samestat(os.stat(f"/proc/{pid}/ns/user"), os.stat("/proc/self/ns/user"))
     except OSError:
-        return False  # it is gone, or not for us to look at
+        return False  # the process is gone, or we may not look at it
 
 
 def _still_lives(descriptor: int) -> bool:
-    """Return whether a peer has not ended, so that its pid is no other process's yet.
+    """Return whether the peer has not ended, so that its pid belongs to no other process yet.
 
-    True, too, where the kernel cannot tell.
+    Also returns True if the kernel cannot tell.
     """
     try:
         pidfd = int.from_bytes(_getsockopt(descriptor, _SO_PEERPIDFD, 4), sys.byteorder)
     except OSError as error:
         return error.errno == errno.ENOPROTOOPT
     try:
-        ended = select.poll()  # select() knows no descriptors above 1023
+        ended = select.poll()  # select() cannot take descriptors above 1023
         ended.register(pidfd, select.POLLIN)
         return not ended.poll(0)
     finally:
@@ -76,5 +76,5 @@ def _getsockopt(descriptor: int, option: int, size: int) -> bytes:
         if not result:
             return buffer.raw[: length.value]
         code = ctypes.get_errno()
-        if code != errno.ERANGE:  # which has put the length it needs into length
+        if code != errno.ERANGE:  # with ERANGE, length is the needed length now
             raise OSError(code, os.strerror(code))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The server of a mount: takes connections and runs a session for each.
+"""The server of a mount: it accepts connections and runs a session for each.
 
-The daemon starts it; server.session talks to a client.
+The daemon starts it; server.session handles one client.
 
 Invariant
     Nothing that a client does, and no bug in a session, ends the server or
@@ -36,9 +36,10 @@ DEFAULT_QUOTAS = Quotas()
 
 
 class Server:
-    """The clients of one mount.  mountpoint and source are absolute paths, for them to see.
+    """The server of one mount.
 
-    With faults, testers may cause some (server.faults).
+    mountpoint and source are absolute paths, which clients see.  faults says that
+    clients may cause faults (server.faults).
     """
 
     def __init__(
@@ -67,14 +68,14 @@ class Server:
         self._progress = trio.lowlevel.ParkingLot()
 
     async def serve(self, listener: trio.SocketListener) -> None:
-        """Serve who connects, until cancelled; then no connection is left."""
+        """Serve all clients that connect, until cancelled; all connections are closed then."""
         async with trio.open_nursery() as nursery:
             if self._faults is not None:
                 nursery.start_soon(self._faults.wake_readers)
             await trio.serve_listeners(self._serve_client, [listener])
 
     async def drain(self, timeout: float) -> None:
-        """Wait until clients have taken all that is queued, then close every connection.
+        """Wait until clients have taken all queued events, then close every connection.
 
         Waits at most timeout seconds.
         """
@@ -85,8 +86,8 @@ class Server:
             session.drop()
 
     def status(self, who: Credentials, request: int) -> Status:
-        """Return what who may see of the mount and its clients."""
-        # Of an ordinary user's own ones only, however many others there are.
+        """Return what a user may see of the mount and its clients; request is the answer's id."""
+        # For an ordinary user only the user's own, so that others' sessions cost nothing here.
         sessions = self._sessions if is_privileged(who) else self._by_user.get(who.uid, {})
         return status_for(
             who,
@@ -102,25 +103,23 @@ class Server:
         )
 
     def device_numbers(self) -> Iterator[int]:
-        """Return where a connection takes its devices' numbers from.
+        """Return the iterator from which a connection takes the numbers of its devices.
 
-        With faults that is the same for all, so that a number means one device.
+        With faults it is the same for all connections, so that a number means one device.
         """
         return count(1) if self._faults is None else self._faults.numbers
 
     def cause_fault(self, asking: Session, request: CauseFault) -> None:
-        """Do what a tester asks.
+        """Cause a fault.
 
-        Raises OSError: EPERM where that is not offered, else as Faults.cause().
+        Raises OSError: EPERM if the mount allows no faults, otherwise as Faults.cause().
         """
         if self._faults is None:
-            raise OSError(
-                errno.EPERM, "this mount lets nobody cause faults: it was not made with --faults"
-            )
+            raise OSError(errno.EPERM, "this mount allows no faults: it was not made with --faults")
         self._faults.cause(asking, request)
 
     def progressed(self) -> None:
-        """Hear that a queue may have become empty; sessions call it."""
+        """Note that a queue may have become empty.  Sessions call this."""
         if self._progress:
             self._progress.unpark_all()
 
@@ -141,28 +140,28 @@ class Server:
             try:
                 with self.turns.connected(who):
                     await session.run()
-                    await session.end()  # as long as that takes it counts as a connection
+                    await session.end()  # until this is done the connection counts
             finally:
                 del self._sessions[session], own[session]
                 if not own:
                     self._by_user.pop(who.uid, None)
                 self.tree.client_went(who.uid)
         except Exception:
-            # A bug must cost its own client the connection, and nobody the mount.
+            # A bug may cost this client the connection, but must not end the mount.
             log.exception("the connection of a client failed")
 
     def _check_admitted(self, who: Credentials) -> None:
-        """Judge who connects.
+        """Check that a user may connect.
 
-        Raises OSError: EACCES for those who may not, EMFILE for one connection too many.
+        Raises OSError: EACCES if the user may not, EMFILE for too many connections.
         """
         if is_privileged(who):
             return
         if not self.admission.admits(who):
             raise OSError(
                 errno.EACCES,
-                f"user {who.uid} may not connect to this mount: it was mounted for some users or "
-                "groups only (--allow-user, --allow-group)",
+                f"user {who.uid} may not connect to this mount: it was mounted only for some "
+                "users or groups (--allow-user, --allow-group)",
             )
         most = self.quotas.max_user_connections
         if len(self._by_user.get(who.uid, ())) >= most:

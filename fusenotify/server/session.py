@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One connection: its requests received, answered at once or when an event comes.
+"""One connection: it receives requests, and answers them at once or when events arrive.
 
-server.service runs a session per client; server.devices does what is asked.
-docs/reference/protocol.md says what a client may rely on.
+server.service runs a session per client; server.devices carries requests out.
+docs/reference/protocol.md says what clients may rely on.
 
 Invariants
-    One task at a time has _outlet and sends a whole frame; records leave a
-        device's queue only then.  So at most one answer is held back by a client
-        that does not read: its events stay in the device's queue, merge and
+    Only one task at a time has _outlet, and sends a whole frame; events leave a
+        device's queue only then.  So a client that does not read holds back at
+        most one answer: its events stay in the device's queue, merge and
         overflow there, and its requests are not read.
-    When run() returns, however that comes, the devices are closed.
+    When run() returns, for whatever reason, the devices are closed.
 """
 
 from __future__ import annotations
@@ -60,16 +60,17 @@ from fusenotify.server.status import SERVER_NAME
 from fusenotify.server.tree import Tree
 from fusenotify.server.turns import Turns
 
-# How long a client that stopped asking may take to read its last answers.
+# How long a client that sends no more requests may take to read its last answers.
 FAREWELL_SECONDS = 5.0
 
 _AT_ONCE = -math.inf
-# Bytes in a frame of a stream: many may go on at once, and a million bytes take ten milliseconds.
+# The most bytes in a frame of a stream: many streams may have events at once, and a frame of a
+# million bytes takes ten milliseconds.
 _MOST_STREAMED = 1 << 16
 
 
 class Shared(Protocol):
-    """What all sessions of a mount have in common.  server.service is it."""
+    """The state that all sessions of a mount share.  server.service implements it."""
 
     table: DeviceTable
     tree: Tree
@@ -81,17 +82,17 @@ class Shared(Protocol):
         """Return the answer to a status request."""
 
     def device_numbers(self) -> Iterator[int]:
-        """Return where a connection takes its devices' numbers from."""
+        """Return the iterator from which a connection takes the numbers of its devices."""
 
     def cause_fault(self, asking: Session, request: CauseFault) -> None:
-        """Do what a tester asks; raise OSError."""
+        """Cause a fault, or raise OSError."""
 
     def progressed(self) -> None:
-        """Hear that a queue may have become empty."""
+        """Note that a queue may have become empty."""
 
 
 class Session:
-    """The server's end of one connection.  who is at the other end."""
+    """The server's end of one connection.  who is the client."""
 
     def __init__(self, shared: Shared, stream: trio.SocketStream, who: Credentials) -> None:
         self.who = who
@@ -101,10 +102,10 @@ class Session:
         self._outlet = Outlet(stream)
         self._inlet = Inlet(stream)
         self._welcomed = False
-        self._waiting: dict[int, Waiting | None] = {}  # None for a fence
+        self._waiting: dict[int, Waiting | None] = {}  # by request id; None for a fence
 
     def is_drained(self) -> bool:
-        """Return whether nothing is queued, or on its way into the socket."""
+        """Return whether no event is queued and no answer is being sent."""
         return self._outlet.is_idle() and not any(served.device.queued() for served in self.devices)
 
     def drop(self) -> None:
@@ -114,9 +115,8 @@ class Session:
     async def run(self) -> None:
         """Answer requests until the client closes the connection or violates the protocol.
 
-        The caller closes the stream behind it.
-        Where the client only stops sending, what it asked is still answered;
-        what waits for an event ends with EBADF.
+        The caller closes the stream after it.  If the client only stops sending,
+        its requests are still answered; those that wait for an event with EBADF.
         """
         try:
             with self._scope:
@@ -132,7 +132,7 @@ class Session:
             self._shared.progressed()
 
     async def end(self) -> None:
-        """Leave nothing behind that closing the stream would wait for."""
+        """Leave nothing behind that closing the stream would have to wait for."""
         await self._inlet.end()
 
     async def refuse(self, code: int, message: str) -> None:
@@ -155,13 +155,13 @@ class Session:
                     await self._answer(request, nursery)
                 except OSError as refusal:
                     await self._reply(_refused(request, refusal))
-                if not isinstance(request, AddWatch):  # it took one
+                if not isinstance(request, AddWatch):  # that took its turn in _answer()
                     await self._shared.turns.take(self.who)
             if not decoder.rest():
                 self._inlet.check_used()
 
     def _check_order(self, request: AnyRequest) -> None:
-        """Refuse what has the shape of a request and no place here.
+        """Check that a request is allowed now, by its id and the state of the connection.
 
         Raises RemoteProtocolError.
         """
@@ -176,12 +176,12 @@ class Session:
         if isinstance(request, Hello) and request.version != VERSION:
             raise RemoteProtocolError(
                 errno.EPROTONOSUPPORT,
-                f"this is {SERVER_NAME}; it speaks version {VERSION} of the protocol, "
+                f"this is {SERVER_NAME}, which speaks version {VERSION} of the protocol, "
                 f"not {request.version}: use the same release of both",
             )
 
     async def _answer(self, request: AnyRequest, nursery: trio.Nursery) -> None:
-        """Answer a request, or start what will.
+        """Answer a request, or start a task that will.
 
         Raises OSError for a refusal.
         """
@@ -189,7 +189,7 @@ class Session:
             case Read():
                 deadline = _deadline(request.timeout)
                 if request.size < 0:
-                    raise OSError(errno.EINVAL, "a size is not negative")
+                    raise OSError(errno.EINVAL, "a size cannot be negative")
                 waiting = Waiting(self.devices[request.device])
                 if not await self._read_now(request, waiting, may_wait=deadline != _AT_ONCE):
                     self._start(nursery, request, waiting, self._read(request, waiting, deadline))
@@ -218,7 +218,7 @@ class Session:
                 now = limits_status(limits, self._shared.quotas)
                 await self._reply(LimitsAre(id=request.id, limits=now))
             case CauseFault():
-                await self._shared.tree.fence()  # what was done before shall not suffer
+                await self._shared.tree.fence()  # events from before are not affected
                 self._shared.cause_fault(self, request)
                 await self._reply(Done(id=request.id))
             case AddWatch(path=None):
@@ -233,7 +233,7 @@ class Session:
                 await self._reply(answer)
             case _:
                 if isinstance(request, AddWatch | RmWatch):
-                    # As on Linux, an earlier close is not heard by a new watch, and is by an old.
+                    # As on Linux, an earlier close is reported to an old watch, not to a new one.
                     await self._shared.tree.fence()
                 if isinstance(request, AddWatch):
                     await self._shared.turns.take(self.who)
@@ -261,7 +261,7 @@ class Session:
     ) -> None:
         """Let a request wait in a task of its own.
 
-        Raises OSError (EBUSY) where too many do.
+        Raises OSError (EBUSY) if too many requests wait.
         """
         most = self._shared.quotas.max_waiting_requests
         if len(self._waiting) >= most:
@@ -282,12 +282,12 @@ class Session:
             with trio.CancelScope(deadline=deadline):
                 await waiting.served.readable(waiting)
             _check_cancelled(waiting)
-            # Another read may have been faster; then wait on.
+            # If another read was faster, wait again.
             may_wait = trio.current_time() < deadline
             answered = await self._read_now(request, waiting, may_wait=may_wait)
 
     async def _read_now(self, request: Read, waiting: Waiting, *, may_wait: bool) -> bool:
-        """Answer a read; return False where nothing is queued and it may wait.
+        """Answer a read; return False if nothing is queued and the read may wait.
 
         Raises OSError for a refusal.
         """
@@ -313,7 +313,7 @@ class Session:
         await self._reply(Ready(id=request.id, ready=waiting.served.device.poll()))
 
     async def _stream_to(self, request: Stream, waiting: Waiting) -> None:
-        """Send records for ever.  What was queued while a frame was sent makes the next one."""
+        """Send events until cancelled.  Those queued while a frame is sent are in the next one."""
         served = waiting.served
         while True:
             await served.readable(waiting)
@@ -324,7 +324,7 @@ class Session:
                     given = read_from(served.device, request.id, size)
                 except QueueEmpty:
                     continue  # another read was faster
-                # As linux-2.6.18 says it.
+                # In linux-2.6.18, an empty answer means that the first record does not fit.
                 if not (given.data if isinstance(given, Records) else given.events):
                     raise OSError(errno.EINVAL, f"the first record does not fit {size} bytes")
                 frame = _frame(given)
@@ -347,7 +347,7 @@ class Session:
     async def _send(self, number: int, frame: bytearray, more_follow: bool = False) -> None:
         """Send a request's answer; the caller has _outlet.
 
-        Ends the session where the client is gone.
+        Ends the session if the client is gone.
         """
         if not more_follow:  # from here on the client may use the number again
             self._waiting.pop(number, None)
@@ -358,7 +358,7 @@ class Session:
 
 
 def _frame(answer: AnyAnswer) -> bytearray:
-    """Return an answer's frame, or where it would be too long that of an error that says so."""
+    """Return an answer's frame; if that would be too long, the frame of an error that says so."""
     try:
         return encode(answer)
     except LocalProtocolError as too_long:
@@ -366,14 +366,16 @@ def _frame(answer: AnyAnswer) -> bytearray:
 
 
 def _deadline(timeout: float | None) -> float:
-    """Return when a timeout passes, in trio's time.
+    """Return when a timeout will have passed, in trio's time.
 
     Raises OSError (EINVAL).
     """
     if timeout is None:
         return math.inf
-    if not timeout >= 0:  # NaN is not either
-        raise OSError(errno.EINVAL, f"a timeout is not {timeout}; without one it waits for ever")
+    if not timeout >= 0:  # true of NaN, too
+        raise OSError(
+            errno.EINVAL, f"a timeout cannot be {timeout}: without one a request waits for ever"
+        )
     return trio.current_time() + timeout if timeout else _AT_ONCE
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify status`` shows: the mount, its clients, their devices, the statistics.
+"""The answer that ``fusenotify status`` shows: mount, clients, their devices, statistics.
 
-Root and the daemon's user see everything; others see themselves.
+Root and the daemon's user see everything; other users see only themselves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def _server_name() -> str:
         return "fusenotify"
 
 
-# What a server tells its clients.  Looked up before there is a mount that it may lie in.
+# The name that a server gives its clients.  It is looked up now, since the package's files may be
+# on the mount that is made later.
 SERVER_NAME = _server_name()
 
 
@@ -61,7 +62,10 @@ def status_for(
     clients: Sequence[tuple[Credentials, Iterable[ServedDevice]]],
     faults: Faults | None = None,
 ) -> Status:
-    """Return what who may see.  started is of time.monotonic()."""
+    """Return what the user who may see; request is the id of the answer.
+
+    started is the time.monotonic() at which the mount was made.
+    """
     everybody = is_privileged(who)
     seen = [each for each in clients if everybody or each[0].uid == who.uid]
     connections = Counter(client.uid for client, _ in seen)
@@ -95,7 +99,7 @@ def status_for(
             )
             for uid in sorted({*users, *connections})
         ],
-        # The names of directories are for those who may read them all.
+        # Only users who may read all directories may see their names.
         statistics=_statistics(table.statistics) if everybody else None,
     )
     if faults is not None:

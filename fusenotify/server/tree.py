@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the server needs of a filesystem.  fs.mount offers it; tests have one in memory."""
+"""The functions of a filesystem that the server needs.
+
+fs.mount implements them; tests have a tree in memory.
+"""
 
 from __future__ import annotations
 
@@ -16,34 +19,34 @@ class Tree(Protocol):
     def resolved(
         self, path: bytes, who: Credentials, *, follow: bool, directory: bool
     ) -> AbstractContextManager[Inode]:
-        """Return a block in which the inode that path names for who is pinned.
+        """Return a context manager that yields the inode at path, pinned, for the user who.
 
-        path is relative to the tree's root.  A symbolic link at its end is
-        followed where follow; directory asks for a directory.
+        path is relative to the tree's root.  With follow, a symbolic link at
+        its end is followed; with directory, it must lead to a directory.
 
-        Raises OSError, as inotify_add_watch(2) says, and EXDEV where a link
-        leaves the tree.
+        Raises OSError as inotify_add_watch(2), and EXDEV if a link leaves the
+        tree.
         """
 
     def passed(
         self, descriptor: int, who: Credentials, *, directory: bool
     ) -> AbstractContextManager[Inode]:
-        """Return a block in which the inode that a client's descriptor is of is pinned.
+        """Return a context manager that yields the inode of a client's descriptor, pinned.
 
-        directory asks for a directory.
+        With directory, it must be a directory.
 
         Raises OSError: EBADF (not opened with O_PATH), EXDEV (not of this
         tree), EACCES, ENOTDIR.
         """
 
     async def fence(self) -> None:
-        """Return when the events of all that was done in the tree before are queued."""
+        """Wait until the events of everything done in the tree before this call are queued."""
 
     def client_came(self, uid: int) -> None:
-        """Count a connection of a user's, which takes a descriptor as an open file does.
+        """Count a connection of a user, which takes a descriptor as an open file does.
 
-        Raises OSError, EMFILE where the user has a share of them already.
+        Raises OSError (EMFILE) if the user has taken the user's share of descriptors.
         """
 
     def client_went(self, uid: int) -> None:
-        """Give that descriptor back."""
+        """Count a connection of a user as ended."""

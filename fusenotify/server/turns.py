@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Turns: however many connections a user has, others wait for one request of theirs at a time.
+"""Turns: in each pass of the scheduler, only one of a user's connections is served.
 
-server.session takes a turn before what can keep the thread for milliseconds, as
-resolving a long path or reading a full queue can.  Without, a user's 256
-connections would all go on in one pass of trio's scheduler, and the mount's own
-requests would wait for seconds.
+server.session takes a turn before work that can keep the thread busy for
+milliseconds, such as resolving a long path or reading a full queue.  Without
+turns, all of a user's 256 connections could be served in a single pass of trio's
+scheduler, and the mount's own requests would wait for seconds.
 
 Invariant
     A user without a connection is not remembered.
@@ -22,7 +22,7 @@ from fusenotify.server.peer import is_privileged
 
 
 class _User:
-    """A user's connections, and the door that one goes through at a time."""
+    """The number of a user's connections, and a lock that only one of them can take at a time."""
 
     __slots__ = ("connections", "door")
 
@@ -32,14 +32,14 @@ class _User:
 
 
 class Turns:
-    """The turns of a mount's users.  Root and the daemon's user go when they like."""
+    """The turns of a mount's users.  Root and the daemon's user need no turn."""
 
     def __init__(self) -> None:
         self._users: dict[int, _User] = {}
 
     @contextmanager
     def connected(self, who: Credentials) -> Iterator[None]:
-        """Return a block in which who has a connection."""
+        """Return a context manager in which one more connection of the user counts."""
         user = self._users.setdefault(who.uid, _User())
         user.connections += 1
         try:
@@ -50,10 +50,10 @@ class Turns:
                 del self._users[who.uid]
 
     async def take(self, who: Credentials) -> None:
-        """Let others go on, and come back when it is the turn of this connection of who's."""
+        """Let other tasks run, and return when it is the turn of this connection."""
         user = None if is_privileged(who) else self._users.get(who.uid)
         if user is None:
             await trio.lowlevel.checkpoint()
             return
-        async with user.door:  # who comes out of it lets the next one in with the next pass
+        async with user.door:  # after its release, the next task gets the lock in the next pass
             pass
