@@ -6,7 +6,7 @@ Every layer imports this module; it imports nothing of ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
@@ -16,7 +16,8 @@ class Credentials:
 
     groups are the supplementary groups; pid is 0 where it cannot be seen.
     Numbers are those of our user namespace; foreign says that the process was
-    seen in another one, as in a container.
+    seen in another one, as in a container.  command is the name of what it ran
+    (comm in proc(5)), None where that is not known; it decides nothing.
     """
 
     pid: int
@@ -24,6 +25,7 @@ class Credentials:
     gid: int
     groups: frozenset[int] = frozenset()
     foreign: bool = False
+    command: bytes | None = field(default=None, compare=False)
 
 
 class Actor(Protocol):

@@ -176,7 +176,7 @@ def test_modules_stay_short_enough_to_read(module: str) -> None:
         pytest.param(
             [
                 *("fusenotify.cli.wait", "fusenotify.cli.status", "fusenotify.cli.unmount"),
-                *("fusenotify.cli.fault", "fusenotify.cli.watch"),
+                *("fusenotify.cli.fault", "fusenotify.cli.watch", "fusenotify.cli.top"),
             ],
             ["trio", "pyfuse3", "fusenotify.fs"],
             id="the clients' commands",

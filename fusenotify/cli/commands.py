@@ -51,6 +51,11 @@ COMMANDS = {
         "count the events of files and directories, as inotifywatch does",
         ("fusenotify watch -r -t 60 MNT",),
     ),
+    "top": Command(
+        LOOK,
+        "show live what happens, where, by whom, and who listens",
+        ("fusenotify top MNT", "fusenotify top --once MNT", "fusenotify top --json -d 10 MNT"),
+    ),
     "status": Command(
         LOOK,
         "show mounts, their clients, watches and queues",

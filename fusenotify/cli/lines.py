@@ -6,10 +6,7 @@ Paths and formats are bytes from end to end: a name need not be text.
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import pwd
 import re
 from functools import cache
 from typing import Any
@@ -22,6 +19,7 @@ from fusenotify.bits import (
     names,
 )
 from fusenotify.cli.libc import formatted_time
+from fusenotify.cli.printable import plain, user_name
 from fusenotify.cli.watching import Told
 from fusenotify.client.events import DetailedInotifyEvent
 from fusenotify.masks import Mask
@@ -101,7 +99,7 @@ class LineFormat:
             case "P":
                 return _UNKNOWN if event.pid is None else b"%d" % event.pid
             case "U":
-                return _UNKNOWN if event.uid is None else _user(event.uid)
+                return _UNKNOWN if event.uid is None else user_name(event.uid)
             case "C":
                 return _UNKNOWN if event.command is None else event.command
         return event.old_path or b""
@@ -134,15 +132,7 @@ def json_line(told: Told) -> bytes:
         "watched": told.watched,
     }
     known |= {key: value for key, value in event._asdict().items() if value is not None}
-    plain: dict[str, Any] = {}
-    for key, value in known.items():
-        if not isinstance(value, bytes):
-            plain[key] = value
-            continue
-        plain[key] = value.decode(errors="replace")
-        if plain[key].encode() != value:
-            plain[f"{key}_base64"] = base64.b64encode(value).decode()
-    return json.dumps(plain).encode() + b"\n"
+    return json.dumps(plain(known)).encode() + b"\n"
 
 
 @cache
@@ -155,12 +145,3 @@ def event_words(mask: int) -> tuple[bytes, ...]:
     if mask & IN_CLOSE:
         words.append("CLOSE")
     return tuple([word.encode() for word in words + names(mask & _NAMED_LAST)])
-
-
-@cache
-def _user(uid: int) -> bytes:
-    """Return a user's name, or the number where there is none."""
-    try:
-        return os.fsencode(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        return b"%d" % uid

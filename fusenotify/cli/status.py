@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify status``: mounts, their clients, devices and queues.
 
-Each daemon is asked through its socket; the table of mounts is the kernel's.
+Each daemon is asked through its socket; the table of mounts is the kernel's.  All are asked at
+once, and one that does not answer delays what is said of no other.
 """
 
 from __future__ import annotations
@@ -11,18 +12,35 @@ import errno
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import TimeoutError as Late
+from concurrent.futures import wait
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from fusenotify import mountinfo
-from fusenotify.cli.report import Report
+from fusenotify.cli.report import Report, client_fields
+from fusenotify.cli.threads import in_thread
 from fusenotify.client import Client
 from fusenotify.mounting.failure import Failure, describe
-from fusenotify.mounting.mountpoints import State, resolve, socket_of, state_of
+from fusenotify.mounting.mountpoints import (
+    ANSWER_SECONDS,
+    State,
+    resolve,
+    socket_of,
+    state_of,
+)
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.messages import Status
+
+# After how many seconds a daemon has not answered; a moment more than it takes to find it stopped.
+_MOST_SECONDS = ANSWER_SECONDS + 0.5
+# For how many seconds daemons are waited for before what others said is shown.
+_SOON_SECONDS = 0.3
+_SILENT = "its daemon does not answer; is it stopped?"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,21 +53,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the daemons say; exit status 1 where one of them does not answer."""
-    reports = _reports(arguments.mountpoint, arguments.socket)
+    reports = _reports(arguments.mountpoint, arguments.socket, in_order=arguments.json)
+    seen: list[Report] = []
     if arguments.json:
-        json.dump([_plain(report) for report in reports], sys.stdout, indent=2)
+        seen += reports
+        json.dump([_plain(report) for report in seen], sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
         from fusenotify.cli.tables import show
 
-        show(reports)
-    return 1 if any(report.status is None for report in reports) else 0
+        show(_noted(reports, seen))
+    return 1 if any(report.status is None for report in seen) else 0
 
 
-def _reports(mountpoint: str | None, socket: str | None) -> list[Report]:
+def _noted(reports: Iterable[Report], seen: list[Report]) -> Iterator[Report]:
+    """Yield reports as they come, and put them into seen."""
+    for report in reports:
+        seen.append(report)
+        yield report
+
+
+def _reports(mountpoint: str | None, socket: str | None, *, in_order: bool) -> Iterator[Report]:
+    """Yield what the daemons say: in the order of their mounts, or those that are late behind."""
     if socket is not None:
         status = _ask(socket)
-        return [Report(os.fsdecode(status.mountpoint), os.fsdecode(status.source), status)]
+        yield Report(os.fsdecode(status.mountpoint), os.fsdecode(status.source), socket, status)
+        return
     mounts = {  # the last one mounted on a directory is the one that shows
         os.fsdecode(mount.mountpoint): mount
         for mount in mountinfo.mounts()
@@ -60,9 +89,18 @@ def _reports(mountpoint: str | None, socket: str | None) -> list[Report]:
         if path not in mounts:
             raise Failure(f"{path}: no fusenotify mount is there")
         mounts = {path: mounts[path]}
-    # At once, so that those that do not answer are waited for only once.
-    with ThreadPoolExecutor(max_workers=max(1, len(mounts))) as threads:
-        return list(threads.map(_report, mounts.values()))
+    asked = {in_thread(partial(_report, mount)): mount for mount in mounts.values()}
+    deadline = time.monotonic() + _MOST_SECONDS
+    late = asked
+    if not in_order:
+        soon, _ = wait(asked, timeout=_SOON_SECONDS)
+        yield from (future.result() for future in asked if future in soon)
+        late = {future: mount for future, mount in asked.items() if future not in soon}
+    for future, mount in late.items():
+        try:
+            yield future.result(max(0.0, deadline - time.monotonic()))
+        except Late:
+            yield _without_answer(mount, _SILENT)
 
 
 def _report(mount: mountinfo.Mount) -> Report:
@@ -70,15 +108,22 @@ def _report(mount: mountinfo.Mount) -> Report:
     state = state_of(mount)
     if state is State.DEAD:
         trouble = f"its daemon is dead; 'fusenotify unmount {mountpoint}' cleans it away"
-        return Report(mountpoint, source, None, trouble)
+        return _without_answer(mount, trouble)
     if state is State.SILENT:
-        return Report(mountpoint, source, None, "its daemon does not answer; is it stopped?")
+        return _without_answer(mount, _SILENT)
+    socket = None
     try:
-        return Report(mountpoint, source, _ask(socket_of(mount)))
+        socket = socket_of(mount)
+        return Report(mountpoint, source, socket, _ask(socket))
     except OSError as error:
-        return Report(mountpoint, source, None, describe(error))
+        return _without_answer(mount, describe(error), socket)
     except Failure as failure:
-        return Report(mountpoint, source, None, str(failure))
+        return _without_answer(mount, str(failure), socket)
+
+
+def _without_answer(mount: mountinfo.Mount, trouble: str, socket: str | None = None) -> Report:
+    mountpoint, source = os.fsdecode(mount.mountpoint), os.fsdecode(mount.source)
+    return Report(mountpoint, source, socket, None, trouble)
 
 
 def _ask(socket: str) -> Status:
@@ -92,11 +137,16 @@ def _ask(socket: str) -> Status:
 
 def _plain(report: Report) -> dict[str, Any]:
     """Return a report as JSON has it; bytes that are no text are escaped as Python does."""
-    plain: dict[str, Any] = {"mountpoint": report.mountpoint, "source": report.source}
+    plain: dict[str, Any] = {
+        "mountpoint": report.mountpoint,
+        "source": report.source,
+        "socket": report.socket,
+    }
     if report.status is None:
         return plain | {"error": report.trouble}
     answered: dict[str, Any] = msgspec.to_builtins(report.status)
     del answered["type"], answered["id"]
+    answered["clients"] = [*map(client_fields, report.status.clients)]
     if report.status.statistics is not None:
         answered["statistics"]["directories"] = [
             {"path": os.fsdecode(directory.path), "events": directory.events}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fusenotify.bits import names
+from fusenotify.cli.printable import printable
 from fusenotify.cli.report import Report
 from fusenotify.protocol.faults import ANY_EVENT, Delay, Lose, Refuse
 from fusenotify.protocol.messages import (
@@ -37,6 +37,8 @@ def show(reports: Iterable[Report]) -> None:
     for report in reports:
         shown = True
         console.print(f"[bold]{_path(report.mountpoint)}[/bold] shows {_path(report.source)}")
+        if report.socket is not None:
+            console.print(f"  socket {_path(report.socket)}")
         if report.status is None:
             console.print(f"  [red]{_path(report.trouble)}[/red]")
         else:
@@ -96,7 +98,7 @@ def _show_statistics(console: Console, statistics: Statistics) -> None:
         f"{statistics.overflows} overflows"
     )
     if statistics.directories:
-        busiest = [(_path(os.fsdecode(each.path)), each.events) for each in statistics.directories]
+        busiest = [(_path(each.path), each.events) for each in statistics.directories]
         console.print(_activity("events in", "directory", busiest[:_BUSIEST]))
     if statistics.users:
         causers = [(str(each.uid), each.events) for each in statistics.users]
@@ -118,14 +120,16 @@ def _table(title: str) -> Table:
 
 def _devices(status: Status) -> Table:
     table = _table("devices")
-    for heading in ("pid", "uid", "device", "semantics", "watches", "trees"):
-        table.add_column(heading, justify="left" if heading == "semantics" else "right")
+    for heading in ("pid", "command", "uid", "device", "semantics", "watches", "trees"):
+        left = heading in ("command", "semantics")
+        table.add_column(heading, justify="left" if left else "right")
     for heading in ("queued", "overflows", "merged", "lost"):
         table.add_column(heading, justify="right")
     for client in status.clients:
         for device in client.devices:
             table.add_row(
                 str(client.pid),
+                "-" if client.command is None else _path(client.command),
                 f"{client.uid} (another user namespace)" if client.foreign else str(client.uid),
                 str(device.device),
                 device.semantics,
@@ -148,7 +152,6 @@ def _users(status: Status) -> Table:
     return table
 
 
-def _path(text: str) -> str:
-    """Return text that may hold any path, for the terminal, which shall not obey it."""
-    shown = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return escape("".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown))
+def _path(text: str | bytes) -> str:
+    """Return text that may hold any path, as rich's markup."""
+    return escape(printable(text))

@@ -34,13 +34,15 @@ class ClientStatus(msgspec.Struct, kw_only=True):
     """A connection, with the process that made it.
 
     pid is 0 if the daemon cannot see the process.  foreign says that the process is in
-    another user namespace than the daemon.
+    another user namespace than the daemon.  command is what it ran when it connected (comm
+    in proc(5)), None if that is not known.
     """
 
     pid: int
     uid: int
     devices: list[DeviceStatus]
     foreign: bool = False
+    command: bytes | None = None
 
 
 class UserStatus(msgspec.Struct, kw_only=True):

@@ -29,8 +29,10 @@ def credentials(descriptor: int) -> Credentials:
     """
     pid, uid, gid = _UCRED.unpack(_getsockopt(descriptor, socket.SO_PEERCRED, _UCRED.size))
     groups = _getsockopt(descriptor, _SO_PEERGROUPS, 4 * _GROUPS_AT_FIRST)
-    foreign = _is_in_another_user_namespace(pid) and _still_lives(descriptor)
-    return Credentials(pid, uid, gid, frozenset(memoryview(groups).cast("I")), foreign)
+    foreign, command = _is_in_another_user_namespace(pid), _command_of(pid)
+    if (foreign or command is not None) and not _still_lives(descriptor):
+        foreign, command = False, None  # maybe another process's by now
+    return Credentials(pid, uid, gid, frozenset(memoryview(groups).cast("I")), foreign, command)
 
 
 def is_privileged(who: Credentials) -> bool:
@@ -46,6 +48,17 @@ def _is_in_another_user_namespace(pid: int) -> bool:
         return not os.path.samestat(os.stat(f"/proc/{pid}/ns/user"), os.stat("/proc/self/ns/user"))
     except OSError:
         return False  # the process is gone, or we may not look at it
+
+
+def _command_of(pid: int) -> bytes | None:
+    """Return the name of what a process runs; None where it cannot be seen."""
+    if not (pid and shows_our_numbers()):
+        return None
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as name:
+            return name.read().removesuffix(b"\n")
+    except OSError:
+        return None
 
 
 def _still_lives(descriptor: int) -> bool:

@@ -86,6 +86,7 @@ def status_for(
                 uid=client.uid,
                 devices=[*map(_device_status, devices)],
                 foreign=client.foreign,
+                command=client.command,
             )
             for client, devices in seen
         ],

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
             (report,) = reports(*arguments)
             assert report["mountpoint"] == mount.mountpoint
             assert report["source"] == mount.source
+            assert report["socket"] == mount.socket
             assert report["pid"] == mount.pid
             assert report["semantics"] == "linux-6"
             assert report["limits"]["max_user_watches"] == 5
@@ -67,6 +69,7 @@ def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
                 {"uid": os.getuid(), "watches": 2, "trees": 1, "devices": 1, "connections": 2}
             ]
             (watcher,) = [c for c in report["clients"] if c["pid"] == os.getpid()]
+            assert watcher["command"] == Path("/proc/self/comm").read_text().rstrip("\n")
             (shown,) = watcher["devices"]
             assert (shown["watches"], shown["trees"]) == (2, 1)
             assert (shown["queued"], shown["max_queued_events"]) == (3, 2)
@@ -158,6 +161,7 @@ def test_without_a_path_it_shows_every_mount(mounted: Mounted) -> None:
     done = fusenotify("status")
     assert f"{mounted.mountpoint} shows {mounted.source}" in done.stdout
     assert f"pid {mounted.pid}, linux-6" in done.stdout
+    assert f"  socket {mounted.socket}\n" in done.stdout
 
 
 @pytest.mark.mount
@@ -202,3 +206,31 @@ def test_a_dead_daemon_is_shown_with_the_way_out(mounting: Mounting) -> None:
         done = fusenotify("status", mount.mountpoint)
         assert f"its daemon is dead; 'fusenotify unmount {mount.mountpoint}'" in done.stdout
         assert done.returncode == 1
+
+
+@pytest.mark.mount
+def test_a_stopped_daemon_delays_what_is_said_of_no_other(
+    mounting: Mounting, tmp_path: Path
+) -> None:
+    others = tmp_path / "other source", tmp_path / "other mnt"
+    for directory in others:
+        directory.mkdir()
+    with mounting() as stopped, fusenotify_mounted(*others) as mounted:
+        os.kill(stopped.pid, signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor() as threads:
+                one = threads.submit(fusenotify, "status", "--json", stopped.mountpoint)
+                done = fusenotify("status")
+                (report,) = json.loads(one.result().stdout)
+        finally:
+            os.kill(stopped.pid, signal.SIGCONT)
+    said, late = done.stdout.split(f"{stopped.mountpoint} shows {stopped.source}\n")
+    assert f"{mounted.mountpoint} shows {mounted.source}\n" in said
+    assert late.startswith("  its daemon does not answer; is it stopped?\n")
+    assert done.returncode == 1
+    assert report == {
+        "mountpoint": stopped.mountpoint,
+        "source": stopped.source,
+        "socket": None,
+        "error": "its daemon does not answer; is it stopped?",
+    }

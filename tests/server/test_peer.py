@@ -47,9 +47,11 @@ def test_a_peer_is_known_by_all_its_groups(tmp_path: Path, groups: list[int]) ->
             extra_groups=groups,
         )
         with client, listener.accept()[0] as connection:
-            assert credentials(connection.fileno()) == Credentials(
-                client.pid, 0, 1001, frozenset(groups)
-            )
+            who = credentials(connection.fileno())
+            assert who == Credentials(client.pid, 0, 1001, frozenset(groups))
+            name = Path(f"/proc/{client.pid}/comm").read_bytes()
+            assert who.command == name.rstrip(b"
+") != b""
 
 
 @contextlib.contextmanager
@@ -89,7 +91,7 @@ def test_a_peer_that_ended_is_not_taken_for_one_in_another_user_namespace(
         client.kill()
         client.wait()
         who = credentials(descriptor)
-    assert (who.foreign, who.pid) == (False, client.pid)
+    assert (who.foreign, who.pid, who.command) == (False, client.pid, None)
 
 
 def test_whether_a_peer_lives_is_known_of_descriptors_beyond_a_thousand(

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What happened, as ``fusenotify top`` counts it: by type, by directory and by who did it.
+
+cli.top.source hands in events from its own thread; cli.top takes a sample each time a
+frame is due.
+
+Invariants
+    Each event counts once in each table; a rename that was told as one event counts
+        as the two that it is for inotify.
+    Memory is bounded: a table that grew beyond twice MOST keeps the MOST busiest.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from fusenotify.bits import (
+    IN_ISDIR,
+    IN_MOVED_FROM,
+    IN_Q_OVERFLOW,
+    names,
+)
+from fusenotify.client import DetailedEvent
+
+# How many directories and commands are remembered.
+MOST = 10_000
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Actor(NamedTuple):
+    """Who did something, both None where it is not known, or not for this user to know."""
+
+    uid: int | None
+    command: bytes | None
+
+
+class Row(NamedTuple, Generic[K]):
+    """How much there was of something: events since the last sample, and since the first one."""
+
+    what: K
+    lately: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What happened in so many seconds.
+
+    events are by the types' names, directories by their paths from what is watched; both
+    tables, and actors, are the busiest first.  seen are the events that came and lost those
+    that the queue had no room for, lately and in all.
+    """
+
+    seconds: float
+    seen: Row[None]
+    lost: Row[None]
+    events: list[Row[str]]
+    directories: list[Row[bytes]]
+    actors: list[Row[Actor]]
+
+
+class _Table(Generic[K]):
+    """Counts of something, lately and in all."""
+
+    def __init__(self) -> None:
+        self.lately: Counter[K] = Counter()
+        self._total: Counter[K] = Counter()
+
+    def sample(self, most: int) -> list[Row[K]]:
+        """Return the busiest rows, and begin to count anew what is lately."""
+        lately, total = self.lately, self._total
+        self.lately = Counter()
+        total.update(lately)
+        busiest = heapq.nlargest(most, total, key=lambda what: (lately[what], total[what]))
+        if len(total) > 2 * MOST:
+            self._total = Counter(dict(total.most_common(MOST)))
+        return [Row(what, lately[what], total[what]) for what in busiest]
+
+
+@dataclass
+class Activity:
+    """Counts what is taken, in any thread.
+
+    gone is set to why nothing more will come.
+    """
+
+    _masks: _Table[int] = field(default_factory=_Table)
+    _directories: _Table[bytes] = field(default_factory=_Table)
+    _actors: _Table[Actor] = field(default_factory=_Table)
+    _lost: _Table[None] = field(default_factory=_Table)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since = time.monotonic()
+
+    def take(self, events: Iterable[DetailedEvent]) -> None:
+        """Count events."""
+        masks, directories = self._masks, self._directories
+        with self._lock:
+            # What a sample begins anew is looked up behind the lock.
+            by_mask, by_directory = masks.lately, directories.lately
+            by_actor, lost = self._actors.lately, self._lost.lately
+            for event in events:
+                if event.mask & IN_Q_OVERFLOW:
+                    lost[None] += event.lost or 0
+                    continue
+                actor = Actor(event.uid, event.command)
+                path = event.path
+                by_mask[event.mask] += 1
+                by_directory[path.rpartition(b"/")[0] if path else b""] += 1
+                by_actor[actor] += 1
+                if event.old_path is not None:
+                    by_mask[IN_MOVED_FROM] += 1
+                    by_directory[event.old_path.rpartition(b"/")[0]] += 1
+                    by_actor[actor] += 1
+
+    def sample(self, most: int) -> Sample:
+        """Return what happened since the last sample, at most so many rows of each table."""
+        with self._lock:
+            now = time.monotonic()
+            seconds, self._since = now - self._since, now
+            masks = self._masks.sample(2 * MOST)
+            lost = self._lost.sample(1)
+            return Sample(
+                seconds=seconds,
+                seen=Row(None, sum(row.lately for row in masks), sum(row.total for row in masks)),
+                lost=lost[0] if lost else Row(None, 0, 0),
+                events=_by_name(masks)[:most],
+                directories=self._directories.sample(most),
+                actors=self._actors.sample(most),
+            )
+
+
+def _by_name(masks: Iterable[Row[int]]) -> list[Row[str]]:
+    """Return the counts of masks as those of types; a mask of two types counts for both."""
+    lately: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for row in masks:
+        for name in names(row.what & ~IN_ISDIR):
+            lately[name] += row.lately
+            total[name] += row.total
+    busiest = sorted(total, key=lambda name: (-lately[name], -total[name], name))
+    return [Row(name, lately[name], total[name]) for name in busiest]
