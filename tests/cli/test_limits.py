@@ -160,7 +160,7 @@ def test_wrong_usage_is_status_2(arguments: list[str], message: str) -> None:
 
 def test_what_is_no_mount_is_refused_by_name(tmp_path: Path) -> None:
     done = fusenotify("limits", tmp_path)
-    assert done.stderr.startswith(f"fusenotify: {tmp_path}: it is in ")
+    assert done.stderr.startswith(f"fusenotify: {tmp_path}: it is on ")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 

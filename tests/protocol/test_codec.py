@@ -164,7 +164,7 @@ DEEP = b"\x91" * 60000 + b"\xc0"
     ("data", "code", "says"),
     [
         pytest.param(b"\0\0\0\0", errno.EPROTO, "truncated", id="an empty frame"),
-        pytest.param(b"\0\0\0\1\xc1", errno.EPROTO, "no message", id="no msgpack"),
+        pytest.param(b"\0\0\0\1\xc1", errno.EPROTO, "not a message", id="no msgpack"),
         pytest.param(frame([1, 2]), errno.EPROTO, "object", id="no map"),
         pytest.param(frame({"id": 1}), errno.EPROTO, "type", id="no type"),
         pytest.param(frame({"type": "mount", "id": 1}), errno.EPROTO, "mount", id="unknown type"),
@@ -187,7 +187,7 @@ DEEP = b"\x91" * 60000 + b"\xc0"
         pytest.param(
             frame({"type": "sync", "id": 1}) + b"\0\0\0\3\xc0\xc0\xc0",
             errno.EPROTO,
-            "no message",
+            "not a message",
             id="bytes behind the message",
         ),
         pytest.param(framed(b"\x81\xa4type\xa2\xff\xff"), errno.EPROTO, "utf-8", id="no utf-8"),
