@@ -50,8 +50,7 @@ def test_a_peer_is_known_by_all_its_groups(tmp_path: Path, groups: list[int]) ->
             who = credentials(connection.fileno())
             assert who == Credentials(client.pid, 0, 1001, frozenset(groups))
             name = Path(f"/proc/{client.pid}/comm").read_bytes()
-            assert who.command == name.rstrip(b"
-") != b""
+            assert who.command == name.rstrip(b"\n") != b""
 
 
 @contextlib.contextmanager
