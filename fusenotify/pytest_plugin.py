@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The pytest plugin: mounts, devices and engines as fixtures, and their marker.
 
-fusenotify.testing does the work; this module is its wiring to pytest, loaded
-in every run where fusenotify is installed.  So it imports what a fixture needs
-when the fixture is asked for.  docs/how-to/pytest.md is the manual.
+fusenotify.testing does the work; this module connects it to pytest.  pytest loads
+it in every run where fusenotify is installed, so modules that a fixture needs are
+imported only when the fixture is used.  docs/how-to/pytest.md is the manual.
 
 Invariant
     A mount is gone when its fixture ends, and a fixture ends with its test or
-    session, also after a failure and after Ctrl-C.
+    session, even after a failure or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "fusenotify(max_queued_events=N, max_user_watches=N, max_user_trees=N, max_user_instances=N, "
-    "semantics=NAME, access=NAME, faults=BOOL, detailed=BOOL, options=[WORD, ...]): what the "
-    "test's fusenotify fixtures are to be like"
+    "semantics=NAME, access=NAME, faults=BOOL, detailed=BOOL, options=[WORD, ...]): settings of "
+    "the test's fusenotify fixtures"
 )
 _CANNOT = "cannot mount: "
 
@@ -39,13 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse a marker that says nothing sensible, whatever the test uses."""
+    """Refuse a wrong marker, whichever fixtures the test uses."""
     if item.get_closest_marker("fusenotify"):
         _settings(item)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say aloud that tests did not run: pytest itself gives reasons only if asked (-rs)."""
+    """Say that tests were skipped, and why; pytest itself gives reasons only with -rs."""
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         if isinstance(report.longrepr, tuple):
@@ -64,10 +64,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def fusenotify_mount(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TemporaryMount]:
-    """A mount of an empty temporary directory, by a daemon of its own, for one test.
+    """A mount of an empty temporary directory for one test, with a daemon of its own.
 
-    The marker gives its limits, semantics and options.  Without FUSE the test
-    is skipped.
+    The marker sets its limits, semantics and options.  Without FUSE the test is
+    skipped.
     """
     directory = tmp_path_factory.mktemp("fusenotify")
     with _mount(directory, _settings(request.node)) as mount:
@@ -89,7 +89,7 @@ def fusenotify_device(
 def fusenotify_session_mount(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[TemporaryMount]:
-    """As fusenotify_mount with default settings, but one for all tests of the run."""
+    """Like fusenotify_mount, with default settings, but a single mount for all tests of the run."""
     with _mount(tmp_path_factory.mktemp("fusenotify-session"), {}) as mount:
         yield mount
 
@@ -100,7 +100,7 @@ def fusenotify_session_device(
 ) -> Iterator[MountDevice]:
     """A device of fusenotify_session_mount for one test.
 
-    The marker may give its max_queued_events and semantics, and make it a detailed one.
+    The marker may set its max_queued_events and semantics, and make it a detailed one.
     """
     from fusenotify.testing.marker import device_settings
 
@@ -114,9 +114,9 @@ def fusenotify_session_device(
 
 @pytest.fixture
 def fusenotify_engine(request: pytest.FixtureRequest) -> EngineTree:
-    """A tree of nothing but the engine's inodes, to which a test says what happens.
+    """A tree that consists only of the engine's inodes; the test calls its operations.
 
-    The marker gives its limits and semantics.
+    The marker sets its limits and semantics.
     """
     from fusenotify.engine.limits import Limits
     from fusenotify.engine.policy import LINUX_6, semantics
@@ -144,14 +144,14 @@ def _mount(directory: Path, settings: Settings) -> Iterator[TemporaryMount]:
 
 
 def _settings(node: pytest.Item) -> Settings:
-    """Return what the markers of a test say, the closest one's word first."""
+    """Return the settings of a test's markers; for each keyword the closest marker counts."""
     from fusenotify.testing import marker
 
     found: Settings = {}
     try:
         for mark in node.iter_markers("fusenotify"):
             if mark.args:
-                raise ValueError(f"{mark.args[0]!r} has no keyword; write keyword=value")
+                raise ValueError(f"{mark.args[0]!r} has no keyword: write keyword=value")
             found = {**marker.settings(mark.kwargs), **found}
     except ValueError as error:
         _refuse(error)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What tests use; the pytest plugin (fusenotify.pytest_plugin) hands it out as fixtures.
+"""Tools for tests; the pytest plugin (fusenotify.pytest_plugin) provides them as fixtures.
 
-Nothing here needs pytest, and nothing but a mount needs FUSE.
+Nothing here needs pytest, and only a mount needs FUSE.
 """
 
 from fusenotify.testing.device import MountDevice

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A device of a real mount, as a test uses it; testing.mounts makes it."""
+"""A device of a real mount, for use in a test; testing.mounts makes it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The difference between expected and seen records, for people.
+"""The difference between expected and seen records, as text for people.
 
-Lines are those of testing.expectations, so that what was seen can be pasted
-into a test.  ``-`` is expected and was not seen, ``+`` was seen besides.
+Lines have the form of testing.expectations, so that seen records can be pasted
+into a test.  ``-`` marks a record that was expected and not seen, ``+`` one that
+was seen and not expected.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from fusenotify.testing.expectations import Expected, Seen, spell
 from fusenotify.testing.matching import Pairs, pairs_in_any_order, wrong_cookies
 
-# Lines that agree which are shown before and behind one that does not.
+# How many agreeing lines are shown before and after one that differs.
 _CONTEXT = 3
-# Above this many comparisons the differing middle is not aligned line by line.
+# If it takes more comparisons, the differing middle is not aligned line by line.
 _MOST_COMPARISONS = 1_000_000
 
 
 def describe(
     expected: Sequence[Expected], seen: Sequence[Seen], *, any_order: bool, at_least: bool
 ) -> str:
-    """Say what differs, in some lines of text."""
+    """Return the difference as several lines of text."""
     align = pairs_in_any_order if any_order else _aligned
     pairs = align(expected, seen)
     for number in wrong_cookies(expected, seen, pairs):
@@ -30,7 +31,7 @@ def describe(
     lines = list(show(expected, seen, pairs))
     order = ", in any order" if any_order else ""
     if at_least:
-        head = f"not all expected records came{order} (- missing, + others, which are no fault):"
+        head = f"not all expected records came{order} (- missing, + others, which are allowed):"
     else:
         head = f"not the expected records{order} (- expected, + got):"
     tail = f"{len(expected)} expected, {len(seen)} got"
@@ -40,7 +41,7 @@ def describe(
 def _lines_in_order(
     expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
 ) -> Iterator[str]:
-    """Yield what differs between two pairs where it is, missing records first."""
+    """Yield the lines in order; between two pairs, missing records come first."""
     spelled = _speller(expected, seen, pairs)
     next_expected = next_seen = 0
     for number, index in [*sorted(pairs.items()), (len(expected), len(seen))]:
@@ -54,7 +55,7 @@ def _lines_in_order(
 def _lines_in_any_order(
     expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
 ) -> Iterator[str]:
-    """Yield what was seen in its order, and then what is missing."""
+    """Yield the seen records in their order, and then the missing ones."""
     spelled = _speller(expected, seen, pairs)
     paired = set(pairs.values())
     for index, record in enumerate(seen):
@@ -65,7 +66,10 @@ def _lines_in_any_order(
 def _speller(
     expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
 ) -> Callable[[Seen], str]:
-    """Return what writes a seen record: cookies numbered, watches named where it matters."""
+    """Return a function that writes a seen record as a line.
+
+    It numbers cookies, and names watches if there are several or an expected line names one.
+    """
     several = len({record.watch for record in seen if record.watch}) > 1
     with_watch = several or any(one.watch is not None for one in expected)
     numbers: dict[int, int] = {}
@@ -87,7 +91,7 @@ def _speller(
 
 
 def _aligned(expected: Sequence[Expected], seen: Sequence[Seen]) -> Pairs:
-    """Pair as many records as possible in order, cookies aside."""
+    """Pair as many records as possible in order, without regard to cookies."""
     start, end = 0, 0
     shorter = min(len(expected), len(seen))
     while start < shorter and expected[start].fits(seen[start]):
@@ -107,7 +111,7 @@ def _longest_common(
     expected: Sequence[Expected], seen: Sequence[Seen], rows: range, columns: range
 ) -> Pairs:
     """Return the longest common subsequence of two ranges."""
-    # best[r][c]: how many pairs the records from row r and column c on allow.
+    # best[r][c]: the most pairs of the records from row r and column c on.
     best = [[0] * (len(columns) + 1)]
     for number in reversed(rows):
         below, row = best[-1], [0] * (len(columns) + 1)
@@ -133,7 +137,7 @@ def _longest_common(
 
 
 def _folded(lines: list[str]) -> Iterator[str]:
-    """Yield the lines, long runs of those that agree cut to their ends."""
+    """Yield the lines; of a long run of agreeing lines, only its ends."""
     differing = [number for number, line in enumerate(lines) if not line.startswith(" ")]
     shown = {
         near

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How records are written in tests: one line of text each.
+"""The text form of records in tests, one line for each.
 
     CREATE report.txt
     CREATE|ISDIR sub
@@ -7,14 +7,14 @@
     MOVED_TO a -> b
     CREATE b'caf\\xe9'
 
-A line is ``[WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE]``; a rename with its old name is a
-detailed device's.  testing.matching compares lines
-with what a device gave; testing.devices makes Seen of its records.
+A line is ``[WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE]``; only detailed devices have
+renames with the old name.  testing.matching compares lines with a device's
+records, which testing.watching turns into Seen.
 
 Invariant
-    What spell() writes, parse() reads as the same thing.  A name or a watch for
-    which that would not be so, or which cannot be read by people, is written as
-    a bytes literal.
+    parse() reads what spell() writes as the same record.  A name or a watch for
+    which plain text would not do so, or that people could not read, is written
+    as a bytes literal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from fusenotify.masks import GROUPS, unknown_word
 
 _LITERAL = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
 _PLAIN = r"(?:(?! -> ).)+?"
-# What begins as a mask is one, and what can be a cookie's number at the end is one.
+# Text that begins like a mask is read as one, and text at the end that can be a cookie's number
+# is read as one.
 _LINE = re.compile(
     rf"(?:(?P<watch>{_LITERAL}|.+?): )??"
     r"(?P<mask>[A-Z_]+(?:\|[A-Z_]+)*)"
@@ -40,11 +41,11 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One record that a device gave.
+    """One record from a device.
 
-    watch is the path that was given to watch(), "" for IN_Q_OVERFLOW; the rest
-    is as in fusenotify.events.Event.  old_name is the one before a rename that
-    one event of a detailed device tells whole; that has no cookie here.
+    watch is the path that was given to watch(), or "" for IN_Q_OVERFLOW; the rest
+    is as in fusenotify.events.Event.  If one event of a detailed device stands for
+    a whole rename, old_name is the old name, and cookie is 0.
     """
 
     watch: str
@@ -61,9 +62,9 @@ class Seen:
 class Expected:
     """One record that a test expects.
 
-    watch and cookie are compared where they are not None; cookie is the number
-    behind ``#``: records with the same number have the same cookie, records with
-    different numbers different ones.
+    watch and cookie are compared only if they are not None.  cookie is the number
+    after ``#``: records with the same number have the same cookie, records with
+    different numbers have different cookies.
     """
 
     mask: int
@@ -73,7 +74,7 @@ class Expected:
     old_name: bytes | None = None
 
     def fits(self, seen: Seen) -> bool:
-        """Return whether this is what was seen, whatever its cookie."""
+        """Return whether this matches a seen record, without regard to the cookie's value."""
         return (
             self.mask == seen.mask
             and self.name == seen.name
@@ -87,16 +88,16 @@ class Expected:
 
 
 def parse(line: str) -> Expected:
-    """Return what a line expects.
+    """Return the record that a line expects.
 
-    Raises ValueError, TypeError that say what is wrong with it.
+    Raises ValueError or TypeError, which say what is wrong with the line.
     """
     if not isinstance(line, str):
         raise TypeError(f"an expected record is text such as 'CREATE name', not {line!r}")
     found = _LINE.fullmatch(line)
     if found is None:
         raise ValueError(
-            f"'{line}' is no record; write [WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE], "
+            f"'{line}' is not a record: write [WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE], "
             "as in 'CREATE|ISDIR sub' or 'docs: MOVED_FROM a #1'"
         )
     watch, name, cookie, old = (found[part] for part in ("watch", "name", "cookie", "old"))
@@ -141,7 +142,7 @@ def _mask_of_record(text: str, line: str) -> int:
     for word in text.split("|"):
         if word in GROUPS:
             several = " or ".join(names(GROUPS[word]))
-            raise ValueError(f"'{line}': {word} is several events; a record has one: {several}")
+            raise ValueError(f"'{line}': {word} is several events: a record has one, {several}")
         if word not in SINGLE_BITS:
             raise unknown_word(word, SINGLE_BITS, line)
         mask |= SINGLE_BITS[word]
@@ -156,7 +157,7 @@ def _reads_as(line: str, meant: Expected) -> bool:
 
 
 def _as_text(name: bytes) -> str:
-    """Return a name as people read it, or as a bytes literal where they could not."""
+    """Return a name as plain text, or as a bytes literal if people could not read it."""
     try:
         text = name.decode()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults of a mount that a test made, each by a method; docs/reference/protocol.md explains them.
+"""Faults on the mount of a test, a method for each; docs/reference/protocol.md explains them.
 
-testing.mounts hands it out; fusenotify.client carries each to the daemon.  What
-it needs it imports when a fault is caused.
+testing.mounts makes a Faults; fusenotify.client sends each fault to the daemon.
+Modules that it needs are imported when a fault is caused.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """The levers of a mount.
+    """The faults that a test can cause on a mount.
 
-    Each is for one device, or without one for all of the mount; a program's
-    device has the number that ``fusenotify status`` shows.  A mask may be
-    written as ``"CREATE|DELETE"``.
+    Each is for one device, or without a device for all devices of the mount.  A
+    device may be a number, as ``fusenotify status`` shows it for the device of
+    another program.  A mask may be written as ``"CREATE|DELETE"``.
 
-    All raise OSError: EPERM where the mount was not made with faults, EBADF
-    where there is no such device, EINVAL.
+    All methods raise OSError: EPERM if the mount was not made with faults, EBADF
+    if there is no such device, EINVAL.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def overflow(self, device: MountDevice | int | None = None) -> None:
-        """Queue Q_OVERFLOW, and lose events until it was read."""
+        """Queue Q_OVERFLOW, and lose events until it is read."""
         from fusenotify.protocol.faults import Overflow
 
         self._cause(Overflow(), device)
@@ -47,7 +47,7 @@ class Faults:
         cookie: int = 0,
         device: MountDevice | int | None = None,
     ) -> None:
-        """Queue an event that did not happen."""
+        """Queue an event that did not happen.  name is at most 255 bytes, or a path of 4095."""
         from fusenotify.protocol.faults import Inject
 
         encoded = None if name is None else os.fsencode(name)
@@ -60,13 +60,13 @@ class Faults:
         *,
         device: MountDevice | int | None = None,
     ) -> None:
-        """Lose the next events, those of the mask if there is one, and tell nobody."""
+        """Silently lose the next count events, or the next count events that have a bit of mask."""
         from fusenotify.protocol.faults import ANY_EVENT, Lose
 
         self._cause(Lose(count, ANY_EVENT if mask is None else plain(mask)), device)
 
     def delay(self, seconds: float, *, device: MountDevice | int | None = None) -> None:
-        """Hold events back for so long, 3600 s at most; 0 ends it."""
+        """Hold events back for so many seconds, at most 3600; 0 ends it."""
         from fusenotify.protocol.faults import Delay
 
         self._cause(Delay(seconds), device)
@@ -78,19 +78,19 @@ class Faults:
         *,
         device: MountDevice | int | None = None,
     ) -> None:
-        """Let the next add_watch fail, with ENOSPC or ENOMEM."""
+        """Let the next count add_watch requests fail with error: ENOSPC or ENOMEM."""
         from fusenotify.protocol.faults import Refuse
 
         self._cause(Refuse(count, error), device)
 
     def disconnect(self, device: MountDevice | int | None = None) -> None:
-        """Close the connection that has the device, or all that have one."""
+        """Close the connection that has the device, or all connections that have devices."""
         from fusenotify.protocol.faults import Disconnect
 
         self._cause(Disconnect(), device)
 
     def clear(self, device: MountDevice | int | None = None) -> None:
-        """End all that lasts."""
+        """End all lasting faults, and release delayed events."""
         from fusenotify.protocol.faults import Clear
 
         self._cause(Clear(), device)

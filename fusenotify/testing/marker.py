@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The keywords of ``@pytest.mark.fusenotify``: limits and semantics of one test.
 
-The pytest plugin gathers the markers; this module knows which keywords there
-are and refuses the others.  It knows nothing of pytest.
+The pytest plugin collects the markers; this module has the known keywords and
+refuses others.  It does not depend on pytest.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any, TypedDict, cast
 
 
 class Defaults(TypedDict, total=False):
-    """What a mount has for its devices, and each device may have for itself."""
+    """Settings that a mount has for its devices, and that a device may have for itself."""
 
     max_queued_events: int
     semantics: str
 
 
 class DeviceSettings(Defaults, total=False):
-    """What a device has: keywords of TemporaryMount.device()."""
+    """Settings of a device: keywords of TemporaryMount.device()."""
 
     detailed: bool
 
 
 class MountSettings(Defaults, total=False):
-    """What a mount has: keywords of fusenotify.mounted()."""
+    """Settings of a mount: keywords of fusenotify.mounted()."""
 
     max_user_watches: int
     max_user_trees: int
@@ -36,19 +36,19 @@ class MountSettings(Defaults, total=False):
 
 
 class Settings(MountSettings, total=False):
-    """What a marker may say, of a mount and of its device."""
+    """Settings that a marker may have, for a mount and its device."""
 
     detailed: bool
 
 
 def settings(given: Mapping[str, Any]) -> Settings:
-    """Return the settings that a marker's keywords mean.
+    """Return the settings of a marker's keywords.
 
-    Raises ValueError that names the keyword and says what may be there.
+    Raises ValueError, which names the wrong keyword and says what is allowed.
     """
     for keyword, value in given.items():
         if keyword not in _CHECKS:
-            raise ValueError(f"unknown keyword '{keyword}'; there are {', '.join(_CHECKS)}")
+            raise ValueError(f"unknown keyword '{keyword}': there are {', '.join(_CHECKS)}")
         complaint = _CHECKS[keyword](value)
         if complaint:
             raise ValueError(f"{keyword}={value!r}: {complaint}")
@@ -56,22 +56,22 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
 
 def mount_settings(given: Settings) -> MountSettings:
-    """Return those of the mount: all but its device's own."""
+    """Return the settings of the mount: all except the device's own."""
     kept = dict(given)
     kept.pop("detailed", None)
     return cast(MountSettings, kept)
 
 
 def device_settings(given: Settings) -> DeviceSettings:
-    """Return the settings of a device on a mount that others share.
+    """Return the settings of a device on a mount that tests share.
 
-    Raises ValueError where one can be set for a whole mount only.
+    Raises ValueError for a setting that only a whole mount can have.
     """
     too_many = given.keys() - DeviceSettings.__optional_keys__
     if too_many:
         raise ValueError(
-            f"{', '.join(sorted(too_many))} cannot be set on a mount that tests share; "
-            "use fusenotify_mount, which is the test's own"
+            f"{', '.join(sorted(too_many))} cannot be set on a mount that tests share: "
+            "use fusenotify_mount, which belongs to the test alone"
         )
     return cast(DeviceSettings, given)
 
@@ -105,14 +105,14 @@ def _options(value: object) -> str:
     from fusenotify.mounting.options import KNOWN_OPTIONS, unknown_options
 
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
-        return "not a list of FUSE options, each a text"
+        return "not a list of FUSE options, each a str"
     unknown = unknown_options(value)
     if unknown:
-        return f"unknown FUSE option '{unknown[0]}'; there are {', '.join(sorted(KNOWN_OPTIONS))}"
+        return f"unknown FUSE option '{unknown[0]}': there are {', '.join(sorted(KNOWN_OPTIONS))}"
     return ""
 
 
-# Each returns what is wrong with a value, or nothing.
+# Each function returns what is wrong with a value, or "".
 _CHECKS: dict[str, Callable[[object], str]] = {
     "max_queued_events": _count,
     "max_user_watches": _count,

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which expected record is which seen one, in the four forms of a comparison.
+"""The pairing of expected and seen records, in the four forms of a comparison.
 
-Seen records are in their order.  Expected ones are in that order too, or in any
-(any_order); all seen records are expected, or some are others' (at_least).
-testing.expectations says when one fits the other; testing.differences shows
-what does not.
+Seen records have an order.  Expected ones are in the same order, or in any order
+(any_order).  Either all seen records are expected, or there may be others
+(at_least).  testing.expectations says which records fit each other;
+testing.differences shows those that do not.
 
-Cookies are what makes it a search: ``#1`` may stand for one of several cookies.
-A choice of a cookie for each number is tried after the other, the likeliest
+Cookies make this a search, since ``#1`` may stand for any of several cookies.
+Choices of a cookie for each number are tried one after the other, the likeliest
 first.
 """
 
@@ -23,8 +23,8 @@ from fusenotify.testing.expectations import Expected, Seen
 # By index: expected record, seen record.
 Pairs = dict[int, int]
 
-# Bounds of the search: records looked at, and cookies tried.  The first choice is the right
-# one unless the same rename is seen again and again.
+# Bounds of the search: how many records are looked at, and how many cookies are tried.  The first
+# choice is right, unless the same rename is seen again and again.
 _MOST_RECORDS = 1_000_000
 _MOST_STEPS = 100_000
 
@@ -35,7 +35,7 @@ _SAYS_COOKIE = 2
 def matches(
     expected: Sequence[Expected], seen: Sequence[Seen], *, any_order: bool, at_least: bool
 ) -> bool:
-    """Return whether what was seen is what was expected."""
+    """Return whether the seen records are the expected ones."""
     if len(expected) > len(seen) or (len(expected) < len(seen) and not at_least):
         return False
     if not any_order and not at_least:
@@ -52,10 +52,9 @@ def matches(
 def pairs_in_any_order(
     expected: Sequence[Expected], seen: Sequence[Seen], cookies: dict[int, int] | None = None
 ) -> Pairs:
-    """Pair what fits, whatever the order.
+    """Pair records that fit each other, in any order.
 
-    cookies says which cookie each number stands for; without it they are not
-    compared.
+    cookies has the cookie for each number; without it cookies are not compared.
     """
     alike: dict[tuple[int, bytes | None], list[int]] = {}
     for index, record in enumerate(seen):
@@ -63,7 +62,7 @@ def pairs_in_any_order(
     free = {key: list(indexes) for key, indexes in alike.items()}
     pairs: Pairs = {}
     left = []
-    # Who says most chooses first: the others take what is left.
+    # Expected records that say most choose first; the others take what is left.
     for number in sorted(range(len(expected)), key=lambda number: -_said(expected[number])):
         wanted = expected[number]
         indexes = free.get((wanted.mask, wanted.name), [])
@@ -73,7 +72,7 @@ def pairs_in_any_order(
                 break
         else:
             left.append(number)
-    # One that says only a cookie may have taken what one that says only a watch needs.
+    # A record with only a cookie may have taken what a record with only a watch needs.
     if {_said(one) for one in expected} >= {_SAYS_COOKIE, _SAYS_WATCH}:
         for number in left:
             wanted = expected[number]
@@ -85,7 +84,7 @@ def pairs_in_any_order(
 def _make_room(
     number: int, indexes: Sequence[int], pairs: Pairs, fits: Callable[[int, int], bool]
 ) -> None:
-    """Give one more a pair, if others can change theirs: an augmenting path."""
+    """Pair one more expected record, if others can change their partners: an augmenting path."""
     holders = {index: holder for holder, index in pairs.items()}
     wanted_by: dict[int, int] = {}
     waiting = [number]
@@ -97,7 +96,7 @@ def _make_room(
             if index in holders:
                 waiting.append(holders[index])
                 continue
-            while True:  # each takes what it wanted and leaves what it had
+            while True:  # each takes the partner that it wanted and leaves the one that it had
                 taker = wanted_by[index]
                 had = pairs.get(taker)
                 pairs[taker] = index
@@ -109,7 +108,7 @@ def _make_room(
 def pairs_in_order(
     expected: Sequence[Expected], seen: Sequence[Seen], cookies: dict[int, int] | None
 ) -> Pairs:
-    """Pair each expected record with the first that fits behind the one before."""
+    """Pair each expected record with the first fitting one after the previous pair."""
     pairs: Pairs = {}
     index = 0
     for number, wanted in enumerate(expected):
@@ -123,7 +122,7 @@ def pairs_in_order(
 
 
 def wrong_cookies(expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs) -> list[int]:
-    """Return the expected records of pairs whose cookie contradicts an earlier one."""
+    """Return the expected records whose pair contradicts an earlier pair in its cookie."""
     cookies: dict[int, int] = {}
     numbers: dict[int, int] = {}
     wrong = []
@@ -150,7 +149,7 @@ def _said(wanted: Expected) -> int:
 
 
 def _choices(expected: Sequence[Expected], seen: Sequence[Seen]) -> Iterator[dict[int, int]]:
-    """Yield the ways to give each number a cookie of its own under which all could fit."""
+    """Yield the ways to give each number a cookie of its own with which all records could fit."""
     wanted: dict[int, list[Expected]] = {}
     for one in expected:
         if one.cookie is not None:
@@ -170,7 +169,7 @@ def _choices(expected: Sequence[Expected], seen: Sequence[Seen]) -> Iterator[dic
     possible = [
         possible_for(tuple(replace(one, cookie=1) for one in ones)) for ones in wanted.values()
     ]
-    # Depth first without recursion: there may be thousands of renames.
+    # Depth first, without recursion since there may be thousands of renames.
     chosen: list[int] = []
     taken: set[int] = set()
     trying = [iter(possible[0])] if possible else []

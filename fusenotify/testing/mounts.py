@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Real mounts of temporary trees, and why there can be none.
+"""Real mounts of temporary trees, and the reason if mounts are impossible.
 
 Above is the pytest plugin; below are fusenotify.mounted, which starts and ends
-the daemon, and the client.  What they need they import when a mount is made.
+the daemon, and the client.  Modules that they need are imported when a mount is
+made.
 
 Invariant
-    When temporary_mount() is left nothing is mounted, and its clients and
-    devices are closed, whatever happened in it.
+    After the with block of temporary_mount() nothing is mounted, and its
+    clients and devices are closed, whatever happened in the block.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ _CAP_SYS_ADMIN = 1 << 21
 
 
 class TemporaryMount:
-    """A mount that is the test's own.
+    """A mount that belongs to the test alone.
 
-    path is where it is mounted, for programs to work in; source is the directory
-    it shows, in which nothing that is done is reported.  socket and pid are the
-    daemon's.
+    path is the mount point, in which programs work.  source is the directory that
+    the mount shows; changes made there directly are not reported.  socket and pid
+    are the daemon's.
     """
 
     def __init__(self, mount: Mounted, closing: contextlib.ExitStack) -> None:
@@ -51,7 +52,7 @@ class TemporaryMount:
         self._made = 0
 
     def client(self) -> Client:
-        """Return a new connection, which is closed with the mount if not before."""
+        """Return a new connection, which is closed with the mount, if not earlier."""
         return self._closing.enter_context(self._mount.client())
 
     def device(
@@ -61,9 +62,10 @@ class TemporaryMount:
         semantics: str | None = None,
         detailed: bool = False,
     ) -> MountDevice:
-        """Return a new device on a connection of its own, closed with the mount if not before.
+        """Return a new device on a connection of its own, closed with the mount, if not earlier.
 
-        Its settings default to the mount's.  A detailed one tells renames whole.
+        Its settings default to the mount's.  A detailed device reports a rename as
+        one event.
 
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's).
@@ -72,12 +74,12 @@ class TemporaryMount:
         return self._closing.enter_context(device)
 
     def sync(self) -> None:
-        """Return when what happened before is queued, on all devices."""
+        """Wait until the events of everything done before are queued, on all devices."""
         self._control.sync()
 
     @property
     def faults(self) -> Faults:
-        """What a test may let go wrong, where the mount's settings say faults=True."""
+        """The faults that a test can cause, if the mount was made with faults=True."""
         return Faults(self._control)
 
     @functools.cached_property
@@ -86,7 +88,7 @@ class TemporaryMount:
         return self.client()
 
     def fresh_directory(self) -> Path:
-        """Return a new empty directory in the mount, for a test that shares it with others."""
+        """Return a new empty directory in the mount, for a test that shares the mount."""
         self._made += 1
         made = self.path / f"fresh-{self._made}"
         made.mkdir()
@@ -97,11 +99,11 @@ class TemporaryMount:
 def temporary_mount(
     directory: str | os.PathLike[str], **settings: Unpack[MountSettings]
 ) -> Iterator[TemporaryMount]:
-    """Mount ``source`` at ``mnt`` in a directory while the block runs; both are made.
+    """Make ``source`` and ``mnt`` in directory, and mount one at the other during the with block.
 
     settings are those of fusenotify.mounted().  With allow_other or allow_root
-    among the options, the tree is made in the directory for temporary files
-    instead, where others may reach it, and removed at the end.
+    among the options, the two are made in the system's directory for temporary
+    files instead, where other users can reach them, and are removed at the end.
 
     Raises MountFailed.
     """
@@ -117,7 +119,7 @@ def temporary_mount(
 
 @functools.cache
 def why_no_mounts() -> str:
-    """Return what is missing for real mounts, or nothing.  Asked once in a process."""
+    """Return what is missing for real mounts, or "".  It is found out once per process."""
     from fusenotify.mounting.checks import check_fuse
     from fusenotify.mounting.failure import Failure
     from fusenotify.mounting.spawn import environment
@@ -128,7 +130,8 @@ def why_no_mounts() -> str:
         return str(failure)
     if not os.geteuid() and not _may_mount():
         return "root needs CAP_SYS_ADMIN here (to a container: --cap-add SYS_ADMIN)"
-    # In a process of its own, as the daemon imports it: this one can do without.
+    # In a process of its own, in which it is imported as in the daemon; this process does not
+    # need it.
     code = "from fusenotify.mounting.checks import check_pyfuse3 as c; c()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A tree that is nothing but inodes of the engine: no files, no FUSE, no daemon.
+"""A tree that consists only of inodes of the engine: no files, no FUSE, no daemon.
 
-Its methods are the calls of a program: each changes the tree and tells the
-engine by its hook, as fs.operations does; a call that fails tells nothing.
-core, hooks and table are there for what has no method.
+Its methods are a program's system calls: each changes the tree and calls the
+engine's hook, as fs.operations does; a call that fails calls no hook.  For
+everything that has no method, use core, hooks and table.
 
 Paths are relative to the root; a leading ``/`` changes nothing.
 """
@@ -40,7 +40,7 @@ class TreeInode(Inode):
 
 
 class OpenFile:
-    """An open description; leaving its block closes it."""
+    """An open description.  The end of its with block closes it."""
 
     def __init__(self, hooks: Hooks, inode: TreeInode, writable: bool) -> None:
         self.file = File(inode, writable)
@@ -60,14 +60,17 @@ class OpenFile:
         self.close()
 
     def read(self) -> None:
-        """Read a byte or more."""
+        """Read at least one byte.
+
+        Raises OSError (EBADF) if it was closed.
+        """
         self._check_open()
         self._hooks.accessed(self.file)
 
     def write(self) -> None:
-        """Write a byte or more.
+        """Write at least one byte.
 
-        Raises OSError (EBADF) where it is not open for writing.
+        Raises OSError (EBADF) if it was closed or is not open for writing.
         """
         self._check_open()
         if not self.file.writable:
@@ -75,7 +78,7 @@ class OpenFile:
         self._hooks.modified(self.file)
 
     def close(self) -> None:
-        """Close the last descriptor; a second close is nothing."""
+        """Close the last descriptor.  Closing twice is harmless."""
         if not self._closed:
             self._closed = True
             self._hooks.closed(self.file)
@@ -86,7 +89,7 @@ class OpenFile:
 
 
 class EngineDevice(Watcher):
-    """A device of the engine's: raw is a Device, or a DetailedDevice."""
+    """A device of the engine: raw is a Device or a DetailedDevice."""
 
     raw: Any
 
@@ -96,7 +99,7 @@ class EngineDevice(Watcher):
         self._tree = tree
 
     def sync(self) -> None:
-        """Return at once: nothing is under way."""
+        """Do nothing: all events are queued at once."""
 
     def _read(self) -> list[Seen]:
         if isinstance(self.raw, DetailedDevice):
@@ -115,7 +118,7 @@ class EngineDevice(Watcher):
         ignore_self: bool,
     ) -> int:
         if ignore_self:
-            raise OSError(errno.EOPNOTSUPP, "ignore_self: what happens here no process does")
+            raise OSError(errno.EOPNOTSUPP, "ignore_self: events of this tree have no process")
         self.raw.check_mask(mask)
         inode = self._tree.inode(path)
         if (tree or mask & IN_ONLYDIR) and not inode.is_dir:
@@ -130,7 +133,7 @@ class EngineTree:
     """A tree and its engine.
 
     limits and policy are those of a mount; root is the root's inode.  Methods
-    raise OSError with the errno of the call they stand for.
+    raise OSError with the errno of the system call that they stand for.
     """
 
     def __init__(self, limits: Limits | None = None, policy: Policy = LINUX_6) -> None:
@@ -147,7 +150,7 @@ class EngineTree:
         semantics: str | None = None,
         detailed: bool = False,
     ) -> EngineDevice:
-        """Return a new device, counted against uid.  A detailed one tells renames whole.
+        """Return a new device, counted against uid.  A detailed one has one event for a rename.
 
         Raises TooManyInstances (EMFILE), ValueError for an unknown semantics.
         """
@@ -156,7 +159,10 @@ class EngineTree:
         return EngineDevice(raw, self)
 
     def inode(self, path: AnyPath) -> TreeInode:
-        """Return what a path names."""
+        """Return the inode at a path.
+
+        Raises OSError: ENOENT, ENOTDIR.
+        """
         found = self.root
         for name in _names(path):
             if not found.is_dir:
@@ -167,12 +173,12 @@ class EngineTree:
             found = child
         return found
 
-    # Without a record.
+    # Without events.
 
     def prepare(self, *paths: AnyPath) -> None:
-        """Make files, and directories where a path ends in ``/``, and what is above them.
+        """Make files, or directories for paths that end in ``/``, and all directories above them.
 
-        No record tells of it.  What is there already stays.
+        This causes no events.  Existing files and directories stay.
         """
         for path in paths:
             directory, names = self.root, _names(path)
@@ -221,7 +227,7 @@ class EngineTree:
         self.hooks.removed_directory(parent, name, inode)
 
     def rename(self, old: AnyPath, new: AnyPath) -> None:
-        """rename(2), over what is at new if need be."""
+        """rename(2); it replaces an object at new."""
         old_parent, old_name, inode = self._entry(old)
         parent, name = self._parent(new)
         if inode in self._above(new):
@@ -249,7 +255,7 @@ class EngineTree:
     # Files.
 
     def open(self, path: AnyPath, *, writable: bool = False, truncate: bool = False) -> OpenFile:
-        """open(2) of what is there, or opendir(3); truncate is O_TRUNC."""
+        """open(2) of an existing object, or opendir(3); truncate is O_TRUNC."""
         inode = self.inode(path)
         if inode.is_dir and (writable or truncate):
             raise _error(errno.EISDIR, path)
@@ -278,7 +284,7 @@ class EngineTree:
         self.hooks.attributes_changed(inode, inode.dentry, owner_or_mode=True)
 
     def utime(self, path: AnyPath, *, atime: bool = True, mtime: bool = True) -> None:
-        """utimensat(2); either time may be left as it is."""
+        """utimensat(2) of one time or both."""
         inode = self.inode(path)
         self.hooks.attributes_changed(inode, inode.dentry, atime=atime, mtime=mtime)
 
@@ -302,7 +308,7 @@ class EngineTree:
         """Return the directory of a path's last name, and that name."""
         names = _names(path)
         if not names:
-            raise _error(errno.EBUSY, path)  # the root is everybody's
+            raise _error(errno.EBUSY, path)  # the root cannot be made, removed or renamed
         parent = self.inode(b"/".join(names[:-1]))
         if not parent.is_dir:
             raise _error(errno.ENOTDIR, path)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A device in a test: what it watches has names, and its records come behind a fence.
+"""A device in a test: its watches have names, and its records are read after a fence.
 
-testing.mounts and testing.tree make Watchers of a mount's and of the engine's
-devices; assert_events() compares what they give (testing.matching).
+testing.mounts and testing.tree make Watchers for the devices of a mount and of
+the engine; assert_events() compares their records (testing.matching).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class RawDevice(Protocol):
-    """What the client's and the engine's devices have in common."""
+    """The methods that the client's and the engine's devices have in common."""
 
     def rm_watch(self, wd: int) -> None: ...
 
@@ -35,7 +35,7 @@ class RawDevice(Protocol):
 
 
 class Detailed(Protocol):
-    """What the client's and the engine's detailed events have in common, for a line."""
+    """The fields that a line needs of the client's and the engine's detailed events."""
 
     wd: int
     mask: int
@@ -75,15 +75,16 @@ class Watcher(ABC):
         exclude: Iterable[str | bytes] = (),
         ignore_self: bool = False,
     ) -> int:
-        """Watch a path, or a directory and all below it, and return the watch descriptor.
+        """Watch a path, or with tree everything below a directory, too; return the descriptor.
 
-        path is relative to the tree's root, or absolute and in it.  In records
-        it is the watch's name; the root's is ``.``.  mask is an int or words, as
-        ``"CREATE|DELETE|ONESHOT"``.  exclude are patterns of what is not told; with
-        ignore_self nothing is told of what this process does itself.
+        path is relative to the tree's root, or an absolute path in the tree.  It
+        is the watch's name in records; the name of the root is ``.``.  mask is
+        an int or words such as ``"CREATE|DELETE|ONESHOT"``.  exclude has patterns
+        of names whose events are left out; ignore_self leaves out the events that
+        this process causes.
 
-        Raises ValueError for a path elsewhere and for an unknown word, TypeError where
-        exclude is one pattern, else OSError as inotify_add_watch(2).
+        Raises ValueError for a path outside the tree and for an unknown word,
+        TypeError if exclude is a single pattern, OSError as inotify_add_watch(2).
         """
         if isinstance(exclude, str | bytes):
             raise TypeError(f"exclude takes several patterns, as in exclude=[{exclude!r}]")
@@ -96,16 +97,16 @@ class Watcher(ABC):
     def rm_watch(self, wd: int) -> None:
         """Remove a watch; IGNORED follows.
 
-        Raises OSError (EINVAL) where there is no such watch.
+        Raises OSError (EINVAL) if there is no such watch.
         """
         self.raw.rm_watch(wd)
 
     @abstractmethod
     def sync(self) -> None:
-        """Return when what happened before is queued."""
+        """Wait until the events of everything done before are queued."""
 
     def take(self) -> list[Seen]:
-        """Return the records of all that happened before, and unqueue them."""
+        """Return the records of everything done before, and remove them from the queue."""
         self.sync()
         seen: list[Seen] = []
         while True:
@@ -117,18 +118,18 @@ class Watcher(ABC):
                 return seen
 
     def close(self) -> None:
-        """Drop watches and queue; a second close is nothing."""
+        """Drop the watches and the queue.  Closing twice is harmless."""
         self.raw.close()
 
     def _seen(self, records: bytes) -> list[Seen]:
-        """Return what records say."""
+        """Return records as Seen."""
         return [
             Seen(self._labels.get(wd, ""), mask, name, cookie)
             for wd, mask, cookie, name in unpack(records)
         ]
 
     def _seen_whole(self, events: Iterable[Detailed]) -> list[Seen]:
-        """Return what a detailed device's events say, of what a line can."""
+        """Return a detailed device's events as Seen, without what a line cannot show."""
         return [
             Seen(
                 self._labels.get(event.wd, ""),
@@ -142,11 +143,11 @@ class Watcher(ABC):
 
     @abstractmethod
     def _read(self) -> list[Seen]:
-        """Return some of what is queued; raise OSError (EAGAIN) where nothing is."""
+        """Return some of the queued records; raise OSError (EAGAIN) if there are none."""
 
     @abstractmethod
     def _relative(self, path: bytes) -> bytes:
-        """Return a path relative to the tree's root; raise ValueError outside of it."""
+        """Return a path relative to the tree's root; raise ValueError if it is outside."""
 
     @abstractmethod
     def _add_watch(
@@ -157,23 +158,22 @@ class Watcher(ABC):
         exclude: Iterable[str | bytes],
         ignore_self: bool,
     ) -> int:
-        """Watch a path that is relative to the tree's root, as watch() says."""
+        """Do what watch() does, for a path relative to the tree's root."""
 
 
 def assert_events(
     device: Watcher, expected: Iterable[str], *, any_order: bool = False, at_least: bool = False
 ) -> None:
-    """Compare the records of all that happened before with what is expected.
+    """Compare the records of everything done before with the expected ones.
 
-    What is expected is one line a record, as testing.expectations says.  All
-    records are taken from the device, so that the next comparison begins behind
-    them.
+    expected has a line for each record, in the form of testing.expectations.  All
+    records are taken from the device, so the next comparison begins after them.
 
-    any_order: the order does not matter.  at_least: there may be other records
-    before, between and behind.
+    With any_order, the order does not matter.  With at_least, there may be other
+    records before, between and after the expected ones.
 
-    Raises AssertionError that shows the difference, ValueError for a line that
-    is no record.
+    Raises AssertionError, which shows the difference; ValueError for a line that
+    is not a record; TypeError.
     """
     __tracebackhide__ = True
     wanted = [parse(line) for line in _lines(expected)]
@@ -184,5 +184,5 @@ def assert_events(
 
 def _lines(expected: Iterable[str]) -> Iterable[str]:
     if isinstance(expected, str):
-        raise TypeError(f"expected records are a list of lines, not one text: [{expected!r}]")
+        raise TypeError(f"expected records are a list of lines, not one str: [{expected!r}]")
     return expected

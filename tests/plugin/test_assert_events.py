@@ -229,7 +229,7 @@ def test_passes(
             write,
             ["MODIFY a", "OPEN a"],
             """\
-            not all expected records came (- missing, + others, which are no fault):
+            not all expected records came (- missing, + others, which are allowed):
               - MODIFY a
                 OPEN a
               + MODIFY a
@@ -242,7 +242,7 @@ def test_passes(
             write,
             ["CREATE b'\\xe9'", "OPEN a"],
             """\
-            not all expected records came, in any order (- missing, + others, which are no fault):
+            not all expected records came, in any order (- missing, + others, which are allowed):
                 OPEN a
               + MODIFY a
               + CLOSE_WRITE a
@@ -356,5 +356,5 @@ def test_a_wrong_line_is_refused_before_records_are_taken(
 
 
 def test_one_text_instead_of_a_list_is_refused(device: EngineDevice) -> None:
-    with pytest.raises(TypeError, match=r"a list of lines, not one text: \['CREATE a'\]"):
+    with pytest.raises(TypeError, match=r"a list of lines, not one str: \['CREATE a'\]"):
         assert_events(device, "CREATE a")

@@ -83,9 +83,9 @@ def test_any_record_is_read_as_it_was_written(
     ("line", "message"),
     [
         pytest.param(
-            "", "'' is no record; write [WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE]", id="nothing"
+            "", "'' is not a record: write [WATCH: ]EVENTS[ [OLD -> ]NAME][ #COOKIE]", id="nothing"
         ),
-        pytest.param("create a", "'create a' is no record", id="small letters"),
+        pytest.param("create a", "'create a' is not a record", id="small letters"),
         pytest.param(
             "CRAETE a", "'CRAETE a': CRAETE is no event; did you mean CREATE?", id="a slip"
         ),
@@ -95,10 +95,10 @@ def test_any_record_is_read_as_it_was_written(
         ),
         pytest.param(
             "CLOSE a",
-            "'CLOSE a': CLOSE is several events; a record has one: CLOSE_WRITE or CLOSE_NOWRITE",
+            "'CLOSE a': CLOSE is several events: a record has one, CLOSE_WRITE or CLOSE_NOWRITE",
             id="a group of events",
         ),
-        pytest.param("CREATE|", "'CREATE|' is no record", id="half a mask"),
+        pytest.param("CREATE|", "'CREATE|' is not a record", id="half a mask"),
     ],
 )
 def test_a_wrong_line_is_refused(line: str, message: str) -> None:

@@ -292,7 +292,7 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
     [
         pytest.param(
             "max_queued=4",
-            "unknown keyword 'max_queued'; there are max_queued_events, max_user_watches, "
+            "unknown keyword 'max_queued': there are max_queued_events, max_user_watches, "
             "max_user_trees, max_user_instances, semantics, access, faults, detailed, options",
             id="keyword",
         ),
@@ -323,14 +323,14 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
         pytest.param("detailed=0", "detailed=0: not True or False", id="detailed"),
         pytest.param("access='all'", "access='all': there are open and exact", id="access"),
         pytest.param(
-            "options='ro'", "options='ro': not a list of FUSE options, each a text", id="options"
+            "options='ro'", "options='ro': not a list of FUSE options, each a str", id="options"
         ),
         pytest.param(
             "options=['ro', 'frob']",
-            "options=['ro', 'frob']: unknown FUSE option 'frob'; there are ",
+            "options=['ro', 'frob']: unknown FUSE option 'frob': there are ",
             id="an option",
         ),
-        pytest.param("4", "4 has no keyword; write keyword=value", id="no keyword"),
+        pytest.param("4", "4 has no keyword: write keyword=value", id="no keyword"),
     ],
 )
 def test_the_marker_refuses(users: pytest.Pytester, marker: str, message: str) -> None:
@@ -365,8 +365,8 @@ def test_a_shared_mount_refuses_limits_of_one_test(users: pytest.Pytester) -> No
     result = users.runpytest()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        "@pytest.mark.fusenotify: max_user_watches cannot be set on a mount that tests share; "
-        "use fusenotify_mount, which is the test's own"
+        "@pytest.mark.fusenotify: max_user_watches cannot be set on a mount that tests share: "
+        "use fusenotify_mount, which belongs to the test alone"
     )
 
 
