@@ -66,6 +66,14 @@ COMMANDS = {
         "show a mount's limits, or set some",
         ("fusenotify limits MNT", "fusenotify limits MNT --max-user-watches 100000"),
     ),
+    "run": Command(
+        TEST,
+        "give any program an inotify from the mounts it looks into",
+        (
+            "fusenotify run --mount . --max-queued-events 4 -- npm run dev",
+            "fusenotify run --log -- tail -F MNT/messages",
+        ),
+    ),
     "fault": Command(
         TEST,
         "let something go wrong, for a test, on a mount made with --faults",

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The numbers of the system calls that are served, by architecture.  Linux: syscall(2).
+
+run.filter traps them, run.supervisor tells them apart.  It imports nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+# A system call of x32 has this bit, and AUDIT_ARCH_X86_64 like those of 64 bits.
+X32_BIT = 0x40000000
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """An ABI in which a program may call.
+
+    audit is its AUDIT_ARCH_*, calls are the names of the system calls by their numbers, and
+    word is the size of its pointers in bytes.  seccomp is the number of seccomp(2) itself.
+    """
+
+    name: str
+    audit: int
+    word: int
+    seccomp: int
+    calls: dict[int, str]
+
+
+X86_64 = Architecture(
+    "x86_64",
+    0xC000003E,
+    8,
+    317,
+    {
+        0: "read",
+        16: "ioctl",
+        19: "readv",
+        253: "inotify_init",
+        254: "inotify_add_watch",
+        255: "inotify_rm_watch",
+        294: "inotify_init1",
+    },
+)
+X32 = Architecture(
+    "x32",
+    0xC000003E,
+    4,
+    X32_BIT | 317,
+    {
+        X32_BIT | 0: "read",
+        X32_BIT | 514: "ioctl",
+        X32_BIT | 515: "readv",
+        X32_BIT | 253: "inotify_init",
+        X32_BIT | 254: "inotify_add_watch",
+        X32_BIT | 255: "inotify_rm_watch",
+        X32_BIT | 294: "inotify_init1",
+    },
+)
+I386 = Architecture(
+    "i386",
+    0x40000003,
+    4,
+    354,
+    {
+        3: "read",
+        54: "ioctl",
+        145: "readv",
+        291: "inotify_init",
+        292: "inotify_add_watch",
+        293: "inotify_rm_watch",
+        332: "inotify_init1",
+    },
+)
+AARCH64 = Architecture(
+    "aarch64",
+    0xC00000B7,
+    8,
+    277,
+    {
+        29: "ioctl",
+        63: "read",
+        65: "readv",
+        26: "inotify_init1",
+        27: "inotify_add_watch",
+        28: "inotify_rm_watch",
+    },
+)
+ARM = Architecture(
+    "arm",
+    0x40000028,
+    4,
+    383,
+    {
+        3: "read",
+        54: "ioctl",
+        145: "readv",
+        316: "inotify_init",
+        317: "inotify_add_watch",
+        318: "inotify_rm_watch",
+        360: "inotify_init1",
+    },
+)
+
+# By what uname(2) says of a kernel, the ABIs in which its programs call.
+_MACHINES = {
+    "x86_64": (X86_64, X32, I386),
+    "i386": (I386,),
+    "i686": (I386,),
+    "aarch64": (AARCH64, ARM),
+}
+
+
+def architectures_here() -> tuple[Architecture, ...]:
+    """Return the ABIs of this machine's programs; none where the machine is not known."""
+    return _MACHINES.get(os.uname().machine, ())
+
+
+def own_architecture() -> Architecture | None:
+    """Return the ABI in which this process itself calls, or None."""
+    here = architectures_here()
+    word = 8 if sys.maxsize > 1 << 32 else 4
+    return next((abi for abi in here if abi.word == word and abi is not X32), None)

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The system calls, each answered as the kernel would answer it.
+
+run.supervisor calls handle() for each notification; run.target reads what the arguments
+point at, run.paths resolves, run.descriptor has the events.
+
+Invariants
+    Whatever happens, a notification is answered, or kept to be answered when an event comes.
+    What an answer reached nobody with is undone: descriptors, events.
+    What is not ours, by the pipe behind the descriptor, goes on into the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fusenotify.bits import (
+    IN_DONT_FOLLOW,
+    IN_MASK_ADD,
+    IN_MASK_CREATE,
+    IN_ONLYDIR,
+    KNOWN_BITS,
+)
+from fusenotify.protocol.connection import ConnectionLost
+from fusenotify.run.architectures import Architecture
+from fusenotify.run.descriptor import InotifyDescriptor
+from fusenotify.run.filter import Range
+from fusenotify.run.journal import Journal
+from fusenotify.run.mounts import Mounts, Served
+from fusenotify.run.notify import Listener, Notification
+from fusenotify.run.paths import opened
+from fusenotify.run.reads import Reads, TrappedRead
+from fusenotify.run.sources import MountSource, Source
+from fusenotify.run.target import Target
+
+_SYSCTL = "/proc/sys/fs/inotify/max_queued_events"
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the run's user chose; None is what the mount, or the kernel, has.
+
+    prepare is called with each new source of a mount, and may cause faults there.
+    """
+
+    max_queued_events: int | None = None
+    max_user_watches: int | None = None
+    semantics: str | None = None
+    prepare: Callable[[Served, MountSource], Awaitable[None]] | None = None
+
+
+class Calls:
+    """The calls of all threads under one filter.
+
+    on_made is called with each new descriptor: somebody has to hear when its pipe is empty or
+    closed, and call room_came() or gone().
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        abis: tuple[Architecture, ...],
+        reserved: Range,
+        settings: Settings,
+        journal: Journal,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.on_made: Callable[[InotifyDescriptor], object] = _nobody
+        self._listener = listener
+        self._abis = abis
+        self._reserved = reserved
+        self._settings = settings
+        self._journal = journal
+        self._warn = warn
+        self._mounts = Mounts(warn)
+        self._descriptors: dict[bytes, InotifyDescriptor] = {}
+        self._made = 0
+        self._reads = Reads(listener, journal)
+        # Watches that were removed for a thread that did not hear of it, and will call again.
+        self._removed: set[tuple[int, int]] = set()
+
+    async def handle(self, notification: Notification) -> None:
+        """Answer a notification."""
+        try:
+            abi = self._abi(notification)
+            target = Target(notification.thread, abi.word)
+            await self._call(notification, target, abi.calls[notification.number])
+        except asyncio.CancelledError:
+            self._listener.answer(notification.id, -errno.EINTR)
+            raise
+        except OSError as error:
+            self._listener.answer(notification.id, -(error.errno or errno.EIO))
+        except Exception:
+            self._warn("a call failed for a fault of fusenotify's:\n" + traceback.format_exc())
+            self._listener.answer(notification.id, -errno.EIO)
+
+    def gone(self, descriptor: InotifyDescriptor) -> None:
+        """Hear that no process has a descriptor any more."""
+        self._descriptors.pop(descriptor.pipe.name, None)
+        self._reads.forget(descriptor)
+        descriptor.close()
+        self._journal.said("closed", inotify=descriptor.number)
+
+    def close(self) -> None:
+        """Drop all descriptors."""
+        self._reads.close()
+        for descriptor in self._descriptors.values():
+            descriptor.close()
+        self._mounts.close()
+
+    def _abi(self, notification: Notification) -> Architecture:
+        for abi in self._abis:
+            if notification.audit == abi.audit and notification.number in abi.calls:
+                return abi
+        raise OSError(errno.ENOSYS, f"{notification.number} of {notification.audit:#x}")
+
+    async def _call(self, notification: Notification, target: Target, name: str) -> None:
+        number, second, third = (word & 0xFFFFFFFF for word in notification.arguments[:3])
+        if name in ("inotify_init", "inotify_init1"):
+            self._init(notification, target, name, number if name == "inotify_init1" else 0)
+            return
+        descriptor = self._descriptor_of(target, number)
+        if descriptor is None:
+            self._listener.let_continue(notification.id)
+            return
+        match name:
+            case "inotify_add_watch":
+                await self._add_watch(notification, target, descriptor, number, third)
+            case "inotify_rm_watch":
+                await self._rm_watch(notification, target, descriptor, number, _signed(second))
+            case "ioctl":
+                await self._fionread(notification, target, descriptor, number)
+            case _:
+                address, size = (_word(word, target) for word in notification.arguments[1:3])
+                places = [(address, size)] if name == "read" else target.vector(address, size)[:1]
+                await descriptor.refresh()
+                self._reads.serve(
+                    descriptor, TrappedRead(notification, target, name, number, places)
+                )
+
+    def _descriptor_of(self, target: Target, number: int) -> InotifyDescriptor | None:
+        try:
+            return self._descriptors.get(target.descriptor(number))
+        except OSError:  # it is not open, or not for us to see
+            return None
+
+    # inotify_init1
+
+    def _init(self, notification: Notification, target: Target, name: str, flags: int) -> None:
+        if flags & ~(os.O_NONBLOCK | os.O_CLOEXEC):
+            self._answer(notification, name, {"flags": flags}, -errno.EINVAL)
+            return
+        if not target.is_open_to_us():
+            self._warn(
+                f"process {notification.thread} lets nobody look into it (it is not dumpable, or "
+                "another user's): its inotify is the kernel's"
+            )
+            self._listener.let_continue(notification.id)
+            return
+        made = InotifyDescriptor(
+            self._made + 1,
+            self._settings.max_queued_events,
+            self._settings.semantics,
+            _kernel_limit,
+        )
+        end = made.pipe.program_end(nonblock=bool(flags & os.O_NONBLOCK))
+        try:
+            number = self._placed(notification, target, end, bool(flags & os.O_CLOEXEC))
+        except OSError as error:
+            made.close()
+            self._answer(notification, name, {"flags": flags}, -(error.errno or errno.EMFILE))
+            return
+        finally:
+            os.close(end)
+        if number is None:
+            made.close()
+            return
+        self._made += 1
+        self._descriptors[made.pipe.name] = made
+        made.on_events = lambda: self._reads.serve_held(made)
+        if self._journal.is_wanted:
+            made.on_piped = lambda events: self._journal.events(made.number, events)
+        self._journal.call(
+            notification.thread, name, {"flags": flags} if name[-1] == "1" else {}, number
+        )
+        self.on_made(made)
+
+    def _placed(
+        self, notification: Notification, target: Target, end: int, close_on_exec: bool
+    ) -> int | None:
+        """Give a thread a copy of a descriptor, where its reads are trapped if that can be."""
+        free = target.free_number(self._reserved.first, self._reserved.end)
+        add = self._listener.add_descriptor
+        if free is not None:
+            try:
+                return add(notification.id, end, free, close_on_exec=close_on_exec)
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.EMFILE):
+                    raise
+        return add(notification.id, end, None, close_on_exec=close_on_exec)
+
+    # inotify_add_watch, inotify_rm_watch
+
+    async def _add_watch(
+        self,
+        notification: Notification,
+        target: Target,
+        descriptor: InotifyDescriptor,
+        number: int,
+        mask: int,
+    ) -> None:
+        shown: dict[str, object] = {"fd": number, "path": None, "mask": mask}
+        try:
+            if self._settings.semantics in (None, "linux-6"):
+                _check_mask(mask)
+            path = target.text(_word(notification.arguments[1], target))
+            shown["path"] = path
+            found = await opened(
+                target,
+                path,
+                follow=not mask & IN_DONT_FOLLOW,
+                directory=bool(mask & IN_ONLYDIR),
+            )
+            if not self._listener.is_valid(notification.id):
+                return
+            source = await self._source(descriptor, target, found)
+            await self._check_limit()
+            result = await source.add_watch(found, mask)
+        except ConnectionLost:
+            result = -errno.ENOTCONN
+        except OSError as error:
+            # EMFILE: the user has max_user_instances devices, which init would have said.
+            code = error.errno or errno.EIO
+            result = -errno.ENOSPC if code == errno.EMFILE else -code
+        self._answer(notification, "inotify_add_watch", shown, result)
+
+    async def _source(self, descriptor: InotifyDescriptor, target: Target, found: object) -> Source:
+        """Return the descriptor's source for what was found."""
+        while True:
+            served = await self._mounts.serving(target, found)  # type: ignore[arg-type]
+            if served is None:
+                return descriptor.kernel()
+            try:
+                async with descriptor.lock:
+                    return descriptor.of_mount(served.client) or await self._device(
+                        descriptor, served
+                    )
+            except ConnectionLost:
+                self._mounts.forget(served)
+
+    async def _device(self, descriptor: InotifyDescriptor, served: Served) -> MountSource:
+        wanted = self._settings.max_queued_events
+        most = served.limits.max_queued_events
+        source = await MountSource.made(
+            descriptor.next_wd,
+            served.client,
+            None if wanted is None else min(wanted, most),
+            self._settings.semantics,
+        )
+        semantics = self._settings.semantics or served.client.semantics
+        descriptor.follow_mount(source, most, semantics)
+        if self._settings.prepare is not None:
+            await self._settings.prepare(served, source)
+        return source
+
+    async def _check_limit(self) -> None:
+        most = self._settings.max_user_watches
+        if most is None or sum(one.watches() for one in self._descriptors.values()) < most:
+            return
+        for descriptor in self._descriptors.values():
+            await descriptor.refresh()  # maybe some have ended
+        if sum(one.watches() for one in self._descriptors.values()) >= most:
+            raise OSError(errno.ENOSPC, "the run has max_user_watches")
+
+    async def _rm_watch(
+        self,
+        notification: Notification,
+        target: Target,
+        descriptor: InotifyDescriptor,
+        number: int,
+        wd: int,
+    ) -> None:
+        again = (notification.thread, wd)
+        try:
+            await descriptor.rm_watch(wd)
+            result = 0
+        except ConnectionLost:
+            result = 0  # it ended with the mount
+        except OSError as error:
+            result = 0 if again in self._removed else -(error.errno or errno.EIO)
+        self._removed.discard(again)
+        shown: dict[str, object] = {"fd": number, "wd": wd}
+        if not self._answer(notification, "inotify_rm_watch", shown, result) and not result:
+            self._removed.add(again)
+
+    # ioctl(FIONREAD)
+
+    async def _fionread(
+        self, notification: Notification, target: Target, descriptor: InotifyDescriptor, number: int
+    ) -> None:
+        await descriptor.refresh()
+        unread = descriptor.unread_bytes()
+        result = 0
+        try:
+            address = _word(notification.arguments[2], target)
+            target.store(unread.to_bytes(4, "little"), [(address, 4)])
+        except OSError as error:
+            result = -(error.errno or errno.EFAULT)
+        descriptor.settle()
+        shown: dict[str, object] = {"fd": number, "request": "FIONREAD", "bytes": unread}
+        self._answer(notification, "ioctl", shown, result)
+
+    def _answer(
+        self, notification: Notification, name: str, shown: dict[str, object], result: int
+    ) -> bool:
+        self._journal.call(notification.thread, name, shown, result)
+        return self._listener.answer(notification.id, result)
+
+
+def _check_mask(mask: int) -> None:
+    """Refuse what the kernel refuses before it looks at the path."""
+    both = IN_MASK_ADD | IN_MASK_CREATE
+    if mask & ~KNOWN_BITS or not mask or mask & both == both:
+        raise OSError(errno.EINVAL, f"the mask {mask:#x} is none")
+
+
+def _nobody(*_: object) -> None:
+    """Tell nobody."""
+
+
+def _kernel_limit() -> int:
+    with open(_SYSCTL) as file:
+        return int(file.read())
+
+
+def _word(argument: int, target: Target) -> int:
+    """Return an argument as wide as the thread's words are."""
+    return argument if target.word == 8 else argument & 0xFFFFFFFF
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word

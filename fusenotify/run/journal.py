@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a program called and was told: JSON lines for a report, or lines as strace prints them.
+
+run.calls says what happened.  Each event is told once, when the program could read it first.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from fusenotify.bits import SINGLE_BITS
+from fusenotify.events import Event, record_size
+
+
+class Journal:
+    """Where it is told: file for JSON lines, log for text; either may be None."""
+
+    def __init__(self, file: IO[str] | None, log: IO[str] | None) -> None:
+        self._file = file
+        self._log = log
+
+    @property
+    def is_wanted(self) -> bool:
+        """Return whether anybody reads it."""
+        return self._file is not None or self._log is not None
+
+    def call(self, thread: int, name: str, arguments: dict[str, object], result: int | str) -> None:
+        """Tell of a call and its result, a negative errno where it failed.
+
+        result is text where the kernel carries it out and nobody knows.
+        """
+        if not self.is_wanted:
+            return
+        shown: dict[str, object] = {"thread": thread, "call": name}
+        shown |= {key: _plain(key, value) for key, value in arguments.items()}
+        failed = isinstance(result, int) and result < 0
+        if failed:
+            assert isinstance(result, int)
+            shown["error"] = errno.errorcode.get(-result, str(-result))
+            text = f"-1 {shown['error']} ({os.strerror(-result)})"
+        else:
+            shown["result"] = result
+            text = str(result)
+        words = ", ".join(_quoted(key, value) for key, value in arguments.items())
+        self._tell(shown, f"[pid {thread}] {name}({words}) = {text}")
+
+    def events(self, descriptor: int, events: Sequence[Event]) -> None:
+        """Tell of events that the program can read now."""
+        if not self.is_wanted or not events:
+            return
+        shown = [
+            {
+                "wd": event.wd,
+                "mask": mask_words(event.mask),
+                "cookie": event.cookie,
+                "name": None if event.name is None else os.fsdecode(event.name),
+            }
+            for event in events
+        ]
+        words = ", ".join(map(_record, events))
+        self._tell({"inotify": descriptor, "events": shown}, f"inotify {descriptor} <- [{words}]")
+
+    def said(self, what: str, **fields: object) -> None:
+        """Tell of something else."""
+        self._tell({"what": what} | fields, f"--- {what} {fields or ''} ---")
+
+    def _tell(self, shown: dict[str, object], text: str) -> None:
+        if self._file is not None:
+            line = json.dumps({"time": time.time_ns()} | shown, ensure_ascii=True)
+            self._file.write(line + "\n")
+        if self._log is not None:
+            self._log.write(text + "\n")
+            self._log.flush()
+
+
+def mask_words(mask: int) -> str:
+    """Return a mask as strace prints it: IN_CREATE|IN_DELETE."""
+    words = [f"IN_{name}" for name, bit in SINGLE_BITS.items() if mask & bit]
+    unknown = mask & ~sum(SINGLE_BITS.values())
+    return "|".join(words + ([f"{unknown:#x}"] if unknown or not words else []))
+
+
+def _plain(key: str, value: object) -> object:
+    if key == "mask":
+        assert isinstance(value, int)
+        return mask_words(value)
+    return os.fsdecode(value) if isinstance(value, bytes) else value
+
+
+def _quoted(key: str, value: object) -> str:
+    if isinstance(value, bytes):
+        return json.dumps(os.fsdecode(value))
+    return str(_plain(key, value))
+
+
+def _record(event: Event) -> str:
+    fields = f"wd={event.wd}, mask={mask_words(event.mask)}, cookie={event.cookie:#x}"
+    if event.name is None:
+        return "{" + fields + ", len=0}"
+    return (
+        "{" + f"{fields}, len={record_size(event.name) - 16}, "
+        f"name={json.dumps(os.fsdecode(event.name))}" + "}"
+    )

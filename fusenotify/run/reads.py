@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reads that are trapped: answered from the queue, handed to the pipe, or held back.
+
+run.calls refreshes the descriptor first, so that what happened before is there.  A read that
+waits does so in the kernel, on the pipe, where signals and debuggers find it as usual; only
+where its buffer may be too small for a record is it held back here.
+
+Invariant
+    Events whose bytes reached nobody are queued again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from dataclasses import dataclass, field
+
+from fusenotify.run import tasks
+from fusenotify.run.descriptor import InotifyDescriptor
+from fusenotify.run.journal import Journal
+from fusenotify.run.notify import Listener, Notification
+from fusenotify.run.target import Target
+
+# Restarted by the kernel if the handler of the signal that came says so, else EINTR.
+_ERESTARTSYS = 512
+# How often calls that we hold back are asked whether a signal came.
+_SIGNAL_SECONDS = 0.05
+_MOST_READ = 0x7FFFF000
+
+
+@dataclass(slots=True)
+class TrappedRead:
+    """A read that is to be answered.  places are the addresses and sizes it reads into."""
+
+    notification: Notification
+    target: Target
+    name: str
+    number: int
+    places: list[tuple[int, int]]
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = min(sum(size for _, size in self.places), _MOST_READ)
+
+
+class Reads:
+    """The reads that are not answered yet, and how they are."""
+
+    def __init__(self, listener: Listener, journal: Journal) -> None:
+        self._listener = listener
+        self._journal = journal
+        self._held: dict[InotifyDescriptor, list[TrappedRead]] = {}
+        self._signals: asyncio.Task[None] | None = None
+
+    def close(self) -> None:
+        """Look for signals no more."""
+        if self._signals is not None:
+            self._signals.cancel()
+
+    def forget(self, descriptor: InotifyDescriptor) -> None:
+        """Hear that no process has a descriptor any more."""
+        self._held.pop(descriptor, None)
+
+    def serve(self, descriptor: InotifyDescriptor, read: TrappedRead) -> None:
+        """Answer a read, or hold it back until there is an event."""
+        if not self._served(descriptor, read):
+            self._held.setdefault(descriptor, []).append(read)
+            if self._signals is None:
+                self._signals = tasks.start(self._look_for_signals())
+        descriptor.settle()
+
+    def _served(self, descriptor: InotifyDescriptor, read: TrappedRead) -> bool:
+        """Answer a read if that can be done now."""
+        if descriptor.is_for_the_pipe(read.size):
+            descriptor.expect(read.size)
+            self._listener.let_continue(read.notification.id)
+            self._tell_of(read, "from the pipe")
+            return True
+        if descriptor.is_empty():
+            if not read.target.flags(read.number) & os.O_NONBLOCK:
+                return False
+            self._finish(read, -errno.EAGAIN)
+            return True
+        if not self._listener.is_valid(read.notification.id):
+            return True
+        try:
+            events, piped, data = descriptor.take(read.size)
+        except OSError as error:
+            self._finish(read, -(error.errno or errno.EINVAL))
+            return True
+        if not data and descriptor.is_empty():
+            return self._served(descriptor, read)
+        try:
+            if data:
+                read.target.store(data, read.places)
+        except OSError as error:
+            self._finish(read, -(error.errno or errno.EFAULT))
+            return True
+        self._journal.events(descriptor.number, events[piped:])
+        if not self._finish(read, len(data)):
+            descriptor.put_back(events)
+        return True
+
+    def serve_held(self, descriptor: InotifyDescriptor) -> None:
+        """Answer reads that waited for an event."""
+        waiting = self._held.get(descriptor, [])
+        while waiting and not descriptor.is_empty():
+            read = waiting.pop(0)
+            try:
+                if not self._served(descriptor, read):
+                    waiting.insert(0, read)
+                    return
+            except OSError as error:
+                self._finish(read, -(error.errno or errno.EIO))
+
+    async def _look_for_signals(self) -> None:
+        """Let reads that we hold back end where a signal has come, or the thread is gone."""
+        while any(self._held.values()):
+            await asyncio.sleep(_SIGNAL_SECONDS)
+            for reads in self._held.values():
+                for read in list(reads):
+                    try:
+                        if read.target.has_signal():
+                            reads.remove(read)
+                            self._finish(read, -_ERESTARTSYS)
+                    except OSError:
+                        reads.remove(read)
+        self._signals = None
+
+    def _finish(self, read: TrappedRead, result: int) -> bool:
+        self._tell_of(read, result)
+        return self._listener.answer(read.notification.id, result)
+
+    def _tell_of(self, read: TrappedRead, result: int | str) -> None:
+        if self._journal.is_wanted:
+            shown: dict[str, object] = {"fd": read.number, "size": read.size}
+            self._journal.call(read.notification.thread, read.name, shown, result)

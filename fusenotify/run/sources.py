@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where a descriptor's events come from: a mount's daemon, or the kernel's own inotify.
+
+run.descriptor has any number of them.  A source's watch descriptors are its own; it
+translates to the program's, which count through all sources.
+
+Invariant
+    A watch is in the table before an event names it, until its IN_IGNORED was translated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+from fusenotify.bits import IN_DONT_FOLLOW, IN_IGNORED, IN_UNMOUNT
+from fusenotify.client.calls import ClientLogic, DeviceLogic, as_it_is, unread_of
+from fusenotify.client.locate import Opened
+from fusenotify.client.watched import ORDINARY
+from fusenotify.events import Event, unpack
+from fusenotify.protocol.connection import ConnectionLost
+from fusenotify.run import tasks
+
+_libc = ctypes.CDLL(None, use_errno=True)
+# Any record fits.
+_LEAST_SIZE = 512
+
+
+class Source(ABC):
+    """One queue of events, and its watches.  on_ready is called when it may have some."""
+
+    on_ready: Callable[[], object]
+
+    def __init__(self, next_wd: Callable[[], int]) -> None:
+        self._next_wd = next_wd
+        self._shown: dict[int, int] = {}
+
+    def watches(self) -> list[int]:
+        """Return the program's numbers of the watches there are."""
+        return list(self._shown.values())
+
+    def added(self, wd: int) -> int:
+        """Return the program's number for a watch of ours, a new one where it is new."""
+        if wd not in self._shown:
+            self._shown[wd] = self._next_wd()
+        return self._shown[wd]
+
+    def translated(self, records: bytes) -> Iterator[Event]:
+        """Yield the events in records, with the program's watch descriptors."""
+        for event in unpack(records):
+            wd = self._shown.get(event.wd, event.wd if event.wd < 0 else 0)
+            if event.mask & IN_IGNORED:
+                self._shown.pop(event.wd, None)
+            if wd:
+                yield event._replace(wd=wd)
+
+    async def rm_watch(self, shown: int) -> None:
+        """Remove the watch that the program knows by that number.
+
+        Raises OSError: EINVAL.
+        """
+        for wd, number in self._shown.items():
+            if number == shown:
+                await self._rm_watch(wd)
+                return
+        raise OSError(errno.EINVAL, f"there is no watch {shown}")
+
+    @abstractmethod
+    async def add_watch(self, target: Opened, mask: int) -> int:
+        """Watch what a descriptor is of, and return the program's number of the watch."""
+
+    @abstractmethod
+    async def fence(self) -> None:
+        """Return when what happened before is queued."""
+
+    @abstractmethod
+    async def pull(self, size: int) -> list[Event]:
+        """Take up to so many bytes of records out of the queue, or the first one."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Drop watches and queue."""
+
+    @abstractmethod
+    def listen(self) -> None:
+        """Call on_ready once, as soon as there is something to pull."""
+
+    @abstractmethod
+    async def _rm_watch(self, wd: int) -> None: ...
+
+
+class MountSource(Source):
+    """A device of a mount's daemon.
+
+    When the daemon is gone its watches end as those of a filesystem that is unmounted.
+    """
+
+    def __init__(
+        self, next_wd: Callable[[], int], client: ClientLogic, device: DeviceLogic[bytes]
+    ) -> None:
+        super().__init__(next_wd)
+        self.client = client
+        self._device = device
+        self._listening: asyncio.Task[None] | None = None
+        self.is_lost = False
+
+    @classmethod
+    async def made(
+        cls,
+        next_wd: Callable[[], int],
+        client: ClientLogic,
+        max_queued_events: int | None,
+        semantics: str | None,
+    ) -> MountSource:
+        """Return a source with a new device.
+
+        Raises OSError: EMFILE, EPERM, ConnectionLost.
+        """
+        device = await client.init(max_queued_events, semantics, unread_of(False))
+        return cls(next_wd, client, device)
+
+    async def add_watch(self, target: Opened, mask: int) -> int:
+        return self.added(await self._device.add_watch(target, mask, ORDINARY, self.added))
+
+    async def fence(self) -> None:
+        if not self.is_lost:
+            with contextlib.suppress(ConnectionLost):
+                await self.client.sync()
+
+    async def pull(self, size: int) -> list[Event]:
+        if self.is_lost:
+            return []
+        try:
+            records = await self._device.read(max(size, _LEAST_SIZE), 0.0, as_it_is)
+        except BlockingIOError:
+            return []
+        except OSError:  # ConnectionLost, EBADF: nothing will come any more
+            return self._ended()
+        return list(self.translated(records))
+
+    def listen(self) -> None:
+        if self._listening is None and not self.is_lost:
+            self._listening = tasks.start(self._listen())
+
+    async def _listen(self) -> None:
+        with contextlib.suppress(OSError):  # pull() says what it is
+            await self._device.poll(None)
+        self._listening = None
+        self.on_ready()
+
+    def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+        self.is_lost = True
+        tasks.start(self._close())
+
+    async def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            await self._device.close()
+
+    async def _rm_watch(self, wd: int) -> None:
+        await self._device.rm_watch(wd)
+
+    def _ended(self) -> list[Event]:
+        self.is_lost = True
+        gone = self.watches()
+        self._shown.clear()
+        return [Event(wd, mask) for wd in gone for mask in (IN_UNMOUNT, IN_IGNORED)]
+
+
+class KernelSource(Source):
+    """An inotify descriptor of ours, for what is in no mount of fusenotify."""
+
+    def __init__(self, next_wd: Callable[[], int]) -> None:
+        """Raises OSError: EMFILE, ENFILE."""
+        super().__init__(next_wd)
+        self._descriptor = _called(_libc.inotify_init1, os.O_NONBLOCK | os.O_CLOEXEC)
+        self._loop = asyncio.get_running_loop()
+        self._listening = False
+
+    async def add_watch(self, target: Opened, mask: int) -> int:
+        # The link in /proc leads to the object itself, also where that is a symbolic link.
+        path = b"/proc/self/fd/%d" % target.number
+        plain = ctypes.c_uint32(mask & ~IN_DONT_FOLLOW)
+        return self.added(_called(_libc.inotify_add_watch, self._descriptor, path, plain))
+
+    async def fence(self) -> None:
+        """The kernel queues an event before the call returns that it is about."""
+
+    async def pull(self, size: int) -> list[Event]:
+        try:
+            return list(self.translated(os.read(self._descriptor, max(size, _LEAST_SIZE))))
+        except BlockingIOError:
+            return []
+
+    def listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._loop.add_reader(self._descriptor, self._ready)
+
+    def _ready(self) -> None:
+        self._unlisten()
+        self.on_ready()
+
+    def _unlisten(self) -> None:
+        if self._listening:
+            self._listening = False
+            self._loop.remove_reader(self._descriptor)
+
+    def close(self) -> None:
+        self._unlisten()
+        os.close(self._descriptor)
+
+    async def _rm_watch(self, wd: int) -> None:
+        _called(_libc.inotify_rm_watch, self._descriptor, wd)
+
+
+def _called(function: Callable[..., int], *arguments: object) -> int:
+    value = function(*arguments)
+    if value < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return value

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The thread that a notification is about: its memory, descriptors, signals, credentials.
+
+run.calls uses it, run.paths resolves names for it.  All of it is asked by the thread's
+number, which may be another's when the thread was killed: what was read means something only
+if the notification is still valid afterwards (Listener.is_valid).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Sequence
+
+_PATH_MAX = 4096
+_PAGE = 4096
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class Target:
+    """A thread under our filter.  word is the size of its pointers."""
+
+    def __init__(self, thread: int, word: int) -> None:
+        self.thread = thread
+        self.word = word
+        self.proc = b"/proc/%d/" % thread
+
+    def is_open_to_us(self) -> bool:
+        """Return whether we may read its memory: it is dumpable, or we are privileged."""
+        try:
+            os.close(os.open(self.proc + b"mem", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return False
+        return True
+
+    def text(self, address: int) -> bytes:
+        """Return the string at an address, without its NUL.
+
+        Raises OSError: EFAULT, ENAMETOOLONG, EPERM.
+        """
+        found = b""
+        while len(found) < _PATH_MAX:
+            step = min(_PAGE - address % _PAGE, _PATH_MAX - len(found))
+            piece, end, _ = self.memory(address, step).partition(b"\0")
+            found += piece
+            if end:
+                return found
+            address += step
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    def memory(self, address: int, size: int) -> bytes:
+        """Return so many bytes at an address, or fewer where what is behind cannot be read.
+
+        Raises OSError: EFAULT, EPERM.
+        """
+        buffer = ctypes.create_string_buffer(size)
+        done = self._transfer(_libc.process_vm_readv, buffer, [(address, size)])
+        return buffer.raw[:done]
+
+    def store(self, data: bytes, places: Sequence[tuple[int, int]]) -> None:
+        """Write bytes at addresses, each with what fits there.
+
+        Raises OSError: EFAULT, EPERM.
+        """
+        buffer = ctypes.create_string_buffer(data, len(data))
+        if self._transfer(_libc.process_vm_writev, buffer, places) < len(data):
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
+    def vector(self, address: int, count: int) -> list[tuple[int, int]]:
+        """Return the address and size of each of count ``struct iovec``.
+
+        Raises OSError: EFAULT, EINVAL, EPERM.
+        """
+        if not 0 <= count <= 1024:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        shape = struct.Struct("=QQ" if self.word == 8 else "=II")
+        data = self.memory(address, count * shape.size) if count else b""
+        if len(data) < count * shape.size:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return list(shape.iter_unpack(data))
+
+    def descriptor(self, number: int) -> bytes:
+        """Return what a descriptor is of, as /proc shows it: b"pipe:[123]".
+
+        Raises OSError: ENOENT where it is not open, EACCES.
+        """
+        return os.readlink(b"%sfd/%d" % (self.proc, number))
+
+    def free_number(self, first: int, end: int) -> int | None:
+        """Return the lowest number in a range that no descriptor has; None where all have one."""
+        for number in range(first, end):
+            try:
+                self.descriptor(number)
+            except FileNotFoundError:
+                return number
+            except OSError:
+                return None
+        return None
+
+    def flags(self, number: int) -> int:
+        """Return the flags of an open descriptor, as fcntl(F_GETFL) does.
+
+        Raises OSError.
+        """
+        with open(b"%sfdinfo/%d" % (self.proc, number), "rb") as lines:
+            for line in lines:
+                if line.startswith(b"flags:"):
+                    return int(line.split()[1], 8)
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def status(self) -> dict[bytes, bytes]:
+        """Return the lines of /proc/PID/status.
+
+        Raises OSError.
+        """
+        with open(self.proc + b"status", "rb") as lines:
+            return {name: value.strip() for name, _, value in (ln.partition(b":") for ln in lines)}
+
+    def has_signal(self) -> bool:
+        """Return whether a signal waits for it that it does not block.
+
+        Raises OSError where it is gone.
+        """
+        status = self.status()
+        pending, shared, blocked = (int(status[n], 16) for n in (b"SigPnd", b"ShdPnd", b"SigBlk"))
+        return bool((pending | shared) & ~blocked)
+
+    def _transfer(self, call: object, local: object, places: Sequence[tuple[int, int]]) -> int:
+        size = ctypes.sizeof(local)  # type: ignore[arg-type]
+        ours = _Iovec(ctypes.addressof(local), size)  # type: ignore[arg-type]
+        theirs = (_Iovec * len(places))(*(_Iovec(*place) for place in places))
+        done: int = call(  # type: ignore[operator]
+            self.thread, ctypes.byref(ours), 1, ctypes.byref(theirs), len(places), 0
+        )
+        if done < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return done

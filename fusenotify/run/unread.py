@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a program has not read yet: one queue of what several devices gave.
+
+The oldest of it are in the program's pipe (run.descriptor).  Each device has a queue of its
+own; natively there would be one, in which what is in the pipe is queued as well.  So what
+comes from a device is judged here once more, by the same rules.
+
+Invariants
+    At most max_events events are queued, and the IN_Q_OVERFLOW behind them.
+    Of the oldest, in_pipe are in the pipe; those are never changed.
+It does no I/O.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fusenotify.bits import IN_Q_OVERFLOW
+from fusenotify.events import Event, pack
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a queue merges and overflows: rows of docs/reference/semantics.md under these names."""
+
+    merge_with_newest: bool
+    merge_compares_cookies: bool
+    merge_into_full_queue: bool
+    overflow_keeps_cookie: bool
+    overflow_repeats: bool
+    short_read_is_error: bool
+
+
+LINUX_6 = Rules(True, False, False, False, False, True)
+RULES = {"linux-6": LINUX_6, "linux-2.6.18": Rules(False, True, True, True, True, False)}
+
+
+class Unread:
+    """The queue."""
+
+    def __init__(self, rules: Rules, max_events: int) -> None:
+        self.rules = rules
+        self.max_events = max_events
+        self.in_pipe = 0
+        self._events: deque[tuple[Event, bytes]] = deque()  # each with its record
+        self._overflows = 0  # that are queued
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def size(self) -> int:
+        """Return how many bytes are unread."""
+        return sum(len(record) for _, record in self._events)
+
+    def is_full(self) -> bool:
+        """Return whether another event would be lost and none would tell so."""
+        return len(self._events) > self.max_events
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Queue events as a device would that had them all."""
+        for event in events:
+            if event.mask & IN_Q_OVERFLOW:
+                self._overflow(event.cookie)
+            elif not self._merges(event):
+                if len(self._events) < self.max_events:
+                    self._append(event)
+                else:
+                    self._overflow(event.cookie if self.rules.overflow_keeps_cookie else 0)
+
+    def consumed(self, unread: int) -> int:
+        """Hear that so many bytes are left in the pipe; return how many of them are a torn record.
+
+        A record that was read in part is forgotten; what is left of it is still in the pipe.
+        """
+        left = sum(len(record) for _, record in self._piped())
+        while left > unread:
+            left -= len(self._pop()[1])
+            self.in_pipe -= 1
+        return unread - left
+
+    def head(self, room: int) -> list[tuple[Event, bytes]]:
+        """Return the oldest whole records that fit, without taking them.
+
+        Raises OSError (EINVAL) where the first one does not.
+        """
+        found = []
+        for event, record in self._events:
+            room -= len(record)
+            if room < 0:
+                break
+            found.append((event, record))
+        if self._events and not found and self.rules.short_read_is_error:
+            raise OSError(errno.EINVAL, "the buffer is too small for the first record")
+        return found
+
+    def take(self, count: int) -> None:
+        """Take the oldest, so many of them."""
+        for _ in range(count):
+            self._pop()
+        self.in_pipe = max(0, self.in_pipe - count)
+
+    def next_for_pipe(self, room: int) -> list[tuple[Event, bytes]]:
+        """Return those to write into the pipe, which has so much room; say written() then."""
+        found = []
+        for place in range(self.in_pipe, len(self._events)):
+            event, record = self._events[place]
+            room -= len(record)
+            if room < 0:
+                break
+            found.append((event, record))
+        return found
+
+    def written(self, count: int) -> None:
+        """Hear that so many more are in the pipe."""
+        self.in_pipe += count
+
+    def _piped(self) -> Iterable[tuple[Event, bytes]]:
+        return (self._events[place] for place in range(self.in_pipe))
+
+    def _merges(self, event: Event) -> bool:
+        rules = self.rules
+        if not self._events:
+            return False
+        if len(self._events) >= self.max_events and not rules.merge_into_full_queue:
+            return False
+        other = self._events[-1 if rules.merge_with_newest else 0][0]
+        if rules.merge_compares_cookies:
+            return other == event
+        return (other.wd, other.mask, other.name) == (event.wd, event.mask, event.name)
+
+    def _append(self, event: Event) -> None:
+        self._events.append((event, pack(event)))
+
+    def _overflow(self, cookie: int) -> None:
+        if self.is_full() or (self._overflows and not self.rules.overflow_repeats):
+            return
+        self._overflows += 1
+        self._append(Event(-1, IN_Q_OVERFLOW, cookie))
+
+    def _pop(self) -> tuple[Event, bytes]:
+        event, record = self._events.popleft()
+        if event.mask & IN_Q_OVERFLOW:
+            self._overflows -= 1
+        return event, record

@@ -1,0 +1,740 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Programs of inotify, by name: scenarios DIR NAME....  Each prints what the calls answered.
+// The tests run them natively and under "fusenotify run", and compare.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *program;
+static char *directory;
+static char buffer[65536] __attribute__((aligned(8)));
+
+static void say(const char *what, long result)
+{
+	if (result < 0)
+		printf("%s: %s\n", what, strerrorname_np(errno));
+	else
+		printf("%s: %ld\n", what, result);
+	fflush(stdout);
+}
+
+static int inotify(int flags)
+{
+	int fd = inotify_init1(flags);
+	if (fd < 0)
+		say("inotify_init1", fd);
+	return fd;
+}
+
+static void touch(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		say(name, fd);
+	close(fd);
+}
+
+static void put(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (write(fd, "x", 1) != 1)
+		say(name, -1);
+	close(fd);
+}
+
+static void show(const char *what, ssize_t got)
+{
+	if (got < 0) {
+		say(what, got);
+		return;
+	}
+	printf("%s: %zd:", what, got);
+	for (char *at = buffer; at < buffer + got;) {
+		struct inotify_event *event = (struct inotify_event *)at;
+		printf(" %d/%x/%s", event->wd, event->mask, event->len ? event->name : "");
+		at += sizeof *event + event->len;
+	}
+	printf("\n");
+	fflush(stdout);
+}
+
+static ssize_t read_and_show(int fd, size_t size)
+{
+	ssize_t got = read(fd, buffer, size);
+	int error = errno;
+	show("read", got);
+	errno = error;
+	return got;
+}
+
+static void read_all(int fd, size_t size)
+{
+	while (read_and_show(fd, size) > 0)
+		;
+}
+
+static void events_are_read(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	say("add", inotify_add_watch(fd, directory, IN_ALL_EVENTS));
+	put("a");
+	mkdir("d", 0777);
+	rename("a", "d/b");
+	rename("d/b", "c");
+	chmod("c", 0600);
+	link("c", "e");
+	unlink("c");
+	unlink("e");
+	rmdir("d");
+	read_all(fd, sizeof buffer);
+}
+
+static void sized(size_t size)
+{
+	char name[64];
+	int fd = inotify(IN_NONBLOCK);
+	inotify_add_watch(fd, directory, IN_CREATE | IN_DELETE);
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof name, "%0*d", 1 + i % 40, i);
+		touch(name);
+		unlink(name);
+	}
+	read_all(fd, size);
+}
+
+static void size_40(void) { sized(40); }
+static void size_300(void) { sized(300); }
+static void size_4096(void) { sized(4096); }
+static void size_8192(void) { sized(8192); }
+
+static void short_buffer(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a-name-that-takes-some-bytes");
+	read_and_show(fd, 16);
+	read_and_show(fd, 40);
+	read_and_show(fd, 0);
+	read_and_show(fd, 48);
+	read_and_show(fd, 16);
+}
+
+static void short_buffer_blocking(void)
+{
+	int fd = inotify(0);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a-name-that-takes-some-bytes");
+	read_and_show(fd, 16);
+	read_and_show(fd, 300);
+}
+
+static void bad_buffer(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a");
+	say("read", syscall(SYS_read, fd, 8L, 100L));
+	touch("b");
+	read_and_show(fd, 300);
+}
+
+static int unread(int fd)
+{
+	int count = -1;
+	if (ioctl(fd, FIONREAD, &count) < 0)
+		return -1;
+	return count;
+}
+
+static void fionread(void)
+{
+	char name[16];
+	int fd = inotify(IN_NONBLOCK);
+	say("nothing", unread(fd));
+	inotify_add_watch(fd, directory, IN_CREATE);
+	for (int i = 0; i < 500; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		touch(name);
+	}
+	say("many", unread(fd));
+	read_and_show(fd, 100);
+	say("less", unread(fd));
+	say("exactly", read(fd, buffer, unread(fd)));
+	say("none", unread(fd));
+	say("bad", ioctl(fd, FIONREAD, (void *)8));
+}
+
+static void nonblock_later(void)
+{
+	int fd = inotify(0);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	read_and_show(fd, 40);
+	read_and_show(fd, 4096);
+	touch("a");
+	read_and_show(fd, 4096);
+}
+
+static void polled(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	struct pollfd one = {.fd = fd, .events = POLLIN};
+	inotify_add_watch(fd, directory, IN_CREATE);
+	say("poll", poll(&one, 1, 0));
+	touch("a");
+	say("poll", poll(&one, 1, 2000));
+	say("poll", poll(&one, 1, 2000));
+	read_and_show(fd, 4096);
+	say("poll", poll(&one, 1, 0));
+}
+
+static int epoll_of(int fd, int flags)
+{
+	int epoll = epoll_create1(0);
+	struct epoll_event event = {.events = EPOLLIN | flags, .data.fd = fd};
+	epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+	return epoll;
+}
+
+static int waited(int epoll, int milliseconds)
+{
+	struct epoll_event event;
+	return epoll_wait(epoll, &event, 1, milliseconds);
+}
+
+static void epoll_level(void)
+{
+	int fd = inotify(IN_NONBLOCK), epoll = epoll_of(fd, 0);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	say("epoll", waited(epoll, 0));
+	touch("a");
+	say("epoll", waited(epoll, 2000));
+	say("epoll", waited(epoll, 2000));
+	read_and_show(fd, 4096);
+	say("epoll", waited(epoll, 0));
+}
+
+static void epoll_edge(void)
+{
+	int fd = inotify(IN_NONBLOCK), epoll = epoll_of(fd, EPOLLET);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a");
+	say("epoll", waited(epoll, 2000));
+	say("epoll", waited(epoll, 0));
+	touch("b");
+	say("epoll", waited(epoll, 2000));
+	read_and_show(fd, 4096);
+	say("epoll", waited(epoll, 0));
+	touch("c");
+	say("epoll", waited(epoll, 2000));
+	read_and_show(fd, 4096);
+}
+
+static void duplicated(void)
+{
+	int fd = inotify(0);
+	int copy = dup(fd);
+	say("add", inotify_add_watch(copy, directory, IN_CREATE));
+	touch("a");
+	dup2(fd, 9);
+	read_and_show(9, 4096);
+	close(fd);
+	touch("b");
+	read_and_show(copy, 4096);
+	close(copy);
+	touch("c");
+	read_and_show(9, 4096);
+	close(9);
+	read_and_show(9, 4096);
+	int other = inotify(IN_NONBLOCK);
+	say("add", inotify_add_watch(other, directory, IN_CREATE));
+	read_and_show(other, 4096);
+}
+
+static void forked(void)
+{
+	int fd = inotify(IN_NONBLOCK), status;
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a");
+	touch("b");
+	pid_t child = fork();
+	if (!child) {
+		read_and_show(fd, 40);
+		say("add", inotify_add_watch(fd, "/", IN_CREATE));
+		exit(3);
+	}
+	waitpid(child, &status, 0);
+	say("child", WEXITSTATUS(status));
+	read_and_show(fd, 4096);
+	say("rm", inotify_rm_watch(fd, 2));
+	read_and_show(fd, 4096);
+}
+
+static void executed(void)
+{
+	char number[16];
+	int fd = inotify(IN_NONBLOCK);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a");
+	snprintf(number, sizeof number, "%d", fd);
+	execl(program, program, directory, "read_inherited", number, NULL);
+}
+
+static void executed_without(void)
+{
+	char number[16];
+	int fd = inotify(IN_NONBLOCK | IN_CLOEXEC);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a");
+	snprintf(number, sizeof number, "%d", fd);
+	execl(program, program, directory, "read_inherited", number, NULL);
+}
+
+static void *reader(void *size)
+{
+	int fd = ((long *)size)[0];
+	read_and_show(fd, ((long *)size)[1]);
+	return NULL;
+}
+
+static void threads(void)
+{
+	long sizes[] = {40, 300, 4096};
+	for (int i = 0; i < 3; i++) {
+		pthread_t thread;
+		int fd = inotify(0);
+		long arguments[] = {fd, sizes[i]};
+		inotify_add_watch(fd, directory, IN_CREATE);
+		pthread_create(&thread, NULL, reader, arguments);
+		usleep(30000); /* it blocks, most likely */
+		touch(i == 0 ? "x" : i == 1 ? "y" : "z");
+		pthread_join(thread, NULL);
+		close(fd);
+	}
+}
+
+static void merging(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	touch("a");
+	inotify_add_watch(fd, directory, IN_MODIFY);
+	int file = open("a", O_WRONLY);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 5; i++)
+			if (write(file, "x", 1) != 1)
+				say("write", -1);
+		read_and_show(fd, round == 1 ? 40 : 4096);
+	}
+	read_and_show(fd, 4096);
+}
+
+static void removing(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	int wd = inotify_add_watch(fd, directory, IN_CREATE);
+	say("again", inotify_add_watch(fd, directory, IN_DELETE));
+	mkdir("d", 0777);
+	say("other", inotify_add_watch(fd, "d", IN_ALL_EVENTS));
+	rmdir("d");
+	read_all(fd, 4096);
+	say("rm", inotify_rm_watch(fd, wd));
+	say("rm", inotify_rm_watch(fd, wd));
+	say("rm", inotify_rm_watch(fd, 77));
+	say("rm", inotify_rm_watch(fd, -1));
+	say("rm", inotify_rm_watch(0, 1));
+	say("rm", inotify_rm_watch(99, 1));
+	read_all(fd, 4096);
+	say("new", inotify_add_watch(fd, directory, IN_CREATE | IN_ONESHOT));
+	touch("a");
+	touch("b");
+	read_all(fd, 4096);
+	say("rm", inotify_rm_watch(fd, 3));
+}
+
+static void refused(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	char *name = malloc(5000);
+	memset(name, 'x', 4999);
+	name[4999] = 0;
+	touch("file");
+	symlink("file", "link");
+	symlink("loop", "loop");
+	say("flags", inotify_init1(1));
+	say("no mask", inotify_add_watch(fd, directory, 0));
+	say("bad mask", inotify_add_watch(fd, directory, 0x10000));
+	say("both", inotify_add_watch(fd, directory, IN_CREATE | IN_MASK_ADD | IN_MASK_CREATE));
+	say("none", inotify_add_watch(fd, "none", IN_CREATE));
+	say("empty", inotify_add_watch(fd, "", IN_CREATE));
+	say("through a file", inotify_add_watch(fd, "file/x", IN_CREATE));
+	say("a file", inotify_add_watch(fd, "file", IN_CREATE | IN_ONLYDIR));
+	say("a link", inotify_add_watch(fd, "link", IN_CREATE | IN_ONLYDIR | IN_DONT_FOLLOW));
+	say("loop", inotify_add_watch(fd, "loop", IN_CREATE));
+	say("long name", inotify_add_watch(fd, name, IN_CREATE));
+	name[300] = 0;
+	say("long part", inotify_add_watch(fd, name, IN_CREATE));
+	say("nowhere", inotify_add_watch(fd, (char *)8, IN_CREATE));
+	say("not inotify", inotify_add_watch(0, directory, IN_CREATE));
+	say("not open", inotify_add_watch(99, directory, IN_CREATE));
+	say("first", inotify_add_watch(fd, "link", IN_ATTRIB | IN_DONT_FOLLOW));
+	say("second", inotify_add_watch(fd, "link", IN_ATTRIB));
+	say("exists", inotify_add_watch(fd, "file", IN_ATTRIB | IN_MASK_CREATE));
+	read_all(fd, 4096);
+}
+
+static void own_paths(void)
+{
+	char path[64];
+	int fd = inotify(IN_NONBLOCK);
+	int opened = open(directory, O_RDONLY);
+	say("absolute", inotify_add_watch(fd, directory, IN_CREATE));
+	say("dot", inotify_add_watch(fd, ".", IN_CREATE));
+	say("self", inotify_add_watch(fd, "/proc/self/cwd", IN_CREATE));
+	say("thread", inotify_add_watch(fd, "/proc/thread-self/cwd/.", IN_CREATE));
+	snprintf(path, sizeof path, "/proc/self/fd/%d", opened);
+	say("fd", inotify_add_watch(fd, path, IN_CREATE));
+	snprintf(path, sizeof path, "/dev/fd/%d", opened);
+	say("dev", inotify_add_watch(fd, path, IN_CREATE));
+	snprintf(path, sizeof path, "/proc/%d/fd/%d", getpid(), opened);
+	say("pid", inotify_add_watch(fd, path, IN_CREATE));
+	mkdir("below", 0777);
+	if (chdir("below"))
+		say("chdir", -1);
+	say("up", inotify_add_watch(fd, "..", IN_CREATE));
+	say("here", inotify_add_watch(fd, ".", IN_CREATE));
+	touch("a");
+	read_all(fd, 4096);
+}
+
+static void in_a_new_root(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	mkdir("root", 0777);
+	mkdir("root/d", 0777);
+	symlink("/d", "root/link");
+	say("outside", inotify_add_watch(fd, "root/d", IN_CREATE));
+	if (chroot("root") || chdir("/d"))
+		say("chroot", -1);
+	say("absolute", inotify_add_watch(fd, "/d", IN_CREATE));
+	say("link", inotify_add_watch(fd, "/link", IN_CREATE));
+	say("relative", inotify_add_watch(fd, "../link", IN_CREATE));
+	say("above", inotify_add_watch(fd, "/../../d", IN_CREATE));
+	say("root", inotify_add_watch(fd, "..", IN_CREATE));
+	touch("a");
+	read_all(fd, 4096);
+}
+
+static void both_worlds(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	char outside[] = "/tmp/scenario.XXXXXX", name[64];
+	if (!mkdtemp(outside))
+		say("mkdtemp", -1);
+	say("outside", inotify_add_watch(fd, outside, IN_CREATE | IN_DELETE_SELF));
+	say("inside", inotify_add_watch(fd, directory, IN_CREATE));
+	say("outside", inotify_add_watch(fd, outside, IN_CREATE | IN_DELETE | IN_DELETE_SELF));
+	snprintf(name, sizeof name, "%s/file", outside);
+	touch(name);
+	read_all(fd, 4096);
+	touch("a");
+	read_all(fd, 4096);
+	unlink(name);
+	rmdir(outside);
+	read_all(fd, 4096);
+	say("rm", inotify_rm_watch(fd, 1));
+	say("rm", inotify_rm_watch(fd, 2));
+	read_all(fd, 4096);
+}
+
+static volatile sig_atomic_t signals;
+
+static void count_signal(int number)
+{
+	(void)number;
+	signals++;
+}
+
+static void handle(int number, int flags)
+{
+	struct sigaction action = {.sa_handler = count_signal, .sa_flags = flags};
+	sigaction(number, &action, NULL);
+}
+
+static void interrupted(void)
+{
+	long sizes[] = {40, 300, 4096};
+	handle(SIGALRM, 0);
+	for (int i = 0; i < 3; i++) {
+		int fd = inotify(0);
+		struct itimerval soon = {.it_value.tv_usec = 30000};
+		inotify_add_watch(fd, directory, IN_CREATE);
+		setitimer(ITIMER_REAL, &soon, NULL);
+		read_and_show(fd, sizes[i]);
+		close(fd);
+	}
+	say("signals", signals);
+}
+
+static void *touch_later(void *name)
+{
+	usleep(150000);
+	touch(name);
+	return NULL;
+}
+
+static void restarted(void)
+{
+	long sizes[] = {40, 300, 4096};
+	char *names[] = {"a", "b", "c"};
+	handle(SIGALRM, SA_RESTART);
+	for (int i = 0; i < 3; i++) {
+		pthread_t thread;
+		int fd = inotify(0);
+		struct itimerval soon = {.it_value.tv_usec = 20000};
+		inotify_add_watch(fd, directory, IN_CREATE);
+		sigset_t alarm;
+		sigemptyset(&alarm);
+		sigaddset(&alarm, SIGALRM);
+		pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+		pthread_create(&thread, NULL, touch_later, names[i]);
+		pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+		setitimer(ITIMER_REAL, &soon, NULL);
+		read_and_show(fd, sizes[i]);
+		pthread_join(thread, NULL);
+		close(fd);
+	}
+	say("signals", signals);
+}
+
+static volatile int storming = 1;
+
+static void *storm(void *thread)
+{
+	while (storming) {
+		syscall(SYS_tgkill, getpid(), (int)(long)thread, SIGURG);
+		usleep(200);
+	}
+	return NULL;
+}
+
+/* As Go's runtime preempts its threads. */
+static void signal_storm(void)
+{
+	char name[16];
+	pthread_t thread;
+	int good = 0, events = 0, fd = inotify(IN_NONBLOCK);
+	handle(SIGURG, SA_RESTART);
+	pthread_create(&thread, NULL, storm, (void *)(long)syscall(SYS_gettid));
+	for (int i = 0; i < 200; i++) {
+		int wd = inotify_add_watch(fd, directory, IN_CREATE);
+		snprintf(name, sizeof name, "%d", i);
+		touch(name);
+		ssize_t got = read(fd, buffer, i % 2 ? 40 : sizeof buffer);
+		events += got == 32;
+		good += wd == i + 1 && inotify_rm_watch(fd, wd) == 0;
+		events += read(fd, buffer, 40) == 16;
+	}
+	while (signals < 20)
+		usleep(1000);
+	storming = 0;
+	pthread_join(thread, NULL);
+	say("good", good);
+	say("events", events);
+}
+
+static void by_signal(void)
+{
+	int fd = inotify(IN_NONBLOCK);
+	handle(SIGIO, SA_RESTART);
+	fcntl(fd, F_SETOWN, getpid());
+	fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	touch("a");
+	for (int i = 0; i < 100 && !signals; i++)
+		usleep(10000);
+	say("signals", signals > 0);
+	read_and_show(fd, 4096);
+}
+
+static void vectors(void)
+{
+	static char rest[4096];
+	int fd = inotify(IN_NONBLOCK);
+	struct iovec parts[] = {{buffer, 64}, {rest, sizeof rest}};
+	inotify_add_watch(fd, directory, IN_CREATE);
+	say("readv", readv(fd, parts, 2));
+	touch("a");
+	show("readv", readv(fd, parts, 2));
+	parts[0].iov_len = 20;
+	touch("b");
+	say("readv", readv(fd, parts, 2));
+}
+
+static void many_descriptors(void)
+{
+	int fds[100], good = 0;
+	for (int i = 0; i < 100; i++)
+		good += (fds[i] = inotify(IN_NONBLOCK)) >= 0;
+	for (int i = 0; i < 100; i++)
+		good += inotify_add_watch(fds[i], directory, IN_CREATE) == 1;
+	touch("a");
+	for (int i = 0; i < 100; i++)
+		good += read(fds[i], buffer, 4096) == 32;
+	say("good", good);
+}
+
+static void storm_of(int files)
+{
+	char name[16];
+	int fd = inotify(IN_NONBLOCK), count = 0;
+	inotify_add_watch(fd, directory, IN_CREATE);
+	for (int i = 0; i < files; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		touch(name);
+		if (i % 7)
+			continue;
+		ssize_t got = read(fd, buffer, i % 3 ? 40 : sizeof buffer);
+		for (char *at = buffer; at < buffer + got; count++)
+			at += sizeof(struct inotify_event) + ((struct inotify_event *)at)->len;
+	}
+	for (ssize_t got; (got = read(fd, buffer, 300)) > 0;)
+		for (char *at = buffer; at < buffer + got; count++)
+			at += sizeof(struct inotify_event) + ((struct inotify_event *)at)->len;
+	say("events", count);
+}
+
+static void storm_of_500(void) { storm_of(500); }
+static void storm_of_5000(void) { storm_of(5000); }
+
+static void old_init(void)
+{
+#ifdef SYS_inotify_init
+	int fd = syscall(SYS_inotify_init);
+#else
+	int fd = inotify_init();
+#endif
+	say("add", inotify_add_watch(fd, directory, IN_CREATE));
+	touch("a");
+	read_and_show(fd, 4096);
+}
+
+/* With a queue of 4, which only "run" gives without a privilege. */
+static void overflow(void)
+{
+	char name[16];
+	int fd = inotify(IN_NONBLOCK);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	for (int i = 0; i < 10; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		touch(name);
+	}
+	say("unread", unread(fd));
+	read_and_show(fd, 40);
+	touch("x");
+	touch("y");
+	read_all(fd, 4096);
+	touch("z");
+	read_all(fd, 4096);
+}
+
+/* With three watches. */
+static void too_many_watches(void)
+{
+	int fd = inotify(IN_NONBLOCK), other = inotify(IN_NONBLOCK);
+	mkdir("a", 0777);
+	mkdir("b", 0777);
+	say("1", inotify_add_watch(fd, directory, IN_CREATE));
+	say("2", inotify_add_watch(fd, "a", IN_CREATE));
+	say("3", inotify_add_watch(other, "/", IN_CREATE));
+	say("4", inotify_add_watch(fd, "b", IN_CREATE));
+	rmdir("a");
+	say("4", inotify_add_watch(fd, "b", IN_CREATE) > 0);
+}
+
+/* What a shell sees of these is tested. */
+static void waits_for_ever(void)
+{
+	int fd = inotify(0);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	say("waiting", getpid());
+	read_and_show(fd, 40);
+}
+
+static struct {
+	const char *name;
+	void (*run)(void);
+} scenarios[] = {
+#define S(name) {#name, name}
+	S(events_are_read), S(size_40), S(size_300), S(size_4096), S(size_8192), S(short_buffer),
+	S(short_buffer_blocking), S(bad_buffer), S(fionread), S(nonblock_later), S(polled),
+	S(epoll_level), S(epoll_edge), S(duplicated), S(forked), S(executed), S(executed_without),
+	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(in_a_new_root),
+	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
+	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
+	S(waits_for_ever),
+};
+
+static int one(const char *name)
+{
+	for (unsigned i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
+		if (!strcmp(name, scenarios[i].name)) {
+			scenarios[i].run();
+			return 0;
+		}
+	fprintf(stderr, "%s: no such scenario\n", name);
+	return 2;
+}
+
+/* Each in a process and a directory of its own; one that hangs is killed. */
+static void several(char **names)
+{
+	for (; *names; names++) {
+		char path[4096];
+		int status = 0;
+		snprintf(path, sizeof path, "%s/%s", directory, *names);
+		printf("== %s\n", *names);
+		fflush(stdout);
+		pid_t child = fork();
+		if (!child) {
+			directory = path;
+			alarm(20);
+			if (mkdir(path, 0777) || chdir(path))
+				say(path, -1);
+			exit(one(*names));
+		}
+		waitpid(child, &status, 0);
+		printf("status: %x\n", status);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	program = "/proc/self/exe";
+	directory = argv[1];
+	if (argc < 3 || chdir(directory))
+		return 2;
+	if (!strcmp(argv[2], "read_inherited"))
+		read_and_show(atoi(argv[3]), 4096);
+	else if (argc == 3)
+		return one(argv[2]);
+	else
+		several(argv + 2);
+	return 0;
+}

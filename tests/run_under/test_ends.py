@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A program under ``run`` ends, stops and is signalled as if it ran alone."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fusenotify.testing import TemporaryMount
+from tests.cli.command import ended, environment, until
+from tests.run_under.programs import run_command, under
+
+
+@contextmanager
+def started(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Yield a run and its program's process id, which the program prints last in a line."""
+    with subprocess.Popen(
+        run_command(*arguments), env=environment(), stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        program = int(run.stdout.readline().split()[-1])
+        try:
+            yield run, program
+        finally:
+            run.kill()
+            assert ended(program)
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 41", 41), ("kill -TERM $$", -15), ("kill -KILL $$", -9)],
+)
+def test_the_status_is_the_programs(script: str, status: int) -> None:
+    done = under("--", "sh", "-c", script)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        (["--", "no-such-program"], 127, "no-such-program: No such file"),
+        (["--", "/etc/passwd"], 126, "/etc/passwd: Permission denied"),
+        (["--"], 125, "which program?"),
+        (["--max-queued-events=x", "--", "true"], 125, "whole number"),
+        (["--mount=/no/such/place", "--", "true"], 125, "/no/such/place"),
+        (["--record=/no/such/place", "--", "true"], 125, "/no/such/place"),
+        (["--", *run_command("--", "true")], 125, "another supervisor has this process"),
+    ],
+)
+def test_what_cannot_be_run_says_why(command: list[str], status: int, says: str) -> None:
+    done = under(*command)
+    assert done.returncode == status
+    assert says in done.stderr
+
+
+def test_input_output_directory_and_arguments_are_the_programs(tmp_path: Path) -> None:
+    script = 'cat; pwd; printf "%s," "$@"; ls /proc/self/fd | wc -l; echo bad >&2'
+    command = ["sh", "-c", script, "sh", "--", "a b", "-c"]
+    ours = under("--", *command, input="given\n", cwd=tmp_path)
+    native = subprocess.run(
+        command, input="given\n", cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ours.stdout, ours.stderr) == (native.stdout, native.stderr)
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "QUIT", "USR1", "USR2", "RTMIN+3"])
+def test_a_signal_to_the_run_is_the_programs(name: str) -> None:
+    with started(
+        "--", "bash", "-c", f"trap 'exit 9' {name}; echo $$; while :; do sleep 0.01; done"
+    ) as (
+        run,
+        _,
+    ):
+        run.send_signal(signal.SIGRTMIN + 3 if "+" in name else signal.Signals[f"SIG{name}"])
+        assert run.wait(20) == 9
+
+
+def test_a_signal_that_the_program_ignores_does_not_end_the_run() -> None:
+    script = "trap '' INT TERM; echo $$; read answer; exit 5"
+    with subprocess.Popen(
+        run_command("--", "sh", "-c", script),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        run.terminate()
+        run.send_signal(signal.SIGINT)
+        run.communicate("go on\n", timeout=20)
+        assert run.returncode == 5
+
+
+def test_the_program_is_killed_with_its_supervisor() -> None:
+    with started("--", "sh", "-c", "echo $$; exec sleep 1000") as (run, program):
+        run.kill()
+        run.wait()
+        assert ended(program)
+
+
+@pytest.mark.mount
+def test_a_program_that_waits_for_events_can_be_killed(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    with started("--", scenarios, fusenotify_mount.path, "waits_for_ever") as (run, program):
+        os.kill(program, signal.SIGKILL)
+        assert run.wait(20) == -signal.SIGKILL
+
+
+@pytest.mark.mount
+def test_a_daemon_that_is_killed_ends_the_watches(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    with started("--", scenarios, fusenotify_mount.path, "waits_for_ever") as (run, _):
+        os.kill(fusenotify_mount.pid, signal.SIGKILL)
+        assert run.stdout is not None
+        assert run.stdout.readline() == "read: 32: 1/2000/ 1/8000/\n"
+        assert run.wait(20) == 0
+
+
+class Terminal:
+    """A shell with job control, on a terminal of its own."""
+
+    def __init__(self) -> None:
+        self.pid, self._fd = pty.fork()
+        if not self.pid:
+            env = environment() | {"PS1": "$ ", "HISTFILE": "/dev/null"}
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], env)
+        self._said = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def wait_for(self, text: str, seconds: float = 20.0) -> None:
+        """Wait until the terminal showed a text, behind what was waited for before."""
+        deadline = time.monotonic() + seconds
+        while text not in self._said:
+            left = deadline - time.monotonic()
+            assert left > 0, f"no {text!r} in {self._said!r}"
+            if select.select([self._fd], [], [], left)[0]:
+                self._said += os.read(self._fd, 4096).decode(errors="replace").replace("\r", "")
+        self._said = self._said.split(text, 1)[1]
+
+    def has_a_job_in_front(self) -> bool:
+        return os.tcgetpgrp(self._fd) != self.pid
+
+    def close(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._fd)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.close()
+
+
+def test_the_terminals_keys_and_the_shells_jobs_work(terminal: Terminal) -> None:
+    run = " ".join(run_command("--"))
+    script = "trap 'echo int' INT; echo began; while read line; do echo got $line; done; echo end"
+    terminal.type(f"{run} bash -c {shlex.quote(script)}\n")
+    terminal.wait_for("began\n")
+    terminal.type("one\n")
+    terminal.wait_for("got one\n")
+    terminal.type("\x1a")
+    terminal.wait_for("Stopped")
+    terminal.type("fg\n")
+    until(terminal.has_a_job_in_front, "the job is in front")
+    terminal.type("two\n")
+    terminal.wait_for("got two\n")
+    terminal.type("\x04")
+    terminal.wait_for("end\n")
+    terminal.type(f"{run} sleep 100\n")
+    until(lambda: bool(_children_named(b"sleep", terminal.pid)), "sleep runs")
+    terminal.type("\x03")
+    terminal.type('echo "then=$?"\n')
+    terminal.wait_for("then=130\n")
+
+
+def test_a_job_in_the_background_that_reads_is_stopped(terminal: Terminal) -> None:
+    terminal.type(" ".join(run_command("--")) + " cat &\n")
+    terminal.wait_for("]")
+    until(lambda: _is_stopped(terminal.pid), "the job stops")
+    terminal.type("\njobs\n")
+    terminal.wait_for("Stopped")
+    terminal.type("fg\n")
+    until(terminal.has_a_job_in_front, "the job is in front")
+    terminal.type("said\n")
+    terminal.wait_for("said\nsaid\n")
+    terminal.type("\x04")
+    terminal.type('echo "then=$?"\n')
+    terminal.wait_for("then=0\n")
+
+
+def _processes() -> Iterator[tuple[int, bytes, bytes, int]]:
+    """Yield each process: its id, command, state and session."""
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                head, _, tail = file.read().rpartition(b")")
+        except OSError:
+            continue
+        fields = tail.split()
+        yield int(entry), head.partition(b"(")[2], fields[0], int(fields[3])
+
+
+def _children_named(command: bytes, session: int) -> list[int]:
+    return [pid for pid, name, _, of in _processes() if name == command and of == session]
+
+
+def _is_stopped(session: int) -> bool:
+    """Return whether all processes of a shell's job are stopped."""
+    states = [state for pid, _, state, of in _processes() if of == session and pid != session]
+    return len(states) > 1 and set(states) == {b"T"}

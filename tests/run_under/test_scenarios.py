@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A static C program gets the same answers natively and under ``run``, call for call."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fusenotify.testing import TemporaryMount, temporary_mount
+from tests.conftest import User
+from tests.run_under.programs import ALIKE, answers, compiled, under
+
+pytestmark = pytest.mark.mount
+
+Compared = tuple[dict[str, str], dict[str, str]]
+
+
+def natively(program: Path, directory: Path, *names: str) -> dict[str, str]:
+    command = [str(program), str(directory), *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return answers(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def compared(scenarios: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """What the scenarios print natively, and under run: all in one run, for it takes a second."""
+    names = [*ALIKE, *(["in_a_new_root"] if not os.geteuid() else [])]
+    native = natively(scenarios, tmp_path_factory.mktemp("native"), *names)
+    with temporary_mount(tmp_path_factory.mktemp("compared")) as mount:
+        done = under("--", scenarios, mount.path, *names)
+    assert (done.returncode, done.stderr) == (0, "")
+    return native, answers(done.stdout)
+
+
+@pytest.mark.parametrize("name", [*ALIKE, "in_a_new_root"])
+def test_a_program_gets_the_same_answers(name: str, compared: Compared) -> None:
+    native, ours = compared
+    if name not in native:
+        pytest.skip("only root may change its root")
+    assert ours[name] == native[name]
+    assert native[name].endswith("status: 0\n")
+
+
+def test_a_program_of_32_bits_gets_the_same_answers(
+    fusenotify_mount: TemporaryMount, tmp_path: Path
+) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("i386's programs run on x86_64")
+    try:
+        program = compiled(tmp_path, "-m32")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("gcc makes no programs of 32 bits (gcc-multilib)")
+    names = ["events_are_read", "size_300", "refused", "vectors", "forked", "old_init"]
+    done = under("--", program, fusenotify_mount.path, *names)
+    (tmp_path / "native").mkdir()
+    assert answers(done.stdout) == natively(program, tmp_path / "native", *names)
+
+
+def test_an_ordinary_user_gets_the_same_answers(
+    scenarios: Path, nobody: User, tmp_path: Path, public_path: Path
+) -> None:
+    (tmp_path / "native").mkdir()
+    names = ["events_are_read", "size_300", "forked", "executed", "refused", "own_paths"]
+    for name in ("source", "native"):
+        (public_path / name).mkdir()
+        os.chown(public_path / name, nobody.uid, nobody.uid)
+    program = public_path / "scenarios"
+    program.write_bytes(scenarios.read_bytes())
+    program.chmod(0o755)
+    source = str(public_path / "source")
+    run = [nobody.python, "-m", "fusenotify", "run", "--mount", source, "--"]
+    native = nobody.run(program, public_path / "native", *names)
+    ours = nobody.run_with_fuse(*run, program, source, *names)
+    assert (ours.returncode, ours.stderr) == (0, "")
+    assert answers(ours.stdout) == answers(native.stdout)
+
+
+def test_a_queue_of_four_overflows_as_the_kernels_would(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    done = under("--max-queued-events=4", "--", scenarios, fusenotify_mount.path, "overflow")
+    assert done.stdout.splitlines() == [
+        "unread: 144",
+        "read: 32: 1/100/0",
+        "read: 112: 1/100/1 1/100/2 1/100/3 -1/4000/",
+        "read: EAGAIN",
+        "read: 32: 1/100/z",
+        "read: EAGAIN",
+    ]
+
+
+def test_the_old_semantics_overflow_once_for_each_read(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    done = under(
+        "--max-queued-events=4",
+        "--semantics=linux-2.6.18",
+        "--",
+        scenarios,
+        fusenotify_mount.path,
+        "overflow",
+    )
+    assert done.stdout.splitlines()[2] == "read: 128: 1/100/1 1/100/2 1/100/3 -1/4000/ -1/4000/"
+
+
+def test_the_watches_of_a_run_are_limited(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    done = under("--max-user-watches=3", "--", scenarios, fusenotify_mount.path, "too_many_watches")
+    assert done.stdout.splitlines() == ["1: 1", "2: 2", "3: 1", "4: ENOSPC", "4: 1"]
