@@ -62,6 +62,19 @@ class Mount:
     source: bytes
     options: tuple[str, ...] = ()
 
+    @property
+    def user(self) -> int:
+        """The number of the user who made a FUSE mount, as seen from this user namespace; or 0."""
+        return self._number("user_id=")
+
+    @property
+    def group(self) -> int:
+        """That user's group."""
+        return self._number("group_id=")
+
+    def _number(self, word: str) -> int:
+        return next((int(o.removeprefix(word)) for o in self.options if o.startswith(word)), 0)
+
     def inner_path(self, path: bytes) -> bytes:
         """Return the path in the filesystem of an absolute path in this mount.
 

@@ -7,11 +7,10 @@ their arguments unread, as bytes (argv), and what forms their help (help).  Only
 the module of the command that is run is imported, so that a client's machine
 needs neither pyfuse3 nor trio, and nothing waits for what it does not use.
 
-mount(8) knows no commands: ``mount -t fuse.fusenotify SOURCE MNT``, or a line
-of /etc/fstab, ends in ``fusenotify SOURCE MNT -o OPTIONS``, which is a mount.
+mount(8) does not know these commands, and calls in ways of its own: cli.mount8.
 
 Exit status: 0 done, 1 failed (one line on stderr), 2 wrong usage; of wait and
-watch that of inotify-tools.
+watch that of inotify-tools, and mount(8)'s where it calls.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from types import ModuleType
 
@@ -32,14 +32,26 @@ from fusenotify.protocol.errors import ProtocolError
 
 # These are called as inotify-tools are, and read their arguments themselves, as libc does.
 _LIKE_INOTIFY_TOOLS = {"wait", "watch"}
+# What /sbin/mount.fusenotify runs; it is for no person, and so none of COMMANDS.
+_MOUNT_HELPER = "mount.fusenotify"
 _INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; argv is without the program's name."""
-    arguments = _parse(_as_command(list(sys.argv[1:] if argv is None else argv)))
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [_MOUNT_HELPER] or _is_of_mount_fuse(words):
+        from fusenotify.cli import mount8
+
+        return _carried_out(partial(mount8.run, words), failed=mount8.FAILED)
+    arguments = _parse(_as_command(words))
+    return _carried_out(partial(arguments.run, arguments), failed=1)
+
+
+def _carried_out(command: Callable[[], int], *, failed: int) -> int:
+    """Run a command, and return its exit status; what it fails with is said, and failed."""
     try:
-        status: int = arguments.run(arguments)
+        status = command()
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -47,24 +59,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Failure as failure:
-        return _fail(str(failure))
+        return _fail(str(failure), failed)
     except OSError as error:
-        return _fail(describe(error))
+        return _fail(describe(error), failed)
     except ProtocolError as violation:
-        return _fail(str(violation))
+        return _fail(str(violation), failed)
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
 
 
+def _is_of_mount_fuse(argv: list[str]) -> bool:
+    """Return whether mount.fuse(8) made these arguments, which leaves the command out."""
+    return len(argv) == 4 and argv[2] == "-o" and argv[0] not in {*COMMANDS, *ALIASES}
+
+
 def _as_command(argv: list[str]) -> list[str]:
-    """Return the arguments with the command's own name, also where mount.fuse(8) left it out."""
+    """Return the arguments with the command's own name."""
     if argv[:1] == ["help"] and len(argv) <= 2:
         argv = [*argv[1:2], "--help"]
     if argv and argv[0] in ALIASES:
         argv = [ALIASES[argv[0]], *argv[1:]]
-    by_mount = len(argv) == 4 and argv[2] == "-o" and argv[0] not in COMMANDS
-    return ["mount", "--by-mount8", *argv] if by_mount else argv
+    return argv
 
 
 class _Program(argparse.ArgumentParser):
@@ -139,6 +155,6 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int) -> int:
     print(f"fusenotify: {message}", file=sys.stderr)
-    return 1
+    return status

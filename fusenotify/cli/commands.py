@@ -41,6 +41,11 @@ COMMANDS = {
         "take a mount away and wait for its daemon to end; 'umount' is the same",
         ("fusenotify unmount MNT", "fusenotify unmount --lazy MNT"),
     ),
+    "clean": Command(
+        MOUNT,
+        "take away the mounts whose daemons are gone",
+        ("fusenotify clean", "fusenotify clean --dry-run MNT"),
+    ),
     "wait": Command(
         LOOK,
         "print the events of files and directories, as inotifywait does",

@@ -9,43 +9,18 @@ the settings (mounting.checks) and imports the daemon, and with it pyfuse3.
 from __future__ import annotations
 
 import argparse
-import grp
 import os
-import pwd
-from dataclasses import asdict
 
-from fusenotify.admission import Admission, Quotas
-from fusenotify.cli.counts import LIMITS, QUOTAS, add_options, count
+from fusenotify.cli.mount_settings import declare, settings_of
+from fusenotify.cli.words import TakeWords
 from fusenotify.mountinfo import MountId
 from fusenotify.mounting import messages
 from fusenotify.mounting.checks import check
 from fusenotify.mounting.failure import Failure
-from fusenotify.mounting.mountpoints import resolve
-from fusenotify.mounting.options import (
-    KNOWN_OPTIONS,
-    MS_NOSYMFOLLOW,
-    check_values,
-    flags_of,
-    unknown_options,
-    value_of,
-)
-from fusenotify.mounting.remount import remount
-from fusenotify.mounting.settings import (
-    ACCESSES,
-    LINUX_6,
-    POLL_MICROSECONDS,
-    SEMANTICS,
-    Limits,
-    Settings,
-    socket_directory,
-)
+from fusenotify.mounting.service_manager import ServiceManager
+from fusenotify.mounting.settings import Settings
 from fusenotify.mounting.signals import EndSignals
 from fusenotify.mounting.spawn import announcement, start_daemon
-from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
-
-# A year: the kernel's own arithmetic wraps somewhere beyond.
-_MAX_SECONDS = 31_536_000.0
-_DEFAULTS = asdict(Limits()) | asdict(Quotas())
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,78 +37,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         dest="options",
         metavar="OPTION[,OPTION...]",
-        type=_fuse_options,
-        action="extend",
+        action=TakeWords,
         default=[],
-        help="FUSE options: " + ", ".join(sorted(KNOWN_OPTIONS)),
+        help="words as in /etc/fstab; '-o help' lists them",
     )
-    parser.add_argument(
-        "--socket", metavar="PATH", help=f"where clients connect (in {socket_directory()})"
-    )
-    parser.add_argument(
-        "--socket-mode",
-        metavar="MODE",
-        type=_mode,
-        help="the socket's permissions, octal: who may write to it may connect (600; 666 with "
-        "-o allow_other, --allow-user or --allow-group)",
-    )
-    for kind, number in (("user", _user), ("group", _group)):
-        parser.add_argument(
-            f"--allow-{kind}",
-            metavar=kind.upper(),
-            type=number,
-            action="append",
-            default=[],
-            help=f"a {kind}, by name or number, that may connect, and others not, but for root and "
-            "the daemon's user; may be repeated",
-        )
-    parser.add_argument(
-        "--semantics",
-        choices=sorted(SEMANTICS),
-        default=LINUX_6.name,
-        help="whose inotify to be (%(default)s)",
-    )
-    parser.add_argument(
-        "--access",
-        choices=ACCESSES,
-        default=ACCESSES[0],
-        help="tell reads once per open file or more, as the kernel's cache lets them through; or "
-        "exactly, past the cache: then files opened for reading only cannot be mapped shared "
-        "(%(default)s)",
-    )
-    parser.add_argument(
-        "--poll",
-        metavar="MICROSECONDS",
-        type=count,
-        default=POLL_MICROSECONDS,
-        help="how long to look for the next request of a busy stream before sleeping; 0 never "
-        "(%(default)s)",
-    )
-    for what, timeout in (
-        ("an object's attributes", "--attr-timeout"),
-        ("a name", "--entry-timeout"),
-    ):
-        parser.add_argument(
-            timeout,
-            metavar="SECONDS",
-            type=_seconds,
-            help=f"how long the kernel may remember {what}, and so what was changed in SOURCE "
-            f"itself stays unseen ({DEFAULT_SECONDS:g}; {EXCLUSIVE_SECONDS:g} with --exclusive)",
-        )
-    parser.add_argument(
-        "--exclusive",
-        action="store_true",
-        help="nothing but this mount changes SOURCE: the kernel may remember for long, and also "
-        "which names there are not",
-    )
-    add_options(parser, LIMITS | QUOTAS, _DEFAULTS)
-    parser.add_argument(
-        "--faults",
-        action="store_true",
-        help="for tests: let root and the daemon's user cause faults ('fusenotify fault')",
-    )
-    # That mount(8) calls, which says all that the mount is to have.
+    parser.set_defaults(said=[])  # words of -o that are settings
+    declare(parser)
+    # That mount(8) calls, which says all that the mount is to have; what its option -s means.
     parser.add_argument("--by-mount8", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--sloppy", action="store_true", help=argparse.SUPPRESS)
     # How mounting.spawn and the daemon it started talk.
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--until-eof", type=int, help=argparse.SUPPRESS)
@@ -142,11 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Mount, in the background unless asked to stay in front."""
     if "remount" in arguments.options:
-        mountpoint = resolve(arguments.mountpoint or arguments.source)
-        remount(mountpoint, arguments.options, whole=arguments.by_mount8)
+        from fusenotify.cli import remounting  # which needs what clients need
+
+        remounting.change(arguments)
         return 0
     if arguments.foreground:
-        return _serve(_settings(arguments), arguments.ready_fd, arguments.until_eof)
+        return _serve(settings_of(arguments), arguments.ready_fd, arguments.until_eof)
     # The daemon parses the same arguments, which are known to be well formed.
     started = start_daemon(arguments.argv)
     if started.socket is not None:
@@ -157,52 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
     return status if status > 0 else 1
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
-    source = resolve(arguments.source)
-    mountpoint = resolve(arguments.mountpoint or arguments.source)
-    return Settings(
-        source=source,
-        mountpoint=mountpoint,
-        wanted_socket=arguments.socket and os.path.abspath(arguments.socket),
-        options=tuple(dict.fromkeys(option for option in arguments.options if option)),
-        semantics=arguments.semantics,
-        access=arguments.access,
-        poll=arguments.poll,
-        limits=Limits(
-            max_queued_events=arguments.max_queued_events,
-            max_user_instances=arguments.max_user_instances,
-            max_user_watches=arguments.max_user_watches,
-            max_user_trees=arguments.max_user_trees,
-        ),
-        quotas=Quotas(
-            max_user_connections=arguments.max_user_connections,
-            max_waiting_requests=arguments.max_waiting_requests,
-        ),
-        admission=Admission(
-            users=frozenset(arguments.allow_user), groups=frozenset(arguments.allow_group)
-        ),
-        wanted_socket_mode=arguments.socket_mode,
-        view=_view(arguments),
-        faults=arguments.faults,
-    )
-
-
-def _view(arguments: argparse.Namespace) -> View:
-    seconds = EXCLUSIVE_SECONDS if arguments.exclusive else DEFAULT_SECONDS
-    umask = value_of(arguments.options, "umask")
-    return View(
-        attr_timeout=seconds if arguments.attr_timeout is None else arguments.attr_timeout,
-        entry_timeout=seconds if arguments.entry_timeout is None else arguments.entry_timeout,
-        absent_timeout=seconds if arguments.exclusive else 0.0,
-        keeps_data=arguments.exclusive,
-        uid=value_of(arguments.options, "uid"),
-        gid=value_of(arguments.options, "gid"),
-        permissions=None if umask is None else 0o777 & ~umask,
-        acl="acl" in arguments.options,
-        follows_links=not flags_of(arguments.options) & MS_NOSYMFOLLOW,
-    )
-
-
 def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> int:
     """Be the daemon."""
     for descriptor in (ready_fd, until_eof):
@@ -211,6 +78,7 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
             os.set_inheritable(descriptor, False)
     signals = EndSignals()
     signals.listen(in_front=ready_fd is None)
+    manager = ServiceManager() if ready_fd is None else None
     places = check(settings)
     # From here on pyfuse3 is known to be there.
     from fusenotify.mounting import daemon
@@ -219,6 +87,8 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
     in_background = ready_fd is not None and until_eof is None
 
     def announce(mount: MountId, socket: str) -> None:
+        if manager is not None:
+            manager.ready(settings.source, settings.mountpoint, socket)
         if ready_fd is None:
             return
         os.write(ready_fd, announcement(mount, socket))
@@ -226,59 +96,13 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
             told.leave_the_terminal()
         os.close(ready_fd)
 
+    def ending() -> None:
+        if manager is not None:
+            manager.stopping()
+
     try:
-        daemon.run(settings, places, signals, announce, until_eof)
+        daemon.run(settings, places, signals, announce, ending, until_eof)
     finally:
         told.flush()
     signals.ignore()
     return 0
-
-
-def _fuse_options(text: str) -> list[str]:
-    options = text.split(",")
-    try:
-        check_values(options)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    unknown = unknown_options(options)
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"unknown FUSE option '{unknown[0]}'; there are {', '.join(sorted(KNOWN_OPTIONS))}"
-        )
-    return options
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= _MAX_SECONDS:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a number of seconds between 0 and {_MAX_SECONDS:g}"
-        )
-    return seconds
-
-
-def _mode(text: str) -> int:
-    if not (0 < len(text) <= 4 and set(text) <= set("01234567")) or int(text, 8) > 0o777:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a mode such as 660")
-    return int(text, 8)
-
-
-def _user(text: str) -> int:
-    if text.isascii() and text.isdecimal():
-        return int(text)
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"there is no user '{text}'") from None
-
-
-def _group(text: str) -> int:
-    if text.isascii() and text.isdecimal():
-        return int(text)
-    try:
-        return grp.getgrnam(text).gr_gid
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"there is no group '{text}'") from None

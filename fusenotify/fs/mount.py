@@ -145,7 +145,7 @@ class Mount:
                 name = value
             else:
                 options.add(option)
-        options.add(f"fsname={_option_value(name)}")
+        options.add(_Option(f"fsname={_option_value(name)}"))
         by_path = os.geteuid() or "auto_unmount" in options
         target = self.mountpoint if by_path else f"/proc/self/fd/{mountpoint}"
         try:
@@ -378,7 +378,13 @@ def _is_aborted(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.ECONNABORTED
 
 
+class _Option(str):
+    """A word that libfuse gets byte by byte, where pyfuse3 would take ASCII only."""
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return os.fsencode(str(self))
+
+
 def _option_value(text: str) -> str:
     """Return text as FUSE takes it for the value of an option."""
-    plain = text.encode("ascii", "backslashreplace").decode()
-    return plain.replace("\\", "\\\\").replace(",", "\\,")
+    return text.replace("\\", "\\\\").replace(",", "\\,")

@@ -215,7 +215,13 @@ class Operations(AttributeRequests):
     @answered
     def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """STATFS: vfs_statfs()."""
-        below = os.statvfs(self.inodes.root.path)
+        try:
+            below = os.statvfs(self.inodes.root.path)
+        except OSError as error:
+            if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+                # By these mounting.mountpoints knows that a mount's own daemon is dead.
+                raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+            raise
         answer = pyfuse3.StatvfsData()
         for field in (
             "f_bsize",

@@ -55,7 +55,7 @@ def check(settings: Settings) -> Places:
 
 def _clear(mount: Mount, mountpoint: str) -> None:
     """Take a dead daemon's mount away; refuse any other."""
-    state = state_of(mount)
+    which, state = id_of(mount), state_of(mount)
     if state is State.LIVE:
         raise Failure(f"{mountpoint}: already mounted by fusenotify; see 'fusenotify status'")
     if state is State.SILENT:
@@ -63,7 +63,7 @@ def _clear(mount: Mount, mountpoint: str) -> None:
             f"{mountpoint}: already mounted by fusenotify, but its daemon does not answer; "
             "continue or kill it, or take the mount away by 'fusenotify unmount --lazy'"
         )
-    take_away(id_of(mount), lazy=True)
+    take_away(which, lazy=True)
 
 
 def check_pyfuse3() -> None:

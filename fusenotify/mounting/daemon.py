@@ -63,12 +63,13 @@ def run(
     places: Places,
     signals: EndSignals,
     announce: Callable[[MountId, str], None],
+    ending: Callable[[], None],
     until_eof: int | None = None,
 ) -> None:
     """Mount, serve until unmounted, and clean up.
 
     announce is called once, saying which mount it is and the socket's path, when the mount
-    answers.
+    answers; ending when the end begins, once or more often.
     until_eof is a descriptor whose end of file asks for the end, as a signal does.
     Where a signal came already, nothing is mounted.
 
@@ -78,7 +79,7 @@ def run(
     if signals.count:
         return
     try:
-        trio.run(_run, settings, places, signals, announce, until_eof)
+        trio.run(_run, settings, places, signals, announce, ending, until_eof)
     except MountError as error:
         raise Failure(str(error)) from error
 
@@ -88,6 +89,7 @@ async def _run(
     places: Places,
     signals: EndSignals,
     announce: Callable[[MountId, str], None],
+    ending: Callable[[], None],
     until_eof: int | None,
 ) -> None:
     core = Core()
@@ -125,7 +127,7 @@ async def _run(
             clients.start_soon(server.serve, listener)
             try:
                 async with trio.open_nursery() as helpers:
-                    helpers.start_soon(_end_on_signal, mount, attached, signals)
+                    helpers.start_soon(_end_on_signal, mount, attached, signals, ending)
                     if until_eof is not None:
                         helpers.start_soon(_end_on_eof, mount, attached, until_eof)
                     helpers.start_soon(
@@ -136,6 +138,7 @@ async def _run(
                     await mount.serve()
                     helpers.cancel_scope.cancel()
             finally:
+                ending()
                 mount.close()  # tells the watches, for the server to drain
                 await _detach(attached)  # where an error ended it
                 # Before the drain: the next daemon for this mount point need not wait.
@@ -218,8 +221,11 @@ async def _announce_when_it_answers(attached: Attached, announce: Callable[[], N
     announce()
 
 
-async def _end_on_signal(mount: Mount, attached: Attached, signals: EndSignals) -> None:
+async def _end_on_signal(
+    mount: Mount, attached: Attached, signals: EndSignals, ending: Callable[[], None]
+) -> None:
     await signals.wait_for(1)
+    ending()
     await _detach(attached)
     with trio.move_on_after(GRACE_SECONDS):
         await signals.wait_for(2)  # a second one is impatient

@@ -13,10 +13,14 @@ import enum
 import errno
 import os
 import queue
+import select
 import shutil
+import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from fusenotify import mountinfo
 from fusenotify.mounting.failure import Failure, describe
@@ -37,6 +41,10 @@ class State(enum.Enum):
     LIVE = enum.auto()
     SILENT = enum.auto()  # a daemon that does not answer, as one that was stopped
     DEAD = enum.auto()
+
+
+# What the kernel says in the place of a daemon that is gone.
+_OF_THE_DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
 def resolve(path: str) -> str:
@@ -66,29 +74,79 @@ def find(path: str) -> mountinfo.Mount | None:
     return found
 
 
-def state_of(mount: mountinfo.Mount) -> State:
-    """Ask a mount something that nothing but its daemon can answer."""
-    answers: queue.SimpleQueue[State] = queue.SimpleQueue()
+def states_of(among: Sequence[mountinfo.Mount]) -> list[State]:
+    """Ask mounts, all at once, something that nothing but their daemons can answer.
 
-    def ask() -> None:
+    Who may not use a mount is not told whether it lives: a dead one then counts as live, but for
+    root, who asks in its user's name.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    answers = [_ask(mount) for mount in among]
+    states = []
+    for answer in answers:
         try:
-            with opened(mount) as root:
-                os.fstatvfs(root)  # fstat() would be answered from the kernel's cache
-        except OSError as error:
-            if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
-                answers.put(State.DEAD)
-                return
-            # A user's mount keeps everybody else out, even root: it lives.
-        except Failure:
-            pass  # unmounted or covered meanwhile, as whoever uses it will see
-        answers.put(State.LIVE)
+            states.append(answer.get(timeout=max(0.0, deadline - time.monotonic())))
+        except queue.Empty:
+            states.append(State.SILENT)
+    return states
 
+
+def state_of(mount: mountinfo.Mount) -> State:
+    """Return how one mount is, as states_of() does."""
+    return states_of([mount])[0]
+
+
+def _ask(mount: mountinfo.Mount) -> queue.SimpleQueue[State]:
+    answer: queue.SimpleQueue[State] = queue.SimpleQueue()
+    closed_to_root = mount.user and "allow_other" not in mount.options
+    ask = _asked_as_its_user if os.geteuid() == 0 and closed_to_root else _asked
     # In a thread, because a syscall on a mount has no time limit.
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=lambda: answer.put(ask(mount)), daemon=True).start()
+    return answer
+
+
+def _asked(mount: mountinfo.Mount) -> State:
+    with contextlib.suppress(Failure), opened(mount) as root:
+        return State.DEAD if _error_of_asking(root) in _OF_THE_DEAD else State.LIVE
+    return State.LIVE  # unmounted or covered meanwhile, as whoever uses it will see
+
+
+def _error_of_asking(root: int) -> int:
     try:
-        return answers.get(timeout=ANSWER_SECONDS)
-    except queue.Empty:
-        return State.SILENT
+        os.fstatvfs(root)  # fstat() would be answered from the kernel's cache
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+def _asked_as_its_user(mount: mountinfo.Mount) -> State:
+    """Ask in a process of the mount's user: the kernel lets nobody else ask, not even root."""
+    with contextlib.suppress(Failure), opened(mount) as root:
+        child = os.fork()
+        if not child:
+            _ask_and_end(mount, root)
+        pidfd = os.pidfd_open(child)
+        try:
+            if not select.select([pidfd], [], [], ANSWER_SECONDS)[0]:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                return State.SILENT
+        finally:
+            os.close(pidfd)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return State.DEAD if code in _OF_THE_DEAD else State.LIVE
+    return State.LIVE
+
+
+def _ask_and_end(mount: mountinfo.Mount, root: int) -> NoReturn:
+    """Exit with the errno.  The process has been forked by a thread: system calls only."""
+    code = errno.EPERM
+    try:
+        os.setgroups([])
+        os.setresgid(mount.group, mount.group, mount.group)
+        os.setresuid(mount.user, mount.user, mount.user)
+        code = _error_of_asking(root)
+    finally:
+        os._exit(code)
 
 
 @contextlib.contextmanager

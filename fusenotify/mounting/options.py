@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The words of ``-o``: which there are, and what each of them becomes.
+"""The words of ``-o`` that every mount has, or every FUSE mount: what each of them becomes.
 
-cli.mount checks them, mounting.daemon hands them on, mounting.remount changes what a mount has.
+cli.words checks them, mounting.daemon hands them on, mounting.remount changes what a mount has.
+The others, which are ours, are options of ``fusenotify mount`` (cli.mount_settings).
 Each word means what it means on a disk, whether mount(8), a line of fstab or
 ``fusenotify mount`` says it, or it is refused.
 
@@ -83,29 +84,66 @@ _SHOWN = ("blksize=", "group_id=", "max_read=", "user_id=")
 # Security labels; mount(8), too, leaves them out where there is no SELinux.
 _LABELS = ("context=", "defcontext=", "fscontext=", "rootcontext=")
 
-# Those with a value end in "=".
-KNOWN_OPTIONS = frozenset(
-    [
-        *_FLAGS,
-        *_MEANINGS,
-        *_NOTHING,
-        *_LABELS,
-        "acl",
-        "allow_other",
-        "allow_root",
-        "auto_unmount",
-        "comment=",
-        "debug",
-        "default_permissions",
-        "fsname=",
-        "gid=",
-        "nonempty",
-        "remount",
-        "subtype=",
-        "uid=",
-        "umask=",
-    ]
-)
+# What each word means, in the order of being shown.  Those with a value end in "=".
+FUSE_MEANINGS = {
+    "allow_other": "all users may use the mount; ordinary users need user_allow_other in "
+    "/etc/fuse.conf",
+    "allow_root": "root may use the mount, beside the user who mounts",
+    "default_permissions": "the kernel checks permissions: always so",
+    "acl": "the kernel enforces POSIX access control lists",
+    "uid=": "the number of the user whom everything is shown to belong to",
+    "gid=": "the number of the group that everything is shown to belong to",
+    "umask=": "the bits, octal, that are missing from mode 777, with which everything is shown",
+    "nonempty": "mount also where MNT has something in it",
+    "fsname=": "the name of the source in the table of mounts, by default SOURCE",
+    "subtype=": "fusenotify, and nothing else",
+    "auto_unmount": "fusermount3 waits for the daemon's end, and unmounts then",
+    "remount": "change the mount that is there",
+    "debug": "libfuse says what it does",
+}
+GENERAL_MEANINGS = {
+    "ro": "nobody may write",
+    "rw": "what permissions allow may be written",
+    "suid": "set-id bits and capabilities of programs count",
+    "nosuid": "they do not: so unless it is said",
+    "dev": "device files can be opened",
+    "nodev": "they cannot: so unless it is said",
+    "exec": "programs can be executed",
+    "noexec": "they cannot",
+    "symfollow": "symbolic links are followed",
+    "nosymfollow": "they are not",
+    "sync": "each call that changes something returns when SOURCE's disk has it",
+    "dirsync": "each call that changes a name does",
+    "async": "calls do not wait for the disk",
+    "atime": "reading moves SOURCE's access times, as its mount says",
+    "noatime": "reading moves no access time",
+    "diratime": "listing a directory moves its access time",
+    "nodiratime": "it does not",
+    "relatime": "access times move where they are older than the last change, or than a day",
+    "norelatime": "they move as without relatime",
+    "strictatime": "access times move with each reading that reaches SOURCE",
+    "nostrictatime": "they move as without strictatime",
+    "lazytime": "shown only: when SOURCE's times are written is for its own mount to say",
+    "nolazytime": "the opposite",
+    "iversion": "shown only: versions of inodes are SOURCE's",
+    "noiversion": "the opposite",
+    "defaults": "rw,suid,dev,exec,async",
+    "user": "an ordinary user may mount it by mount(8); noexec,nosuid,nodev",
+    "users": "every user may mount it, and unmount what another one has mounted; the same",
+    "owner": "the owner of the source may mount it by mount(8); nosuid,nodev",
+    "group": "so may members of its group; nosuid,nodev",
+    "nouser": "only root may mount it",
+    "auto": "mount -a mounts it",
+    "noauto": "it does not",
+    "nofail": "that it cannot be mounted keeps nothing from starting",
+    "_netdev": "it is mounted when there is a network",
+    "silent": "nothing: for the kernel's log",
+    "loud": "nothing: for the kernel's log",
+    "nomand": "nothing: Linux has no mandatory locks any more",
+    "comment=": "nothing: anything may be said",
+    **dict.fromkeys(_LABELS, "a label for SELinux, where there is one"),
+}
+KNOWN_OPTIONS = frozenset(FUSE_MEANINGS | GENERAL_MEANINGS)
 # Not for libfuse: we carry them out.  It always mounts over what is there.
 _CARRIED_OUT = ("acl", "gid", "nonempty", "subtype", "uid", "umask")
 _SUBTYPE = "fusenotify"

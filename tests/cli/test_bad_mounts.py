@@ -82,12 +82,12 @@ def test_refuses_directories(
         pytest.param("", "the following arguments are required: SOURCE", id="nothing to mount"),
         pytest.param("a b c", "unrecognized arguments: c", id="three paths"),
         pytest.param("--frobnicate a b", "unrecognized arguments: --frobnicate", id="an option"),
-        pytest.param("-o frob a b", "argument -o: unknown FUSE option 'frob';", id="a FUSE option"),
+        pytest.param("-o frob a b", "argument -o: unknown option 'frob';", id="a FUSE option"),
         pytest.param(
-            "-o ro,max_frob=3 a b", "unknown FUSE option 'max_frob=3';", id="one of two options"
+            "-o ro,max_frob=3 a b", "unknown option 'max_frob=3';", id="one of two options"
         ),
-        pytest.param("-o context a b", "unknown FUSE option 'context';", id="no value"),
-        pytest.param("-o ro=1 a b", "unknown FUSE option 'ro=1';", id="a value too much"),
+        pytest.param("-o context a b", "unknown option 'context';", id="no value"),
+        pytest.param("-o ro=1 a b", "unknown option 'ro=1';", id="a value too much"),
         pytest.param("--semantics linux-5 a b", "invalid choice: 'linux-5'", id="semantics"),
         *(
             pytest.param(

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a mount can be asked to be: each option that is declared here is also a word of ``-o``.
+
+cli.mount declares them on its command, cli.words makes the words of them.
+``--max-queued-events 64`` is ``-o max_queued_events=64``, ``--exclusive`` is ``-o exclusive``, and
+so fstab can say everything.  What is about the command and not about the mount (-f) is declared
+in cli.mount, and is no word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import os
+import pwd
+from dataclasses import asdict
+
+from fusenotify.admission import Admission, Quotas
+from fusenotify.cli.counts import LIMITS, QUOTAS, add_options, count
+from fusenotify.mounting.mountpoints import resolve
+from fusenotify.mounting.options import MS_NOSYMFOLLOW, flags_of, value_of
+from fusenotify.mounting.settings import (
+    ACCESSES,
+    LINUX_6,
+    POLL_MICROSECONDS,
+    SEMANTICS,
+    Limits,
+    Settings,
+    socket_directory,
+)
+from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
+
+# A year: the kernel's own arithmetic wraps somewhere beyond.
+_MAX_SECONDS = 31_536_000.0
+_DEFAULTS = asdict(Limits()) | asdict(Quotas())
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--socket", metavar="PATH", help=f"where clients connect (in {socket_directory()})"
+    )
+    parser.add_argument(
+        "--socket-mode",
+        metavar="MODE",
+        type=_mode,
+        help="the socket's permissions, octal: who may write to it may connect (600; 666 with "
+        "-o allow_other, --allow-user or --allow-group)",
+    )
+    for kind, number in (("user", _user), ("group", _group)):
+        parser.add_argument(
+            f"--allow-{kind}",
+            metavar=kind.upper(),
+            type=number,
+            action="append",
+            default=[],
+            help=f"a {kind}, by name or number, that may connect, and others not, but for root and "
+            "the daemon's user; may be repeated",
+        )
+    parser.add_argument(
+        "--semantics",
+        choices=sorted(SEMANTICS),
+        default=LINUX_6.name,
+        help="whose inotify to be (%(default)s)",
+    )
+    parser.add_argument(
+        "--access",
+        choices=ACCESSES,
+        default=ACCESSES[0],
+        help="tell reads once per open file or more, as the kernel's cache lets them through; or "
+        "exactly, past the cache: then files opened for reading only cannot be mapped shared "
+        "(%(default)s)",
+    )
+    parser.add_argument(
+        "--poll",
+        metavar="MICROSECONDS",
+        type=count,
+        default=POLL_MICROSECONDS,
+        help="how long to look for the next request of a busy stream before sleeping; 0 never "
+        "(%(default)s)",
+    )
+    for what, timeout in (
+        ("an object's attributes", "--attr-timeout"),
+        ("a name", "--entry-timeout"),
+    ):
+        parser.add_argument(
+            timeout,
+            metavar="SECONDS",
+            type=_seconds,
+            help=f"how long the kernel may remember {what}, and so what was changed in SOURCE "
+            f"itself stays unseen ({DEFAULT_SECONDS:g}; {EXCLUSIVE_SECONDS:g} with --exclusive)",
+        )
+    parser.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="nothing but this mount changes SOURCE: the kernel may remember for long, and also "
+        "which names there are not",
+    )
+    add_options(parser, LIMITS | QUOTAS, _DEFAULTS)
+    parser.add_argument(
+        "--faults",
+        action="store_true",
+        help="for tests: let root and the daemon's user cause faults ('fusenotify fault')",
+    )
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return what the arguments of ``fusenotify mount`` ask for."""
+    source = resolve(arguments.source)
+    mountpoint = resolve(arguments.mountpoint or arguments.source)
+    return Settings(
+        source=source,
+        mountpoint=mountpoint,
+        wanted_socket=arguments.socket and os.path.abspath(arguments.socket),
+        options=tuple(dict.fromkeys(option for option in arguments.options if option)),
+        semantics=arguments.semantics,
+        access=arguments.access,
+        poll=arguments.poll,
+        limits=Limits(
+            max_queued_events=arguments.max_queued_events,
+            max_user_instances=arguments.max_user_instances,
+            max_user_watches=arguments.max_user_watches,
+            max_user_trees=arguments.max_user_trees,
+        ),
+        quotas=Quotas(
+            max_user_connections=arguments.max_user_connections,
+            max_waiting_requests=arguments.max_waiting_requests,
+        ),
+        admission=Admission(
+            users=frozenset(arguments.allow_user), groups=frozenset(arguments.allow_group)
+        ),
+        wanted_socket_mode=arguments.socket_mode,
+        view=_view(arguments),
+        faults=arguments.faults,
+    )
+
+
+def _view(arguments: argparse.Namespace) -> View:
+    seconds = EXCLUSIVE_SECONDS if arguments.exclusive else DEFAULT_SECONDS
+    umask = value_of(arguments.options, "umask")
+    return View(
+        attr_timeout=seconds if arguments.attr_timeout is None else arguments.attr_timeout,
+        entry_timeout=seconds if arguments.entry_timeout is None else arguments.entry_timeout,
+        absent_timeout=seconds if arguments.exclusive else 0.0,
+        keeps_data=arguments.exclusive,
+        uid=value_of(arguments.options, "uid"),
+        gid=value_of(arguments.options, "gid"),
+        permissions=None if umask is None else 0o777 & ~umask,
+        acl="acl" in arguments.options,
+        follows_links=not flags_of(arguments.options) & MS_NOSYMFOLLOW,
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of seconds between 0 and {_MAX_SECONDS:g}"
+        )
+    return seconds
+
+
+def _mode(text: str) -> int:
+    if not (0 < len(text) <= 4 and set(text) <= set("01234567")) or int(text, 8) > 0o777:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a mode such as 660")
+    return int(text, 8)
+
+
+def _user(text: str) -> int:
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"there is no user '{text}'") from None
+
+
+def _group(text: str) -> int:
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"there is no group '{text}'") from None

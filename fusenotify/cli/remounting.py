@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``-o remount``: the words of a mount that is there, said again, some of them changed.
+
+mount(8) says all that a line of fstab has, beside what is to be changed.  mounting.remount changes
+the kernel's flags; limits are set as ``fusenotify limits`` sets them; what else was said of our
+settings must be what the daemon has.  What it was told is in its command line, which the
+kernel keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import struct
+
+from fusenotify.cli.counts import LIMITS
+from fusenotify.cli.mount_settings import declare
+from fusenotify.cli.words import Settings, TakeWords
+from fusenotify.client import Client
+from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.mountpoints import find, resolve, socket_of
+from fusenotify.mounting.remount import remount
+
+_UCRED = struct.Struct("3i")
+
+
+def change(arguments: argparse.Namespace) -> None:
+    """Change the mount that the arguments of ``fusenotify mount`` name.
+
+    Raises Failure, OSError; what is refused for its words changes nothing.
+    """
+    path = resolve(arguments.mountpoint or arguments.source)
+    limits = {}
+    if arguments.said:
+        listening = _socket(path)
+        limits = _limits_to_set(path, listening, arguments.said)
+    remount(path, arguments.options, whole=arguments.by_mount8)
+    if limits:
+        with Client(listening) as client:
+            client.set_limits(**limits)
+
+
+def _socket(path: str) -> str:
+    mount = find(path)
+    if mount is None:
+        raise Failure(f"{path}: no fusenotify mount is there")
+    return socket_of(mount)
+
+
+def _limits_to_set(path: str, listening: str, said: list[str]) -> dict[str, int]:
+    """Return the limits that are said, and refuse other settings that are not as they were."""
+    settings, wanted = Settings(), argparse.Namespace()
+    words = {settings.take(word, wanted): word for word in said}
+    if not words.keys() <= LIMITS.keys():
+        has = _told(path, listening)
+        for name, word in words.items():
+            if name not in LIMITS and getattr(wanted, name) != getattr(has, name):
+                raise Failure(f"{path}: '{word}' cannot be changed by a remount; unmount it first")
+    return {name: getattr(wanted, name) for name in words if name in LIMITS}
+
+
+def _told(path: str, listening: str) -> argparse.Namespace:
+    """Return what the daemon that listens there was told to be."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(listening)
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid = _UCRED.unpack(credentials)[0]
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            command = [os.fsdecode(part) for part in file.read().split(b"\0")[:-1]]
+    except OSError:
+        raise Failure(
+            f"{path}: its daemon is in another pid namespace, so what it was told cannot be seen; "
+            "leave the settings out"
+        ) from None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-o", dest="options", action=TakeWords, default=[])
+    declare(parser)
+    return parser.parse_known_args(command[command.index("mount") + 1 :])[0]
