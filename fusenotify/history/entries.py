@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the journal keeps: changes, and gaps where changes are missing.
+
+history.journal makes entries, history.store keeps them, the server sends them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from fusenotify.bits import IN_Q_OVERFLOW
+
+
+class Reason(StrEnum):
+    """Why changes are missing."""
+
+    STOPPED = "stopped"  # no daemon ran
+    CRASHED = "crashed"  # the daemon ended without closing the journal
+    OVERFLOW = "overflow"  # changes came faster than they could be written
+    PATH = "path"  # a path was too long to be kept
+    EXPIRED = "expired"  # the journal no longer has what came after the cursor
+    OTHER = "other journal"  # the cursor is of another journal
+    FUTURE = "future"  # the cursor is newer than the journal
+
+
+class Entry(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """One change, or one gap.
+
+    sequence is the number in this journal, 1 for the first entry, without holes.  time is in
+    ns since 1970.  mask is that of inotify(7); a rename is one entry with the mask of
+    IN_MOVED_TO, its new name in path and the one before in old_path.  Paths are from
+    the root of the tree, without a slash at either end; the root's own is empty.
+
+    pid, uid, gid and command say who made the change: pid is 0, uid and gid are -1 and command
+    is None where that is not known.
+
+    A gap has the mask IN_Q_OVERFLOW and a reason: changes that were made between since
+    and time, in ns since 1970, may be missing.  since is 0 where that is not known.
+    """
+
+    sequence: int
+    time: int
+    mask: int
+    path: bytes = b""
+    old_path: bytes | None = None
+    pid: int = 0
+    uid: int = -1
+    gid: int = -1
+    command: bytes | None = None
+    reason: Reason | None = None
+    since: int = 0
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return ENTRY_BYTES + len(self.path) + len(self.old_path or b"")
+
+
+# What an entry takes beside its paths.
+ENTRY_BYTES = 250
+
+
+def gap(sequence: int, since: int, until: int, reason: Reason) -> Entry:
+    """Return the entry that says that changes between two times may be missing."""
+    return Entry(sequence, until, IN_Q_OVERFLOW, reason=reason, since=since)

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The journal: a third consumer of the core, which keeps what changed in the whole tree.
+
+It has one tree watch, on the root, and hears of changes as a detailed device does
+(engine.detailed_device).  A thread writes them to the store (history.store) in batches.
+
+Invariants
+    Whoever makes a change never waits for the file: entries wait in memory, MOST_WAITING
+        bytes at most.  What is more is lost, and a gap says so.
+    Each modification is behind an entry that says so: those of one file are one entry only
+        as long as that entry waits to be written.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from fusenotify.bits import (
+    IN_ATTRIB,
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_DELETE,
+    IN_MODIFY,
+    IN_MOVE,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+)
+from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.policy import LINUX_6
+from fusenotify.engine.trees import TreeWatch
+from fusenotify.engine.watches import Watch, put_watch
+from fusenotify.history.cursors import Cursor
+from fusenotify.history.entries import Entry, Reason, gap
+from fusenotify.history.store import Store
+
+log = logging.getLogger(__name__)
+
+# What is kept unless something else is asked for.
+CHANGES = IN_CREATE | IN_DELETE | IN_MOVE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB
+# How long entries wait for others to be written with.
+BATCH_SECONDS = 0.05
+# How many bytes of entries may wait.
+MOST_WAITING = 64 * 1024 * 1024
+# How many entries, and how many bytes of them, are written at once, and read again.
+_MOST_TOGETHER, _BYTES_TOGETHER = 5000, 1024 * 1024
+# The longest path that is kept, in bytes.
+LONGEST_PATH = 64 * 1024
+# How often the store hears that nothing is missing, where nothing changes.
+_ALIVE_SECONDS = 60.0
+# How long after a failure to write the next try is.
+_RETRY_SECONDS = 1.0
+
+
+class Journal:
+    """What changes below a directory, from watch() on, in a store.
+
+    mask says which events are kept.  on_written is called in the journal's thread after entries
+    were written.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        store: Store,
+        *,
+        mask: int = CHANGES,
+        batch_seconds: float = BATCH_SECONDS,
+        on_written: Callable[[], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.on_written = on_written
+        self.lost = 0
+        self._core = core
+        self._details = core.details
+        self._handle = core.init(self, LINUX_6)
+        self._mask = mask
+        self._batch_seconds = batch_seconds
+        self._sequence = store.last
+        self._waiting: deque[Entry] = deque()
+        # Each is counted by one thread: the core's, and the journal's own.
+        self._kept_bytes = self._written_bytes = 0
+        # The files whose modification waits to be written.
+        self._modified: set[bytes] = set()
+        self._moved: Entry | None = None  # the first half of the rename that is told now
+        self._gap: Entry | None = None  # the one that counts what is lost now
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._closed = False
+        self._failing = False
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+
+    def watch(self, root: Inode) -> None:
+        """Keep what changes below root from now on, and write it."""
+        self._handle.add_watch(TreeWatch(), root, self._mask)
+        self._core.ask_for_details(1)
+        self._core.asks_for_processes += 1
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, and close the store; blocks meanwhile."""
+        self._handle.destroy()
+        if self._thread.is_alive():
+            self._core.ask_for_details(-1)
+            self._core.asks_for_processes -= 1
+            self._closed = True
+            self._hurry.set()
+            self._wake.set()
+            self._thread.join()
+        try:
+            self.store.close()
+        except OSError as error:
+            log.warning("%s: %s; the next mount will tell of a crash", error.filename, error)
+
+    def now(self) -> Cursor:
+        """Return the place behind what was kept until now, and have it written soon."""
+        if self._sequence > self.store.last:
+            self._hurry.set()
+        return Cursor(self.store.id, self._sequence)
+
+    # What the core calls.
+
+    def handle_event(
+        self,
+        watch: Watch,
+        wd: int,
+        mask: int,
+        cookie: int,
+        name: bytes | None,
+        below: Inode | None = None,
+    ) -> None:
+        """Keep a change."""
+        if not watch.attached:
+            put_watch(watch)
+            return
+        if not mask & self._mask:  # IN_UNMOUNT
+            return
+        path = name or b""
+        if path.endswith(b"/"):
+            return  # the directory above says it, too
+        if mask & IN_MODIFY and not mask & ~IN_MODIFY & self._mask:
+            waiting = self._modified
+            # The second look is for a batch that was taken between the two.
+            if path in waiting and waiting is self._modified:
+                return
+            waiting.add(path)
+        elif path in self._modified:
+            self._modified.discard(path)
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            whole = mask & IN_MOVED_TO and cookie == moved.sequence
+            if whole:
+                moved.mask, moved.path, moved.old_path = mask, path, moved.path
+            self._keep(moved)
+            if whole:
+                return
+        entry = Entry(0, self._details.time, mask, path)
+        process = self._details.process(self._core.actor)
+        if process is not None:
+            entry.pid, entry.uid, entry.gid, entry.command = process
+        if mask & IN_MOVED_FROM:
+            entry.sequence = cookie  # until it is numbered
+            self._moved = entry
+        else:
+            self._keep(entry)
+
+    def destroy_watch(self, watch: Watch) -> None:
+        """Nothing was allocated with it."""
+
+    def _keep(self, entry: Entry) -> None:
+        """Number an entry, and let it wait to be written."""
+        size = entry.size
+        too_long = size > LONGEST_PATH
+        if too_long or self._kept_bytes - self._written_bytes + size > MOST_WAITING:
+            self._lose(entry.time, Reason.PATH if too_long else Reason.OVERFLOW)
+            return
+        self._gap = None
+        self._sequence += 1
+        entry.sequence = self._sequence
+        self._kept_bytes += size
+        self._waiting.append(entry)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def _lose(self, when: int, reason: Reason) -> None:
+        """Say in a gap that something was lost; those that follow each other are one."""
+        self.lost += 1
+        missing = self._gap
+        if missing is not None and missing.reason is reason:
+            missing.time = when
+            if missing is self._gap:  # otherwise it may have been taken before it had that time
+                return
+        self._sequence += 1
+        self._gap = gap(self._sequence, when, when, reason)
+        self._kept_bytes += self._gap.size
+        self._waiting.append(self._gap)
+        self._wake.set()
+
+    # The thread.
+
+    def _write(self) -> None:
+        while not (self._closed and not self._waiting):
+            if not self._wake.wait(_ALIVE_SECONDS):
+                self._try(self.store.keep_alive)
+                continue
+            self._hurry.wait(self._batch_seconds)
+            self._hurry.clear()
+            self._wake.clear()
+            while batch := self._take():
+                if not self._append(batch):
+                    return
+                if self.on_written is not None:
+                    self.on_written()
+
+    def _take(self) -> list[Entry]:
+        """Take the oldest entries that wait."""
+        # Before they are taken: whoever still finds something in these finds it not yet taken.
+        self._modified = set()
+        self._gap = None
+        batch: list[Entry] = []
+        size = 0
+        while self._waiting and len(batch) < _MOST_TOGETHER and size < _BYTES_TOGETHER:
+            batch.append(self._waiting.popleft())
+            size += batch[-1].size
+        return batch
+
+    def _append(self, batch: list[Entry]) -> bool:
+        """Write entries, as soon as that can be done; return False where it cannot at the end."""
+        while not self._try(partial(self.store.append, batch)):
+            if self._closed:
+                log.warning("%d changes are not in the journal", len(batch) + len(self._waiting))
+                return False
+            self._hurry.wait(_RETRY_SECONDS)
+        self._written_bytes += sum([entry.size for entry in batch])
+        return True
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        """Do something with the store; say once that it fails, and once that it does no longer."""
+        try:
+            work()
+        except OSError as error:
+            if not self._failing:
+                log.warning("%s: %s; changes wait to be written", error.filename, error.strerror)
+            self._failing = True
+            return False
+        if self._failing:
+            log.warning("the journal can be written again")
+        self._failing = False
+        return True

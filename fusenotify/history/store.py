@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The journal's file: a SQLite database in WAL mode, with a row for each batch of entries.
+
+history.journal writes to it from a thread of its own, and others read at the same time.
+
+Invariants
+    Entries are numbered without holes, and a batch is in the file whole or not at all.
+    One store at a time has a file: it holds a lock on the file beside it.
+    The batches take at most Bounds.size bytes; the oldest are removed first, and their
+        room is used again.
+    When a store is opened again, a gap says which time nobody kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fusenotify.history.entries import Entry, Reason, gap
+
+# What says that a database is a journal of ours ("fuse"), and of which format.
+_APPLICATION = 0x66757365
+VERSION = 1
+
+_SCHEMA = (
+    "CREATE TABLE journal (id TEXT NOT NULL, source BLOB NOT NULL)",
+    # last is the number of the newest entry in it, and oldest that of the oldest.
+    "CREATE TABLE batches (last INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, "
+    "time INTEGER NOT NULL, entries BLOB NOT NULL)",
+    # The times when a daemon kept the journal: up to alive nothing of it is missing, and where
+    # the daemon closed the journal ended is true.
+    "CREATE TABLE runs (run INTEGER PRIMARY KEY, last INTEGER NOT NULL, alive INTEGER NOT NULL, "
+    "ended INTEGER NOT NULL)",
+)
+# What a batch takes in the file beside its entries, about.
+_ROW_BYTES = 40
+# When there is too much, this part of the size is made free at once.
+_SHARE_REMOVED = 16
+
+# What SQLite's errors are here.
+_ERRNOS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_CORRUPT: errno.EINVAL,
+    sqlite3.SQLITE_NOTADB: errno.EINVAL,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is kept.
+
+    size is about the bytes that entries may take in the file, age the seconds after which they
+    are removed, or None to keep them as long as there is room.
+    """
+
+    size: int = 256 * 1024 * 1024
+    age: float | None = 30 * 24 * 3600.0
+
+
+class Store:
+    """The file of a journal, for this process alone.
+
+    path is the file's, source the directory whose changes it keeps.  id is the journal's,
+    last the number of the newest entry, oldest that of the oldest one that is kept (last + 1
+    where none is).  With synced, an entry that is kept survives a power failure; otherwise
+    it survives the end of the process.
+
+    used is about how many bytes of the file the entries take.
+
+    Raises OSError: EINVAL (no journal, a damaged one, one of another directory or of a newer
+    format), EBUSY (another daemon has it), and as open(2).
+    """
+
+    last: int
+    oldest: int
+    used: int
+
+    def __init__(self, path: bytes, source: bytes, bounds: Bounds, *, synced: bool = False) -> None:
+        self.bounds = bounds
+        self._path = path
+        self._reading = threading.Lock()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(list[Entry]).decode
+        with contextlib.ExitStack() as opened, self._errors():
+            self._lock = _locked(path)
+            opened.callback(os.close, self._lock)
+            self._writer = _connected(path, synced)
+            opened.callback(self._writer.close)
+            with self._transaction():
+                self.id = self._checked(source)
+            self._reader = _connected(path, synced)
+            opened.callback(self._reader.close)
+            self._start_run()
+            opened.pop_all()
+
+    def close(self) -> None:
+        """Say that nothing is missing up to now, and close the file.
+
+        Raises OSError (EIO, ENOSPC).
+        """
+        try:
+            with self._errors(), self._transaction():
+                self._keep_alive(self.last, ended=True)
+        finally:
+            self._writer.close()
+            with self._reading:
+                self._reader.close()
+            os.close(self._lock)
+
+    # For the thread that writes.
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Keep entries, whose numbers go on from last.
+
+        Raises OSError (EIO, ENOSPC); then none of them is kept.
+        """
+        assert entries[0].sequence == self.last + 1, "entries are numbered without holes"
+        newest = entries[-1]
+        data = zlib.compress(self._encode(entries), 1)
+        with self._errors(), self._transaction():
+            self._writer.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?)",
+                (newest.sequence, entries[0].sequence, newest.time, data),
+            )
+            self._keep_alive(newest.sequence)
+            used, oldest = self._without_old(self.used + len(data) + _ROW_BYTES)
+        self.used, self.oldest, self.last = used, oldest, newest.sequence
+
+    def keep_alive(self) -> None:
+        """Say that nothing is missing up to now, and remove what became too old.
+
+        Raises OSError (EIO, ENOSPC).
+        """
+        with self._errors(), self._transaction():
+            self._keep_alive(self.last)
+            used, oldest = self._without_old(self.used)
+        self.used, self.oldest = used, oldest
+
+    # For all threads.
+
+    def read(self, sequence: int) -> list[Entry]:
+        """Return entries behind a number, the oldest that are kept, or [] where there are none.
+
+        There may be more behind those.
+
+        Raises OSError (EIO).
+        """
+        with self._reading, self._errors():
+            row = self._reader.execute(
+                "SELECT entries FROM batches WHERE last > ? ORDER BY last LIMIT 1", (sequence,)
+            ).fetchone()
+        if row is None:
+            return []
+        entries = self._decode(zlib.decompress(row[0]))
+        return [entry for entry in entries if entry.sequence > sequence]
+
+    def time_before(self, sequence: int) -> int:
+        """Return when the newest batch up to a number ended, in ns since 1970; 0 if unknown.
+
+        Raises OSError (EIO).
+        """
+        with self._reading, self._errors():
+            row = self._reader.execute(
+                "SELECT time FROM batches WHERE last <= ? ORDER BY last DESC LIMIT 1", (sequence,)
+            ).fetchone()
+        return row[0] if row else 0
+
+    # Beginning.
+
+    def _checked(self, source: bytes) -> str:
+        """Return the id of the journal, which is made where the file is empty."""
+        (tables,) = self._one("SELECT count(*) FROM sqlite_master")
+        (application,) = self._one("PRAGMA application_id")
+        (version,) = self._one("PRAGMA user_version")
+        if not tables and not application:
+            for statement in _SCHEMA:
+                self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA application_id = {_APPLICATION}")
+            self._writer.execute(f"PRAGMA user_version = {VERSION}")
+            new = secrets.token_hex(8), source
+            self._writer.execute("INSERT INTO journal VALUES (?, ?)", new)
+        elif application != _APPLICATION:
+            raise OSError(errno.EINVAL, "this is a database, but no journal of fusenotify's")
+        elif version != VERSION:
+            raise OSError(
+                errno.EINVAL,
+                f"a journal of format {version}, and this fusenotify knows only {VERSION}",
+            )
+        journal, kept = self._one("SELECT id, source FROM journal")
+        if kept != source:
+            raise OSError(
+                errno.EINVAL, f"this is the journal of another directory, {os.fsdecode(kept)}"
+            )
+        return str(journal)
+
+    def _start_run(self) -> None:
+        """Begin a run, with a gap where there was one before."""
+        before = self._one("SELECT last, alive, ended FROM runs ORDER BY run DESC LIMIT 1")
+        self.last = before[0] if before else 0
+        self.used, oldest = self._one(
+            "SELECT ifnull(sum(length(entries) + ?), 0), min(oldest) FROM batches", _ROW_BYTES
+        )
+        self.oldest = oldest or self.last + 1
+        now = time.time_ns()
+        with self._transaction():
+            self._run = self._writer.execute(
+                "INSERT INTO runs (last, alive, ended) VALUES (?, ?, 0)", (self.last, now)
+            ).lastrowid
+            self._writer.execute("DELETE FROM runs WHERE run < ?", (self._run,))
+        if before:
+            _, alive, ended = before
+            reason = Reason.STOPPED if ended else Reason.CRASHED
+            self.append([gap(self.last + 1, alive, now, reason)])
+
+    # In a transaction.
+
+    def _keep_alive(self, last: int, ended: bool = False) -> None:
+        self._writer.execute(
+            "UPDATE runs SET last = ?, alive = ?, ended = ? WHERE run = ?",
+            (last, time.time_ns(), ended, self._run),
+        )
+
+    def _without_old(self, used: int) -> tuple[int, int]:
+        """Remove the oldest batches as the bounds say; return bytes used, and the oldest number."""
+        remove = used - self.bounds.size
+        if remove > 0:
+            remove += self.bounds.size // _SHARE_REMOVED
+        age = self.bounds.age
+        too_old = 0 if age is None else time.time_ns() - int(age * 1e9)
+        oldest = self.oldest
+        batches = self._writer.execute(
+            "SELECT last, oldest, time, length(entries) + ? FROM batches ORDER BY last",
+            (_ROW_BYTES,),
+        )
+        upto = 0
+        for last, first, ended, size in batches:
+            if remove <= 0 and ended >= too_old:
+                oldest = first
+                break
+            upto = last
+            remove -= size
+            used -= size
+        else:
+            oldest = upto + 1 if upto else oldest
+        batches.close()
+        if upto:
+            self._writer.execute("DELETE FROM batches WHERE last <= ?", (upto,))
+        return used, oldest
+
+    def _one(self, query: str, *arguments: object) -> tuple[Any, ...]:
+        """Return the first row that a query gives, or ()."""
+        row: tuple[Any, ...] | None = self._writer.execute(query, arguments).fetchone()
+        return row or ()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:  # SQLite may have ended it, as on a full disk
+                self._writer.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn SQLite's errors into OSErrors that name the file."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = _ERRNOS.get(primary, errno.EIO)
+            text = f"{error} (a journal that is damaged?)" if code == errno.EINVAL else str(error)
+            raise OSError(code, text, os.fsdecode(self._path)) from error
+        except OSError as error:
+            error.filename = os.fsdecode(self._path)
+            raise
+
+
+def _locked(path: bytes) -> int:
+    """Return a descriptor that holds the lock of a journal's file, which exists then.
+
+    The lock is on a file beside it: closing any descriptor of the database itself would end
+    SQLite's own locks in this process.
+
+    Raises OSError, EBUSY where another process holds it.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OSError(errno.EBUSY, "another daemon keeps this journal") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _connected(path: bytes, synced: bool) -> sqlite3.Connection:
+    """Return a connection that any thread may use, one at a time, without implicit transactions."""
+    connection = sqlite3.connect(os.fsdecode(path), isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

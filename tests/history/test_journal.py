@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What changes in a tree is kept in a journal, and read again from a cursor on."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from fusenotify.engine.hooks import File
+from fusenotify.history import journal as journals
+from fusenotify.history.cursors import Cursor, parse
+from fusenotify.history.store import Store
+
+from .conftest import Kept, said, words
+
+
+def test_what_changed_is_read_from_a_cursor_on(kept: Kept) -> None:
+    kept.create(b"before")
+    cursor = kept.cursor()
+    directory = kept.create(b"d", is_dir=True)
+    file = kept.create(b"f", directory)
+    kept.hooks.renamed(directory, b"f", kept.root, b"g", file)
+    kept.hooks.unlinked(kept.root, b"g", file, 0)
+    assert said(kept.since(cursor)) == [
+        "CREATE|ISDIR d",
+        "CREATE d/f",
+        "MOVED_TO g from d/f",
+        "DELETE g",
+    ]
+
+
+def test_entries_are_numbered_without_holes_over_all_runs(kept: Kept) -> None:
+    cursor = kept.cursor()
+    for number in range(3):
+        kept.create(b"%d" % number)
+        kept.again()
+    assert [entry.sequence for entry in kept.since(cursor)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_an_entry_says_who_and_when(kept: Kept) -> None:
+    cursor = kept.cursor()
+    soon = time.time_ns() + 1234  # not so old that it would be removed
+    kept.journal._core.details.clock = lambda: soon
+    kept.create(b"f")
+    entry = kept.since(cursor)[0]
+    assert (entry.pid, entry.uid, entry.gid, entry.command) == (77, 1000, 1000, b"cp")
+    assert entry.time == soon
+
+
+def test_modifications_of_one_batch_are_one_entry_until_something_else_happens(kept: Kept) -> None:
+    file = File(kept.create(b"f"), writable=True)
+    kept.again()  # which forgets the tree
+    file = File(kept.create(b"f"), writable=True)
+    cursor = kept.cursor()
+    kept.journal._hurry.clear()
+    for _ in range(5):
+        kept.hooks.modified(file)
+    kept.hooks.closed(file)
+    kept.hooks.modified(file)
+    assert said(kept.since(cursor)) == ["MODIFY f", "CLOSE_WRITE f", "MODIFY f"]
+
+
+def test_opening_and_reading_are_no_changes(kept: Kept) -> None:
+    file = File(kept.create(b"f"), writable=False)
+    cursor = kept.cursor()
+    kept.hooks.opened(file)
+    kept.hooks.accessed(file)
+    kept.hooks.closed(file)
+    assert said(kept.since(cursor)) == []
+
+
+@pytest.mark.parametrize(
+    ("under", "expected"),
+    [
+        (b"", ["CREATE|ISDIR a", "CREATE a/f", "MOVED_TO g from a/f", "CREATE ab"]),
+        (b"a", ["CREATE|ISDIR a", "CREATE a/f", "MOVED_FROM a/f"]),
+        (b"a/", ["CREATE|ISDIR a", "CREATE a/f", "MOVED_FROM a/f"]),
+        (b"g", ["MOVED_TO g"]),
+        (b"z", []),
+    ],
+    ids=["everything", "a directory", "with a slash", "a file", "nothing"],
+)
+def test_of_a_directory_there_is_what_happened_below(
+    kept: Kept, under: bytes, expected: list[str]
+) -> None:
+    cursor = kept.cursor()
+    a = kept.create(b"a", is_dir=True)
+    file = kept.create(b"f", a)
+    kept.hooks.renamed(a, b"f", kept.root, b"g", file)
+    kept.create(b"ab")
+    assert said(kept.since(cursor, under)) == expected
+
+
+def test_a_directory_hears_that_one_above_it_moved(kept: Kept) -> None:
+    cursor = kept.cursor()
+    a = kept.create(b"a", is_dir=True)
+    kept.create(b"b", a, is_dir=True)
+    kept.hooks.renamed(kept.root, b"a", kept.root, b"z", a)
+    assert said(kept.since(cursor, b"a/b")) == [
+        "CREATE|ISDIR a",
+        "CREATE|ISDIR a/b",
+        "MOVED_FROM|ISDIR a",
+    ]
+
+
+def test_a_time_without_a_daemon_is_a_gap_with_its_two_times(kept: Kept) -> None:
+    cursor = kept.cursor()
+    kept.create(b"f")
+    kept.again()
+    kept.create(b"g")
+    created, gap, *_ = kept.since(cursor)
+    assert words(gap) == "gap: stopped"
+    assert created.time < gap.since < gap.time
+
+
+def test_a_daemon_that_did_not_close_the_journal_is_a_gap(kept: Kept) -> None:
+    cursor = kept.cursor()
+    kept.create(b"f")
+    kept.again()
+    # As a daemon that is killed leaves it.
+    run = kept.journal.store
+    run._keep_alive = lambda last, ended=False: None  # type: ignore[method-assign]
+    assert [words(entry) for entry in kept.since(cursor)] == [
+        "CREATE f",
+        "gap: stopped",
+        "gap: crashed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda cursor: Cursor("0" * 16, 3), "other journal"),
+        (lambda cursor: cursor._replace(sequence=10**9), "future"),
+    ],
+    ids=["of another journal", "from the future"],
+)
+def test_a_cursor_that_cannot_be_is_followed_by_a_gap(kept: Kept, change, reason) -> None:  # type: ignore[no-untyped-def]
+    wrong = str(change(parse(kept.cursor())))
+    kept.create(b"f")
+    first, *others = kept.since(wrong)
+    assert words(first) == f"gap: {reason}"
+    expected = ["CREATE f", "gap: stopped"] if reason == "other journal" else []
+    assert [words(entry) for entry in others] == expected
+
+
+@pytest.mark.parametrize("text", ["", "c:1", "c:0123456789abcdef:", "c:0123456789ABCDEF:1", "x"])
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no cursor"):
+        parse(text)
+
+
+def test_what_comes_faster_than_it_is_written_is_a_gap(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor = kept.cursor()
+    goes_on = threading.Event()
+    append = Store.append
+
+    def slowly(store: Store, entries: list) -> None:  # type: ignore[type-arg]
+        goes_on.wait()
+        append(store, entries)
+
+    monkeypatch.setattr(Store, "append", slowly)
+    monkeypatch.setattr(journals, "MOST_WAITING", 2000)
+    for number in range(100):
+        kept.create(b"%d" % number)
+    lost = kept.journal.lost
+    goes_on.set()
+    told = said(kept.since(cursor))
+    assert lost > 80
+    assert told == [f"CREATE {number}" for number in range(100 - lost)] + ["gap: overflow"]
+
+
+def test_a_path_that_is_too_long_is_a_gap(kept: Kept) -> None:
+    cursor = kept.cursor()
+    parent = kept.root
+    for _ in range(journals.LONGEST_PATH // 200 + 1):
+        parent = kept.create(b"n" * 199, parent, is_dir=True)
+    kept.create(b"after")
+    *_, gap, after = said(kept.since(cursor))
+    assert (gap, after) == ("gap: path", "CREATE after")
+
+
+def test_changes_wait_while_the_file_cannot_be_written(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cursor = kept.cursor()
+    failed = threading.Event()
+    append = Store.append
+
+    def fail_once(store: Store, entries: list) -> None:  # type: ignore[type-arg]
+        if not failed.is_set():
+            failed.set()
+            raise OSError(28, "the disk is full", "/j")
+        append(store, entries)
+
+    monkeypatch.setattr(Store, "append", fail_once)
+    kept.create(b"f")
+    failed.wait()
+    kept.create(b"g")
+    assert said(kept.since(cursor)) == ["CREATE f", "CREATE g"]
+    assert [record.message for record in caplog.records] == [
+        "/j: the disk is full; changes wait to be written",
+        "the journal can be written again",
+    ]
