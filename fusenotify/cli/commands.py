@@ -66,6 +66,20 @@ COMMANDS = {
         "show mounts, their clients, watches and queues",
         ("fusenotify status", "fusenotify status --json MNT"),
     ),
+    "cursor": Command(
+        LOOK,
+        "print the place in a mount's journal behind what was done until now",
+        ("fusenotify cursor MNT",),
+    ),
+    "since": Command(
+        LOOK,
+        "print what happened behind such a place, on a mount made with --journal",
+        (
+            "fusenotify since CURSOR MNT --changes",
+            "fusenotify since --cursor-file ~/.seen MNT/docs",
+            "fusenotify since CURSOR MNT --follow --json",
+        ),
+    ),
     "limits": Command(
         CHANGE,
         "show a mount's limits, or set some",

@@ -120,8 +120,7 @@ def json_line(told: Told) -> bytes:
     """Return one event of a detailed device as a JSON object, in ASCII, with a newline behind.
 
     It has the fields of DetailedInotifyEvent that are known, watched, and events,
-    the names of the mask's bits.  Text that is not UTF-8 has U+FFFD for what is
-    not, and beside it, under a name with _base64 behind, is what it is.
+    the names of the mask's bits.
     """
     event = told.event
     assert isinstance(event, DetailedInotifyEvent)
@@ -131,7 +130,12 @@ def json_line(told: Told) -> bytes:
         "events": names(event.mask),
         "watched": told.watched,
     }
-    known |= {key: value for key, value in event._asdict().items() if value is not None}
+    return json_object(known | event._asdict())
+
+
+def json_object(values: dict[str, Any]) -> bytes:
+    """Return the values that are not None as a JSON object, in ASCII, with a newline behind."""
+    known = {key: value for key, value in values.items() if value is not None}
     return json.dumps(plain(known)).encode() + b"\n"
 
 

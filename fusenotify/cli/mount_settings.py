@@ -13,20 +13,27 @@ import argparse
 import grp
 import os
 import pwd
+import re
 from dataclasses import asdict
 
 from fusenotify.admission import Admission, Quotas
+from fusenotify.bits import IN_ALL_EVENTS, names
 from fusenotify.cli.counts import LIMITS, QUOTAS, add_options, count
+from fusenotify.masks import plain
 from fusenotify.mounting.mountpoints import resolve
 from fusenotify.mounting.options import MS_NOSYMFOLLOW, flags_of, value_of
 from fusenotify.mounting.settings import (
     ACCESSES,
+    CHANGES,
     LINUX_6,
     POLL_MICROSECONDS,
     SEMANTICS,
+    Bounds,
+    JournalSettings,
     Limits,
     Settings,
     socket_directory,
+    state_directory,
 )
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
@@ -98,6 +105,42 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser, LIMITS | QUOTAS, _DEFAULTS)
     parser.add_argument(
+        "--journal",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="keep what changes in a journal, for 'fusenotify since': in FILE, or in "
+        f"{state_directory()}",
+    )
+    parser.add_argument(
+        "--journal-size",
+        metavar="BYTES",
+        type=_size,
+        default=Bounds().size,
+        help="about how many bytes the journal may take, with K, M or G behind the number (256M)",
+    )
+    parser.add_argument(
+        "--journal-age",
+        metavar="TIME",
+        type=_age,
+        default=Bounds().age,
+        help="how long changes are kept: a number of seconds, with m, h or d behind it of minutes, "
+        "hours or days, or 'any' (30d)",
+    )
+    parser.add_argument(
+        "--journal-events",
+        metavar="EVENTS",
+        type=_events,
+        default=CHANGES,
+        help="the events that the journal keeps, with commas between them "
+        f"({','.join(names(CHANGES)).lower()})",
+    )
+    parser.add_argument(
+        "--journal-sync",
+        action="store_true",
+        help="have each batch of the journal reach the disk, so that it survives a power failure",
+    )
+    parser.add_argument(
         "--faults",
         action="store_true",
         help="for tests: let root and the daemon's user cause faults ('fusenotify fault')",
@@ -132,6 +175,18 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         wanted_socket_mode=arguments.socket_mode,
         view=_view(arguments),
         faults=arguments.faults,
+        journal=_journal(arguments),
+    )
+
+
+def _journal(arguments: argparse.Namespace) -> JournalSettings | None:
+    if arguments.journal is None:
+        return None
+    return JournalSettings(
+        path=os.path.abspath(arguments.journal) if arguments.journal else None,
+        bounds=Bounds(arguments.journal_size, arguments.journal_age),
+        events=arguments.journal_events,
+        synced=arguments.journal_sync,
     )
 
 
@@ -161,6 +216,34 @@ def _seconds(text: str) -> float:
             f"'{text}' is not a number of seconds between 0 and {_MAX_SECONDS:g}"
         )
     return seconds
+
+
+def _size(text: str) -> int:
+    units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    found = re.fullmatch(r"([1-9][0-9]{0,12})([KMG]?)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of bytes such as 64M")
+    return int(found[1]) * units[found[2]]
+
+
+def _age(text: str) -> float | None:
+    if text == "any":
+        return None
+    units = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    found = re.fullmatch(r"([1-9][0-9]{0,8})([smhd]?)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time such as 12h or 30d, or 'any'")
+    return float(int(found[1]) * units[found[2]])
+
+
+def _events(text: str) -> int:
+    try:
+        mask = plain(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not mask or mask & ~IN_ALL_EVENTS:
+        raise argparse.ArgumentTypeError(f"'{text}' does not name events only")
+    return mask
 
 
 def _mode(text: str) -> int:

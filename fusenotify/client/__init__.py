@@ -10,6 +10,7 @@ from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.client.inotify import Inotify
 from fusenotify.protocol.connection import ConnectionLost
 from fusenotify.protocol.details import DetailedEvent
+from fusenotify.protocol.past import PastEvent
 
 __all__ = [
     "Client",
@@ -19,4 +20,5 @@ __all__ = [
     "Device",
     "Inotify",
     "InotifyEvent",
+    "PastEvent",
 ]

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakMethod
 
-from fusenotify.client.common import AnyPath, check_flags, client_closed, deadline_of
+from fusenotify.client.common import PAST_SIZE, AnyPath, check_flags, client_closed, deadline_of
 from fusenotify.client.driver import Link
 from fusenotify.client.readiness import Readiness
 from fusenotify.client.watched import Kind
@@ -33,15 +33,19 @@ from fusenotify.protocol.messages import (
     CauseFault,
     Close,
     Count,
+    CursorIs,
+    CursorOf,
     DeviceMade,
     Done,
     Fionread,
     Init,
     LimitsAre,
     LimitsOf,
+    Past,
     Poll,
     Read,
     RmWatch,
+    Since,
     Status,
     StatusOf,
     Stream,
@@ -103,6 +107,17 @@ class ClientLogic:
 
     async def sync(self) -> None:
         await ask(self.link, Sync(), Done)
+
+    async def cursor(self) -> str:
+        return (await ask(self.link, CursorOf(), CursorIs)).cursor
+
+    async def since(self, cursor: str, path: AnyPath, wait: bool) -> Past:
+        """Return some of what happened behind a cursor, and wait for the first of it."""
+        if not isinstance(cursor, str):
+            raise TypeError(f"a cursor is a str, not {cursor!r}")
+        timeout = None if wait else 0.0
+        request = Since(cursor=cursor, path=wire_path(path), size=PAST_SIZE, timeout=timeout)
+        return await ask(self.link, request, Past)
 
     async def status(self) -> Status:
         return await ask(self.link, StatusOf(), Status)

@@ -18,6 +18,8 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 HELLO_SECONDS = 10.0
 # The default size of a read, in bytes: the largest record fits.
 READ_SIZE = MOST_BYTES
+# How many bytes of events one request asks the journal for: more than any event takes.
+PAST_SIZE = 256 * 1024
 # How many bytes one recv(2) asks for.
 RECEIVE_SIZE = 256 * 1024
 

@@ -50,11 +50,14 @@ class Core:
     unknown; a producer sets it before it queues, and consumers may read it.
     trees has the tree watches, details the details of the event that is queued
     now.  asks_for_processes counts the devices that need to know to which
-    process a thread belongs.
+    process a thread belongs.  replaces and exchanges say of the rename whose
+    events are queued now that something else had the new name, and that this
+    gets the old name.
     """
 
     def __init__(self) -> None:
         self.actor: Actor | None = None
+        self.replaces = self.exchanges = False
         self.trees = Trees()
         self._tree_roots = self.trees.roots
         self._trees_above = self.trees.known

@@ -123,8 +123,10 @@ class Hooks:
         isdir = _isdir(inode)
         dentry = core.instantiate(old_parent, old_name, inode)
         trees = self._trees_of(inode)
+        core.replaces = replaced is not None
         core.queue_event(old_parent, IN_MOVED_FROM | isdir, cookie, old_name)
         core.queue_event(new_parent, IN_MOVED_TO | isdir, cookie, new_name)
+        core.replaces = False
         target = None if replaced is None else core.instantiate(new_parent, new_name, replaced)
         core.move(dentry, new_parent, new_name)
         if replaced is not None:
@@ -148,6 +150,7 @@ class Hooks:
         other_dentry = core.instantiate(other_parent, other_name, other)
         trees, other_trees = self._trees_of(inode), self._trees_of(other)
         core.exchange(dentry, other_dentry)
+        core.exchanges = True
         for source, source_name, target, target_name, moved, trees_before in (
             (parent, name, other_parent, other_name, inode, trees),
             (other_parent, other_name, parent, name, other, other_trees),
@@ -157,6 +160,7 @@ class Hooks:
             core.queue_event(source, IN_MOVED_FROM | isdir, cookie, source_name)
             core.queue_event(target, IN_MOVED_TO | isdir, cookie, target_name)
             core.queue_event(moved, IN_MOVE_SELF, trees=trees_before)
+        core.exchanges = False
 
     # Open files and directories.
 

@@ -166,6 +166,12 @@ class Mount:
             self._write_back.mount = mount.id
         self._covered = Covered(mount, self._inodes.root.fd)
 
+    @property
+    def root(self) -> Inode:
+        """The root of the tree, once open() has returned."""
+        assert self._inodes is not None
+        return self._inodes.root
+
     async def serve(self) -> None:
         """Answer requests until somebody unmounts, or terminate()."""
         assert self._operations is not None

@@ -33,6 +33,10 @@ class Entry(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     IN_MOVED_TO, its new name in path and the one before in old_path.  Paths are from
     the root of the tree, without a slash at either end; the root's own is empty.
 
+    Of a rename, replaced says that something else had the new name before.  exchanged is set in
+    both entries of an exchange (RENAME_EXCHANGE), which follow each other: neither name was
+    gone in between.
+
     pid, uid, gid and command say who made the change: pid is 0, uid and gid are -1 and command
     is None where that is not known.
 
@@ -51,6 +55,8 @@ class Entry(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     command: bytes | None = None
     reason: Reason | None = None
     since: int = 0
+    replaced: bool = False
+    exchanged: bool = False
 
     @property
     def size(self) -> int:

@@ -20,12 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fusenotify.bits import (
-    IN_ATTRIB,
-    IN_CLOSE_WRITE,
-    IN_CREATE,
-    IN_DELETE,
     IN_MODIFY,
-    IN_MOVE,
     IN_MOVED_FROM,
     IN_MOVED_TO,
 )
@@ -33,14 +28,13 @@ from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.engine.trees import TreeWatch
 from fusenotify.engine.watches import Watch, put_watch
+from fusenotify.history.bounds import CHANGES
 from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry, Reason, gap
 from fusenotify.history.store import Store
 
 log = logging.getLogger(__name__)
 
-# What is kept unless something else is asked for.
-CHANGES = IN_CREATE | IN_DELETE | IN_MOVE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB
 # How long entries wait for others to be written with.
 BATCH_SECONDS = 0.05
 # How many bytes of entries may wait.
@@ -158,6 +152,8 @@ class Journal:
             if whole:
                 return
         entry = Entry(0, self._details.time, mask, path)
+        if cookie:
+            entry.replaced, entry.exchanged = self._core.replaces, self._core.exchanges
         process = self._details.process(self._core.actor)
         if process is not None:
             entry.pid, entry.uid, entry.gid, entry.command = process

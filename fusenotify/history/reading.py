@@ -6,6 +6,8 @@ history.store has the entries; whoever reads calls next() as often as they like,
 
 from __future__ import annotations
 
+import msgspec
+
 from fusenotify.bits import (
     IN_CREATE,
     IN_DELETE,
@@ -88,8 +90,15 @@ def seen_below(entry: Entry, directory: bytes) -> Entry | None:
     if new and old:
         return entry
     if new:
-        return _changed(entry, IN_MOVED_TO, entry.path)
-    return _changed(entry, IN_MOVED_FROM, entry.old_path) if old else None
+        return half(entry, IN_MOVED_TO)
+    return half(entry, IN_MOVED_FROM) if old else None
+
+
+def half(rename: Entry, bit: int) -> Entry:
+    """Return one half of a rename: bit is IN_MOVED_TO, or IN_MOVED_FROM with the old path."""
+    path = rename.path if bit == IN_MOVED_TO else rename.old_path
+    mask = bit | rename.mask & IN_ISDIR
+    return msgspec.structs.replace(rename, mask=mask, path=path, old_path=None)
 
 
 def _concerns(entry: Entry, path: bytes, directory: bytes) -> bool:
@@ -97,17 +106,3 @@ def _concerns(entry: Entry, path: bytes, directory: bytes) -> bool:
     if path == directory or path.startswith(directory + b"/"):
         return True
     return bool(entry.mask & _NAMES) and (not path or directory.startswith(path + b"/"))
-
-
-def _changed(entry: Entry, half: int, path: bytes) -> Entry:
-    """Return one half of a rename."""
-    return Entry(
-        entry.sequence,
-        entry.time,
-        half | entry.mask & IN_ISDIR,
-        path,
-        pid=entry.pid,
-        uid=entry.uid,
-        gid=entry.gid,
-        command=entry.command,
-    )

@@ -23,11 +23,11 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from fusenotify.history.bounds import Bounds
 from fusenotify.history.entries import Entry, Reason, gap
 
 # What says that a database is a journal of ours ("fuse"), and of which format.
@@ -58,18 +58,6 @@ _ERRNOS = {
     sqlite3.SQLITE_NOTADB: errno.EINVAL,
     sqlite3.SQLITE_BUSY: errno.EBUSY,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much is kept.
-
-    size is about the bytes that entries may take in the file, age the seconds after which they
-    are removed, or None to keep them as long as there is room.
-    """
-
-    size: int = 256 * 1024 * 1024
-    age: float | None = 30 * 24 * 3600.0
 
 
 class Store:

@@ -48,6 +48,7 @@ def check(settings: Settings) -> Places:
         _check_apart(settings, places)
         if "nonempty" not in settings.options:
             _check_empty(settings, places)
+    _check_journal(settings, places)
     check_fuse(settings.options)
     check_pyfuse3()
     return places
@@ -106,6 +107,26 @@ def _check_apart(settings: Settings, places: Places) -> None:
         raise Failure(f"{mountpoint}: MNT is inside SOURCE ({source}); the mount would show itself")
     if _is_inside(places.source, places.mountpoint):
         raise Failure(f"{source}: SOURCE is inside MNT ({mountpoint}); the mount would hide it")
+
+
+def _check_journal(settings: Settings, places: Places) -> None:
+    """Refuse a journal that would keep its own changes, or that the mount would hide."""
+    path = settings.journal_path
+    if path is None:
+        return
+    directory = os.path.dirname(path)
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    try:
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    except OSError as error:
+        raise Failure(describe(error)) from error
+    try:
+        for place, role in ((places.source, "SOURCE"), (places.mountpoint, "MNT")):
+            if _identity(descriptor) == _identity(place) or _is_inside(descriptor, place):
+                raise Failure(f"{path}: the journal must not be inside {role}; name another file")
+    finally:
+        os.close(descriptor)
 
 
 def _is_inside(descriptor: int, directory: int) -> bool:

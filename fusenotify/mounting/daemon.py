@@ -30,6 +30,8 @@ from fusenotify.engine.policy import semantics
 from fusenotify.fs.mount import Mount, MountError
 from fusenotify.fs.operations import Operations
 from fusenotify.fs.syncing import FullySyncedOperations, SyncedOperations
+from fusenotify.history.journal import Journal
+from fusenotify.history.store import Store
 from fusenotify.mountinfo import MountId
 from fusenotify.mounting.attached import Attached
 from fusenotify.mounting.attributes import source_attributes
@@ -94,7 +96,7 @@ async def _run(
 ) -> None:
     core = Core()
     table = DeviceTable(core, settings.limits, semantics(settings.semantics))
-    with _bound(settings) as (file, listener):
+    with _bound(settings) as (file, listener), _kept(core, settings) as journal:
         mount = Mount(
             settings.source,
             settings.mountpoint,
@@ -115,6 +117,7 @@ async def _run(
             admission=settings.admission,
             quotas=settings.quotas,
             faults=settings.faults,
+            journal=journal,
         )
         try:
             mount.open(places.source, places.mountpoint)
@@ -123,6 +126,8 @@ async def _run(
             raise
         attached = _attached(mount, places.mountpoint, settings)
         mount.found(attached.mount)
+        if journal is not None:
+            journal.watch(mount.root)
         async with trio.open_nursery() as clients:
             clients.start_soon(server.serve, listener)
             try:
@@ -167,6 +172,27 @@ def _bound(settings: Settings) -> Iterator[tuple[SocketFile, trio.SocketListener
             finally:
                 file.remove()
             return
+
+
+@contextlib.contextmanager
+def _kept(core: Core, settings: Settings) -> Iterator[Journal | None]:
+    """Open the journal that was asked for, and write what is left at the end.
+
+    Raises OSError, as history.store.Store.
+    """
+    wanted, path = settings.journal, settings.journal_path
+    if wanted is None or path is None:
+        yield None
+        return
+    if wanted.path is None:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    source = os.fsencode(settings.source)
+    store = Store(os.fsencode(path), source, wanted.bounds, synced=wanted.synced)
+    journal = Journal(core, store, mask=wanted.events)
+    try:
+        yield journal
+    finally:
+        journal.close()
 
 
 def _operations(flags: int) -> type[Operations]:

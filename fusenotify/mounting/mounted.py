@@ -69,6 +69,7 @@ def mounted(
     allow_users: Collection[int | str] = (),
     allow_groups: Collection[int | str] = (),
     faults: bool = False,
+    journal: str | os.PathLike[str] | None = None,
     options: Sequence[str] = (),
 ) -> Iterator[Mounted]:
     """Mount source at mountpoint, or over itself, while the block runs.
@@ -100,6 +101,7 @@ def mounted(
         "--max-user-instances": max_user_instances,
         "--max-user-connections": max_user_connections,
         "--max-waiting-requests": max_waiting_requests,
+        "--journal": journal,
         "--socket-mode": None if socket_mode is None else f"{socket_mode:o}",
     }
     given = [f"{name}={_text(value)}" for name, value in settings.items() if value is not None]

@@ -14,18 +14,23 @@ from dataclasses import dataclass, field
 from fusenotify.admission import Admission, Quotas
 from fusenotify.engine.limits import MOST, Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
+from fusenotify.history.bounds import CHANGES, Bounds
 from fusenotify.view import View
 
 __all__ = [
     "ACCESSES",
+    "CHANGES",
     "LINUX_6",
     "MOST",
     "POLL_MICROSECONDS",
     "SEMANTICS",
+    "Bounds",
+    "JournalSettings",
     "Limits",
     "Settings",
     "default_sockets",
     "socket_directory",
+    "state_directory",
 ]
 
 # Bytes of the mount point's name that a default socket's name keeps.  An
@@ -41,6 +46,20 @@ POLL_MICROSECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """The journal of a mount (history.journal).
+
+    path is absolute, or None for one in the user's state directory.  events are the bits that
+    are kept.  With synced, what is kept survives a power failure.
+    """
+
+    path: str | None = None
+    bounds: Bounds = field(default_factory=Bounds)
+    events: int = CHANGES
+    synced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One mount.
 
@@ -49,7 +68,8 @@ class Settings:
     one of ACCESSES.  poll is how long, in microseconds, the daemon looks for the
     next request of a busy stream before it sleeps.  wanted_socket_mode is
     the socket's permissions, where they were said.  view is how SOURCE is shown,
-    by options too.  faults lets testers cause some.
+    by options too.  faults lets testers cause some.  journal is what is kept of changes, if
+    anything is.
     """
 
     source: str
@@ -65,6 +85,16 @@ class Settings:
     wanted_socket_mode: int | None = None
     view: View = field(default_factory=View)
     faults: bool = False
+    journal: JournalSettings | None = None
+
+    @property
+    def journal_path(self) -> str | None:
+        """The journal's file, an absolute path, or None where there is none."""
+        if self.journal is None:
+            return None
+        if self.journal.path is not None:
+            return self.journal.path
+        return f"{state_directory()}/{_distinct_name(self.source)}.journal"
 
     @property
     def in_place(self) -> bool:
@@ -109,13 +139,29 @@ def default_sockets(mountpoint: str) -> list[str]:
     """Return paths for the socket of a mount point, which is absolute, in the order of trying.
 
     The first one is taken where no living daemon has it: one whose mount was hidden, or
-    is in another mount namespace.  The name starts as the mount point's last component does,
-    for people, and has a hash of the whole path, for uniqueness.
+    is in another mount namespace.
     """
-    path = os.fsencode(mountpoint)
-    name = os.fsdecode(os.path.basename(path)[:_NAME_BYTES] or b"root")
-    first = f"{socket_directory()}/{name}-{hashlib.sha256(path).hexdigest()[:8]}"
+    first = f"{socket_directory()}/{_distinct_name(mountpoint)}"
     return [f"{first}.sock", *(f"{first}-{number}.sock" for number in range(2, _MOST_SOCKETS + 1))]
+
+
+def state_directory() -> str:
+    """Return the directory of this user's journals, as the XDG base directories have it."""
+    if os.geteuid() == 0:
+        return "/var/lib/fusenotify"
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{home}/fusenotify"
+
+
+def _distinct_name(directory: str) -> str:
+    """Return a name for what belongs to a directory, an absolute path.
+
+    It starts as the path's last component does, for people, and has a hash of the whole path,
+    for uniqueness.
+    """
+    path = os.fsencode(directory)
+    name = os.fsdecode(os.path.basename(path)[:_NAME_BYTES] or b"root")
+    return f"{name}-{hashlib.sha256(path).hexdigest()[:8]}"
 
 
 def _outside_user_namespace(uid: int) -> int:

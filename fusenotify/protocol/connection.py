@@ -47,6 +47,7 @@ from fusenotify.protocol.messages import (
     Read,
     Ready,
     Records,
+    Since,
     Stream,
     Welcome,
 )
@@ -55,7 +56,7 @@ from fusenotify.protocol.unread import AnyUnread
 A = TypeVar("A", bound=AnyAnswer)
 
 # Requests that wait in the server until they are cancelled.
-_WAITING = (Read, Poll, Stream)
+_WAITING = (Read, Poll, Stream, Since)
 
 
 class ConnectionLost(ConnectionResetError):

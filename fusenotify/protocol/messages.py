@@ -21,6 +21,7 @@ import msgspec
 from fusenotify.events import MOST_BYTES
 from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.faults import AnyFault
+from fusenotify.protocol.past import PastEvent
 from fusenotify.protocol.status import (
     ClientStatus,
     FaultStatus,
@@ -168,6 +169,24 @@ class StatusOf(Request, tag="status"):
     """Ask for Status."""
 
 
+class CursorOf(Request, tag="cursor"):
+    """Ask for the place in the journal behind what was done before.  Answered by CursorIs."""
+
+
+class Since(Request, tag="since", omit_defaults=True):
+    """Ask for what happened behind a cursor at and below a path.  Answered by Past.
+
+    path is relative to the mount's root, and taken as it is: no symbolic link is followed.
+    The answer has at most size bytes of events (PastEvent.size).  Where there are none it
+    waits for the first one for timeout seconds; None waits for ever.
+    """
+
+    cursor: str
+    path: bytes
+    size: int
+    timeout: float | None = 0.0
+
+
 class LimitsOf(Request, tag="limits", omit_defaults=True):
     """Set the limits that are given, and ask for all limits.  Answered by LimitsAre.
 
@@ -251,6 +270,23 @@ class LimitsAre(Answer, tag="limits"):
     limits: LimitsStatus
 
 
+class CursorIs(Answer, tag="cursor"):
+    """A place in the journal."""
+
+    cursor: str
+
+
+class Past(Answer, tag="past"):
+    """What the journal has, oldest first, and the place behind it, from which to go on.
+
+    complete says that there was no more.
+    """
+
+    events: tuple[PastEvent, ...]
+    cursor: str
+    complete: bool
+
+
 class Done(Answer, tag="done"):
     """The request was carried out; there is no result."""
 
@@ -304,6 +340,8 @@ AnyRequest = (
     | Stream
     | Cancel
     | StatusOf
+    | CursorOf
+    | Since
     | LimitsOf
     | CauseFault
 )
@@ -316,6 +354,8 @@ AnyAnswer = (
     | Ready
     | Count
     | LimitsAre
+    | CursorIs
+    | Past
     | Done
     | Status
     | Error

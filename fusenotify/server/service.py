@@ -21,8 +21,10 @@ import trio
 from fusenotify.admission import Admission, Quotas
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import DeviceTable
+from fusenotify.history.journal import Journal
 from fusenotify.protocol.messages import CauseFault, Status
 from fusenotify.server.faults import Faults
+from fusenotify.server.history import History
 from fusenotify.server.peer import credentials, is_privileged
 from fusenotify.server.session import Session
 from fusenotify.server.status import status_for
@@ -39,7 +41,7 @@ class Server:
     """The server of one mount.
 
     mountpoint and source are absolute paths, which clients see.  faults says that
-    clients may cause faults (server.faults).
+    clients may cause faults (server.faults); journal is what clients may read, if there is one.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Server:
         admission: Admission = ADMIT_ALL,
         quotas: Quotas = DEFAULT_QUOTAS,
         faults: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.table = table
         self.tree = tree
@@ -61,6 +64,7 @@ class Server:
         self.quotas = quotas
         self._started = time.monotonic()
         self.turns = Turns()
+        self.history = None if journal is None else History(journal, tree, self.turns)
         # In the order in which they came.
         self._sessions: dict[Session, None] = {}
         self._by_user: dict[int, dict[Session, None]] = {}
@@ -69,6 +73,8 @@ class Server:
 
     async def serve(self, listener: trio.SocketListener) -> None:
         """Serve all clients that connect, until cancelled; all connections are closed then."""
+        if self.history is not None:
+            self.history.follow()
         async with trio.open_nursery() as nursery:
             if self._faults is not None:
                 nursery.start_soon(self._faults.wake_readers)

@@ -15,7 +15,6 @@ Invariants
 from __future__ import annotations
 
 import errno
-import math
 import os
 from collections.abc import Coroutine, Iterator
 from typing import Protocol
@@ -36,6 +35,8 @@ from fusenotify.protocol.messages import (
     AnyRequest,
     Cancel,
     CauseFault,
+    CursorIs,
+    CursorOf,
     Done,
     Error,
     Hello,
@@ -46,13 +47,16 @@ from fusenotify.protocol.messages import (
     Ready,
     Records,
     RmWatch,
+    Since,
     Status,
     StatusOf,
     Stream,
     Sync,
     Welcome,
 )
+from fusenotify.server.deadlines import AT_ONCE, deadline_of
 from fusenotify.server.devices import ConnectionDevices, Waiting, read_from
+from fusenotify.server.history import History, Pending, required
 from fusenotify.server.inlet import Inlet
 from fusenotify.server.limits import limits_status, set_limits
 from fusenotify.server.outlet import Outlet
@@ -63,7 +67,6 @@ from fusenotify.server.turns import Turns
 # How long a client that sends no more requests may take to read its last answers.
 FAREWELL_SECONDS = 5.0
 
-_AT_ONCE = -math.inf
 # The most bytes in a frame of a stream: many streams may have events at once, and a frame of a
 # million bytes takes ten milliseconds.
 _MOST_STREAMED = 1 << 16
@@ -77,6 +80,7 @@ class Shared(Protocol):
     mountpoint: bytes
     quotas: Quotas
     turns: Turns
+    history: History | None
 
     def status(self, who: Credentials, request: int) -> Status:
         """Return the answer to a status request."""
@@ -102,7 +106,7 @@ class Session:
         self._outlet = Outlet(stream)
         self._inlet = Inlet(stream)
         self._welcomed = False
-        self._waiting: dict[int, Waiting | None] = {}  # by request id; None for a fence
+        self._waiting: dict[int, Waiting | Pending | None] = {}  # by request id; None for a fence
 
     def is_drained(self) -> bool:
         """Return whether no event is queued and no answer is being sent."""
@@ -187,14 +191,14 @@ class Session:
         """
         match request:
             case Read():
-                deadline = _deadline(request.timeout)
+                deadline = deadline_of(request.timeout)
                 if request.size < 0:
                     raise OSError(errno.EINVAL, "a size cannot be negative")
                 waiting = Waiting(self.devices[request.device])
-                if not await self._read_now(request, waiting, may_wait=deadline != _AT_ONCE):
+                if not await self._read_now(request, waiting, may_wait=deadline != AT_ONCE):
                     self._start(nursery, request, waiting, self._read(request, waiting, deadline))
             case Poll():
-                deadline = _deadline(request.timeout)
+                deadline = deadline_of(request.timeout)
                 waiting = Waiting(self.devices[request.device])
                 self._start(nursery, request, waiting, self._poll(request, waiting, deadline))
             case Stream():
@@ -202,6 +206,14 @@ class Session:
                 self._start(nursery, request, waiting, self._stream_to(request, waiting))
             case Sync():
                 self._start(nursery, request, None, self._sync(request))
+            case CursorOf():
+                self._start(
+                    nursery, request, None, self._cursor(request, required(self._shared.history))
+                )
+            case Since():
+                history = required(self._shared.history)
+                pending = Pending(history)
+                self._start(nursery, request, pending, self._since(request, history, pending))
             case Hello():
                 self._welcomed = True
                 await self._reply(self._welcome(request))
@@ -256,7 +268,7 @@ class Session:
         self,
         nursery: trio.Nursery,
         request: AnyRequest,
-        waiting: Waiting | None,
+        waiting: Waiting | Pending | None,
         work: Coroutine[None, None, None],
     ) -> None:
         """Let a request wait in a task of its own.
@@ -337,6 +349,12 @@ class Session:
         await self._shared.tree.fence()
         await self._reply(Done(id=request.id))
 
+    async def _cursor(self, request: CursorOf, history: History) -> None:
+        await self._reply(CursorIs(id=request.id, cursor=await history.cursor()))
+
+    async def _since(self, request: Since, history: History, pending: Pending) -> None:
+        await self._reply(await history.since(self.who, request, pending))
+
     # Answers.
 
     async def _reply(self, answer: AnyAnswer) -> None:
@@ -363,20 +381,6 @@ def _frame(answer: AnyAnswer) -> bytearray:
         return encode(answer)
     except LocalProtocolError as too_long:
         return encode(Error(id=answer.id, errno=too_long.code, message=too_long.detail))
-
-
-def _deadline(timeout: float | None) -> float:
-    """Return when a timeout will have passed, in trio's time.
-
-    Raises OSError (EINVAL).
-    """
-    if timeout is None:
-        return math.inf
-    if not timeout >= 0:  # true of NaN, too
-        raise OSError(
-            errno.EINVAL, f"a timeout cannot be {timeout}: without one a request waits for ever"
-        )
-    return trio.current_time() + timeout if timeout else _AT_ONCE
 
 
 def _check_cancelled(waiting: Waiting) -> None:

@@ -12,10 +12,11 @@ from fusenotify.bits import names
 from fusenotify.credentials import Process
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.hooks import Hooks
+from fusenotify.history.bounds import Bounds
 from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
 from fusenotify.history.reading import Reading
-from fusenotify.history.store import Bounds, Store
+from fusenotify.history.store import Store
 
 SOMEBODY = Process(77, 1000, 1000, b"cp")
 

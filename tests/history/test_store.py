@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from fusenotify.bits import IN_CREATE
+from fusenotify.history.bounds import Bounds
 from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry
 from fusenotify.history.reading import Reading
-from fusenotify.history.store import Bounds, Store
+from fusenotify.history.store import Store
 
 SOURCE = b"/source"
 

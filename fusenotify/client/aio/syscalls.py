@@ -24,6 +24,7 @@ from fusenotify.masks import AnyMask
 from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import Status
+from fusenotify.protocol.past import PastEvent
 from fusenotify.protocol.status import LimitsStatus
 
 # What a device's read returns.
@@ -118,6 +119,39 @@ class Client:
     async def sync(self) -> None:
         """Wait until the events of everything done through the mount before are queued."""
         await self._logic.sync()
+
+    async def cursor(self) -> str:
+        """Return the place in the mount's journal behind what was done through it before.
+
+        A cursor is a string to be kept, which since() takes at any later time, with any daemon
+        of the mount.
+
+        Raises OSError: EOPNOTSUPP if the mount keeps no journal, EPROTO if the daemon is too old.
+        """
+        return await self._logic.cursor()
+
+    async def since(
+        self, cursor: str, path: AnyPath = "/", *, follow: bool = False
+    ) -> AsyncGenerator[PastEvent, None]:
+        """Yield what happened after a cursor, oldest first, at and below a path.
+
+        path is relative to the mount's root; no symbolic link in it is followed, and it need
+        not exist any more.  Each event has the cursor behind it.  Where changes may be missing
+        there is an event with the mask IN_Q_OVERFLOW, which says why (reason) and when (since,
+        time).  With follow, the iterator goes on with what happens, and waits for it.
+
+        Users other than root and the daemon's user see the names in directories that they may
+        read, and search all directories above, now.
+
+        Raises TypeError, OSError: EOPNOTSUPP if the mount keeps no journal, EINVAL if it is no
+        cursor, and as add_watch for the path of a user who may not see all.
+        """
+        complete = False
+        while follow or not complete:
+            past = await self._logic.since(cursor, path, follow)
+            for event in past.events:
+                yield event
+            cursor, complete = past.cursor, past.complete
 
     async def status(self) -> Status:
         """Return the mount's limits, and the clients, devices and users that we may see."""

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify since CURSOR PATH``: print what happened at and below a path behind a cursor.
+
+The mount's journal knows; client.changes sums it up.  Changes that may be missing are said
+on stderr, and by the exit status, or in place with --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from fusenotify.bits import IN_ISDIR, IN_MOVED_FROM, IN_Q_OVERFLOW, names
+from fusenotify.cli.lines import event_words, json_object
+from fusenotify.client import Client, PastEvent
+from fusenotify.client.changes import Change, Changes
+from fusenotify.client.locate import locate
+from fusenotify.mounting.failure import Failure
+
+# The status where changes may be missing.
+_MISSING = 3
+# How often the cursor file is written while events come.
+_SAVE_SECONDS = 0.2
+_REASONS = {
+    "stopped": "no daemon ran",
+    "crashed": "the daemon crashed",
+    "overflow": "they came faster than the journal could be written",
+    "path": "a path was too long",
+    "expired": "the journal does not go back so far",
+    "other journal": "the cursor is of another journal",
+    "future": "the cursor is newer than the journal",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "words",
+        metavar="CURSOR PATH",
+        nargs="+",
+        help="what 'fusenotify cursor' printed, and a path in the mount; with --cursor-file "
+        "only the path",
+    )
+    parser.add_argument(
+        "--cursor-file",
+        metavar="FILE",
+        help="begin behind the cursor in FILE, and keep there the place behind what was printed; "
+        "where there is no FILE it is made, and nothing is printed of what was before",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--events", action="store_true", help="print all events (the default)")
+    what.add_argument(
+        "--changes", action="store_true", help="print each path once, with what became of it"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on with what happens")
+    parser.add_argument("--json", action="store_true", help="one object a line, for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print events or changes."""
+    if len(arguments.words) != (1 if arguments.cursor_file else 2):
+        raise Failure("since takes a cursor and a path, or --cursor-file FILE and a path")
+    if arguments.changes and arguments.follow:
+        raise Failure("--changes sums up what happened, which --follow has no end of")
+    place = _find(os.fsencode(arguments.words[-1]))
+    with Client(place.socket) as client:
+        if arguments.cursor_file:
+            cursor = _kept(arguments.cursor_file)
+            if cursor is None:
+                cursor = client.cursor()
+                _keep(arguments.cursor_file, cursor)
+        else:
+            cursor = arguments.words[0]
+        events = client.since(cursor, place.inner, follow=arguments.follow)
+        progress = _Progress(arguments.cursor_file, cursor)
+        with contextlib.closing(events), progress:
+            if arguments.changes:
+                return _print_changes(progress.of(events), place, arguments.json)
+            return _print_events(progress.of(events), place, arguments)
+
+
+class _Place(NamedTuple):
+    """Where a path is: its mount's socket, the path in the mount, and how both are shown."""
+
+    socket: str
+    inner: bytes
+    given: bytes
+    root: bytes
+
+    def shown(self, path: bytes) -> bytes:
+        """Return how a path from the mount's root is shown: by the path that was given."""
+        inner = self.inner.strip(b"/")
+        if path == inner:
+            return self.given
+        if not inner or path.startswith(inner + b"/"):
+            rest = path[len(inner) :].lstrip(b"/")
+            return self.given.rstrip(b"/") + b"/" + rest
+        return self.root.rstrip(b"/") + b"/" + path  # a directory above it
+
+
+def _find(given: bytes) -> _Place:
+    """Return where a path is; what is at its end may be gone.
+
+    Raises OSError, as locate().
+    """
+    # A symbolic link at the end is what was asked about.
+    path = os.path.join(os.path.realpath(os.path.dirname(given)), os.path.basename(given))
+    if os.path.basename(given) in (b"", b".", b".."):
+        path = os.path.realpath(given)
+    existing, gone = path, b""
+    while True:
+        try:
+            place = locate(existing, follow=False)
+        except FileNotFoundError:
+            existing, _, name = existing.rpartition(b"/")
+            gone = b"/" + name + gone
+            existing = existing or b"/"
+            continue
+        break
+    with Client(place.socket) as client:
+        inner = place.inner_path(client.mountpoint).rstrip(b"/")
+    root = place.path[: len(place.path) - len(inner)] if inner else place.path
+    return _Place(place.socket, inner + gone or b"/", given, root)
+
+
+class _Progress:
+    """The place behind the events that were printed, kept in a file where one is named."""
+
+    def __init__(self, file: str | None, cursor: str) -> None:
+        self._file = file
+        self._cursor = self._saved = cursor
+        self._next = 0.0
+
+    def of(self, events: Iterable[PastEvent]) -> Iterable[PastEvent]:
+        """Yield events; one that is asked for says that those before were printed."""
+        for event in events:
+            yield event
+            self._cursor = event.cursor
+            if self._file is not None and time.monotonic() >= self._next:
+                self.save()
+                self._next = time.monotonic() + _SAVE_SECONDS
+
+    def save(self) -> None:
+        """Write the cursor, behind what was printed."""
+        if self._file is not None and self._cursor != self._saved:
+            sys.stdout.flush()
+            _keep(self._file, self._cursor)
+            self._saved = self._cursor
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(BrokenPipeError):  # then nothing more was printed
+            self.save()
+
+
+def _kept(file: str) -> str | None:
+    """Return the cursor in a file, None where there is no file."""
+    try:
+        with open(file, encoding="ascii", errors="replace") as lines:
+            return lines.read().strip()
+    except FileNotFoundError:
+        return None
+
+
+def _keep(file: str, cursor: str) -> None:
+    """Write a cursor to a file, whole or not at all."""
+    new = f"{file}.new"
+    with open(new, "w", encoding="ascii") as written:
+        written.write(f"{cursor}\n")
+        written.flush()
+        os.fsync(written.fileno())
+    os.replace(new, file)
+
+
+def _print_events(events: Iterable[PastEvent], place: _Place, arguments: argparse.Namespace) -> int:
+    out = sys.stdout.buffer
+    status = 0
+    for event in events:
+        if event.mask & IN_Q_OVERFLOW:
+            status = _MISSING
+        if arguments.json:
+            out.write(_event_object(event, place))
+        elif event.mask & IN_Q_OVERFLOW:
+            _tell_missing(event)
+        elif event.old_path is not None:
+            moved_from = IN_MOVED_FROM | event.mask & IN_ISDIR
+            out.write(_line(moved_from, place.shown(event.old_path)))
+            out.write(_line(event.mask, place.shown(event.path)))
+        else:
+            out.write(_line(event.mask, place.shown(event.path)))
+        if arguments.follow:
+            out.flush()
+    return status
+
+
+def _print_changes(events: Iterable[PastEvent], place: _Place, json: bool) -> int:
+    changes = Changes()
+    changes.add(events)
+    for gap in changes.gaps:
+        if json:
+            sys.stdout.buffer.write(_event_object(gap, place))
+        else:
+            _tell_missing(gap)
+    for change in changes.all():
+        sys.stdout.buffer.write(
+            _change_object(change, place) if json else _change_line(change, place)
+        )
+    return _MISSING if changes.gaps else 0
+
+
+def _line(mask: int, path: bytes) -> bytes:
+    """Return an event as ``fusenotify wait`` prints it."""
+    directory, slash, name = path.rpartition(b"/")
+    return b"%s %s %s\n" % (directory + slash, b",".join(event_words(mask)), name)
+
+
+def _event_object(event: PastEvent, place: _Place) -> bytes:
+    values = {"events": names(event.mask), **msgspec.structs.asdict(event)}
+    for flag in ("replaced", "exchanged"):
+        values[flag] = values[flag] or None
+    if event.mask & IN_Q_OVERFLOW:
+        del values["path"]
+    else:
+        values["path"] = place.shown(event.path)
+        values["old_path"] = None if event.old_path is None else place.shown(event.old_path)
+    return json_object(values)
+
+
+def _change_line(change: Change, place: _Place) -> bytes:
+    line = b"%-10s %s" % (change.kind.encode(), place.shown(change.path))
+    if change.is_dir:
+        line = line.rstrip(b"/") + b"/"
+    if change.old_path is not None:
+        line += b" from " + place.shown(change.old_path)
+    return line + (b", modified" if change.modified and change.old_path else b"") + b"\n"
+
+
+def _change_object(change: Change, place: _Place) -> bytes:
+    return json_object(
+        {
+            "change": str(change.kind),
+            "path": place.shown(change.path),
+            "old_path": None if change.old_path is None else place.shown(change.old_path),
+            "is_dir": change.is_dir,
+            "modified": change.modified,
+        }
+    )
+
+
+def _tell_missing(gap: PastEvent) -> None:
+    reason = _REASONS.get(gap.reason or "", gap.reason or "for no known reason")
+    since = f"between {_time(gap.since)} and" if gap.since else "before"
+    print(f"Changes {since} {_time(gap.time)} may be missing: {reason}", file=sys.stderr)
+
+
+def _time(nanoseconds: int | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((nanoseconds or 0) / 1e9))

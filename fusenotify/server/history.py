@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What clients are told of the journal: its cursors, and what happened since one.
+
+server.session hands requests over; history.journal keeps the changes, and history.reading
+reads them, in a thread.
+
+Invariants
+    A cursor that a client gets is of entries that are written: it outlives the daemon.
+    A user other than root and the daemon's is told of a name only where they may, at the
+        time of the request, read its directory and search all directories above.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+import trio
+
+from fusenotify.bits import IN_MOVED_FROM, IN_MOVED_TO, IN_Q_OVERFLOW
+from fusenotify.credentials import Credentials
+from fusenotify.history.cursors import Cursor
+from fusenotify.history.entries import Entry
+from fusenotify.history.journal import Journal
+from fusenotify.history.reading import Reading, half
+from fusenotify.protocol.messages import MAX_READ, Past, Since
+from fusenotify.protocol.past import PastEvent
+from fusenotify.server.deadlines import deadline_of
+from fusenotify.server.peer import is_privileged
+from fusenotify.server.tree import Tree
+from fusenotify.server.turns import Turns
+
+
+class Pending:
+    """A request that waits for changes until cancel() is called."""
+
+    def __init__(self, history: History) -> None:
+        self.cancelled = False
+        self._history = history
+
+    def cancel(self) -> None:
+        """Have the request end."""
+        self.cancelled = True
+        self._history.wake()
+
+
+class History:
+    """The journal of a mount, for its sessions."""
+
+    def __init__(self, journal: Journal, tree: Tree, turns: Turns) -> None:
+        self._journal = journal
+        self._store = journal.store
+        self._tree = tree
+        self._turns = turns
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    def follow(self) -> None:
+        """Begin to hear, in trio's thread, that entries were written."""
+        token = trio.lowlevel.current_trio_token()
+
+        def written() -> None:
+            with contextlib.suppress(trio.RunFinishedError):  # nobody is left to hear it
+                token.run_sync_soon(self.wake, idempotent=True)
+
+        self._journal.on_written = written
+
+    def wake(self) -> None:
+        """Let all that wait for changes look again."""
+        self._waiting.unpark_all()
+
+    async def cursor(self) -> str:
+        """Return the place behind what was done before, once it is written."""
+        await self._tree.fence()
+        cursor = self._journal.now()
+        await self._written(cursor.sequence)
+        return str(cursor)
+
+    async def since(self, who: Credentials, request: Since, pending: Pending) -> Past:
+        """Return what happened since a cursor, as far as who may know.
+
+        Raises OSError: EINVAL (no cursor, a size too small), ECANCELED, and as add_watch
+        for the path.
+        """
+        deadline = deadline_of(request.timeout)
+        if not is_privileged(who):
+            with self._tree.resolved(request.path or b"/", who, follow=False, directory=False):
+                pass
+        try:
+            reading = Reading(self._store, request.cursor, request.path)
+        except ValueError as error:
+            raise OSError(errno.EINVAL, str(error)) from None
+        await self._tree.fence()
+        await self._written(self._journal.now().sequence)
+        room = size = min(request.size, MAX_READ)
+        events: list[PastEvent] = []
+        visible = _Visible(self._store.id, self._tree, self._turns, who)
+        while True:
+            if pending.cancelled:
+                raise OSError(errno.ECANCELED, "the request was cancelled")
+            entries = await trio.to_thread.run_sync(reading.next)
+            if entries is None:
+                if events or trio.current_time() >= deadline:
+                    return _past(request, events, str(reading.cursor), complete=True)
+                with trio.CancelScope(deadline=deadline):
+                    await self._more(reading.cursor.sequence, pending)
+                visible.forget()
+                continue
+            for entry in entries:
+                event = await visible.event(entry)
+                if event is None:
+                    continue
+                room -= event.size
+                if room < 0:
+                    if not events:
+                        raise OSError(
+                            errno.EINVAL, f"the first event takes {event.size} bytes, not {size}"
+                        )
+                    return _past(request, events, events[-1].cursor, complete=False)
+                events.append(event)
+
+    async def _written(self, sequence: int) -> None:
+        """Return when the entry of that number is written."""
+        while self._store.last < sequence:
+            await self._waiting.park()
+
+    async def _more(self, sequence: int, pending: Pending) -> None:
+        """Return when there is an entry behind that number, or the request was cancelled."""
+        while self._store.last <= sequence and not pending.cancelled:
+            await self._waiting.park()
+
+
+class _Visible:
+    """What a client may see of entries; verdicts on directories are kept until forget()."""
+
+    def __init__(self, journal: str, tree: Tree, turns: Turns, who: Credentials) -> None:
+        self._journal = journal
+        self._tree = tree
+        self._turns = turns
+        self._who = who
+        self._sees_all = is_privileged(who)
+        self._verdicts: dict[bytes, bool] = {}
+
+    def forget(self) -> None:
+        """Judge everything again."""
+        self._verdicts.clear()
+
+    async def event(self, entry: Entry) -> PastEvent | None:
+        """Return what is told of an entry, None where that is nothing."""
+        if not self._sees_all and not entry.mask & IN_Q_OVERFLOW:
+            new = await self._may_see(entry.path)
+            old = entry.old_path is not None and await self._may_see(entry.old_path)
+            if not (new or old):
+                return None
+            if entry.old_path is not None and not (new and old):
+                entry = half(entry, IN_MOVED_TO if new else IN_MOVED_FROM)
+        with_actor = self._sees_all or entry.uid == self._who.uid
+        return _message(entry, Cursor(self._journal, entry.sequence), with_actor)
+
+    async def _may_see(self, path: bytes) -> bool:
+        """Return whether who could watch the directory of a path."""
+        directory = path.rpartition(b"/")[0]
+        verdict = self._verdicts.get(directory)
+        if verdict is None:
+            await self._turns.take(self._who)
+            try:
+                with self._tree.resolved(b"/" + directory, self._who, follow=False, directory=True):
+                    verdict = True
+            except OSError:
+                verdict = False
+            self._verdicts[directory] = verdict
+        return verdict
+
+
+def _message(entry: Entry, cursor: Cursor, with_actor: bool) -> PastEvent:
+    event = PastEvent(
+        cursor=str(cursor),
+        sequence=entry.sequence,
+        time=entry.time,
+        mask=entry.mask,
+        path=entry.path,
+        old_path=entry.old_path,
+        replaced=entry.replaced,
+        exchanged=entry.exchanged,
+    )
+    if entry.reason is not None:
+        event.reason, event.since = entry.reason, entry.since
+    elif with_actor and entry.uid >= 0:
+        event.pid, event.uid, event.gid = entry.pid or None, entry.uid, entry.gid
+        event.command = entry.command
+    return event
+
+
+def _past(request: Since, events: list[PastEvent], cursor: str, *, complete: bool) -> Past:
+    return Past(id=request.id, events=tuple(events), cursor=cursor, complete=complete)
+
+
+def required(history: History | None) -> History:
+    """Return the history of a mount that has one.
+
+    Raises OSError (EOPNOTSUPP).
+    """
+    if history is None:
+        raise OSError(errno.EOPNOTSUPP, "this mount keeps no journal: mount it with --journal")
+    return history
