@@ -114,6 +114,11 @@ def _check_journal(settings: Settings, places: Places) -> None:
     path = settings.journal_path
     if path is None:
         return
+    if os.path.isdir(path):
+        raise Failure(
+            f"{path}: a journal is a file, not a directory; where --journal has no FILE, it comes "
+            "last or is written --journal="
+        )
     directory = os.path.dirname(path)
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory)
