@@ -11,18 +11,22 @@ import gc
 import json
 import subprocess
 import sys
+import tempfile
 from itertools import repeat
 from time import perf_counter
 
 from rich.console import Console
 
 from fusenotify.bits import IN_ALL_EVENTS, IN_CREATE, IN_DELETE
-from fusenotify.credentials import Credentials
+from fusenotify.credentials import Credentials, Process
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.detailed_device import DetailedDevice
 from fusenotify.engine.device import AnyDevice, DeviceTable
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6
+from fusenotify.history.bounds import Bounds
+from fusenotify.history.journal import Journal
+from fusenotify.history.store import Store
 from tests.bench.compared import Settings
 from tests.bench.filesystems import PROJECT
 from tests.bench.results import Results
@@ -35,7 +39,8 @@ ONE, NONE = "an event to one watching device", "an event that nobody watches"
 DETAILED = "an event to one detailed device"
 BELOW = "an event five directories below one tree watch"
 BESIDE = "an event that nobody watches, beside a tree watch"
-BOUNDS = {ONE: 1.5, DETAILED: 3.0, NONE: 0.15, BELOW: 2.25, BESIDE: 0.3}  # microseconds
+KEPT = "an event that a journal keeps, until it is written"
+BOUNDS = {KEPT: 10.0, ONE: 1.5, DETAILED: 3.0, NONE: 0.15, BELOW: 2.25, BESIDE: 0.3}  # microseconds
 
 
 def seconds_per_event(what: str) -> float:
@@ -72,6 +77,27 @@ def seconds_per_event(what: str) -> float:
     return seconds / (2 * EVENTS * BATCHES)
 
 
+def seconds_per_entry() -> float:
+    """Return what an event takes that a journal keeps; a second thread writes meanwhile."""
+    core = Core()
+    root = Inode(is_dir=True)
+    names = [b"file-%d" % number for number in range(EVENTS)]
+    with tempfile.TemporaryDirectory() as directory:
+        store = Store(f"{directory}/journal".encode(), b"/source", Bounds())
+        journal = Journal(core, store)
+        journal.watch(root)
+        core.actor = Process(1, 0, 0, b"program")
+        start = perf_counter()
+        for _ in repeat(None, BATCHES):
+            for name in names:
+                core.queue_event(root, IN_CREATE, 0, name)
+                core.queue_event(root, IN_DELETE, 0, name)
+        journal.close()
+        seconds = perf_counter() - start
+        assert store.last == 2 * EVENTS * BATCHES, "some were lost"
+    return seconds / (2 * EVENTS * BATCHES)
+
+
 def measure(settings: Settings, console: Console) -> list[Target]:
     """Return the targets, medians over the rounds."""
     results = Results(tuple(BOUNDS))
@@ -89,7 +115,8 @@ def measure(settings: Settings, console: Console) -> list[Target]:
 
 def main() -> None:
     gc.disable()
-    json.dump({what: seconds_per_event(what) for what in BOUNDS}, sys.stdout)
+    seconds = {what: seconds_per_event(what) for what in BOUNDS if what != KEPT}
+    json.dump({**seconds, KEPT: seconds_per_entry()}, sys.stdout)
 
 
 if __name__ == "__main__":
