@@ -13,9 +13,12 @@ Invariant
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
+import traceback
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, NoReturn, Unpack
 
 import pytest
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusenotify.testing import EngineTree, MountDevice, TemporaryMount
-    from fusenotify.testing.marker import Settings
+    from fusenotify.testing.marker import DeviceSettings, Settings
 
 _MARKER = (
     "fusenotify(max_queued_events=N, max_user_watches=N, max_user_trees=N, max_user_instances=N, "
@@ -32,6 +35,10 @@ _MARKER = (
 )
 _CANNOT = "cannot mount: "
 
+# When a test began, in ns since 1970, and whether one of its reports has sections of ours.
+_BEGAN = pytest.StashKey[int]()
+_SAID = pytest.StashKey[bool]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
@@ -39,9 +46,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse a wrong marker, whichever fixtures the test uses."""
+    """Note that a test begins, and refuse a wrong marker whether or not the test uses it."""
+    item.stash[_BEGAN] = time.time_ns()
+    if _SAID in item.stash:  # it is run again
+        del item.stash[_SAID]
+    if register := sys.modules.get("fusenotify.testing.register"):
+        register.begin()
     if item.get_closest_marker("fusenotify"):
         _settings(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add sections about devices and mounts to the report of a failed test."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    shows_frames = getattr(error, "pytrace", True) and not item.config.option.fulltrace
+    if shows_frames:
+        _hide_frames(error)
+    report = yield
+    began = item.stash.get(_BEGAN, None)
+    asked = report.passed and report.when == "call" and "P" in _reported(item.config)
+    wanted = (report.failed or asked) and _SAID not in item.stash
+    if began is not None and wanted and (found := _sections(item, began, report.when == "setup")):
+        item.stash[_SAID] = True
+        report.sections += found
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -71,6 +102,7 @@ def fusenotify_mount(
     """
     directory = tmp_path_factory.mktemp("fusenotify")
     with _mount(directory, _settings(request.node)) as mount:
+        mount.name = "fusenotify_mount"
         yield mount
 
 
@@ -82,7 +114,8 @@ def fusenotify_device(
 
     The marker may make it a detailed one.
     """
-    return fusenotify_mount.device(detailed=_settings(request.node).get("detailed", False))
+    detailed = _settings(request.node).get("detailed", False)
+    return _device(fusenotify_mount, "fusenotify_device", detailed=detailed)
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +124,7 @@ def fusenotify_session_mount(
 ) -> Iterator[TemporaryMount]:
     """Like fusenotify_mount, with default settings, but a single mount for all tests of the run."""
     with _mount(tmp_path_factory.mktemp("fusenotify-session"), {}) as mount:
+        mount.name, mount.is_shared = "fusenotify_session_mount", True
         yield mount
 
 
@@ -108,7 +142,7 @@ def fusenotify_session_device(
         settings = device_settings(_settings(request.node))
     except ValueError as error:
         _refuse(error)
-    with fusenotify_session_mount.device(**settings) as device:
+    with _device(fusenotify_session_mount, "fusenotify_session_device", **settings) as device:
         yield device
 
 
@@ -123,9 +157,68 @@ def fusenotify_engine(request: pytest.FixtureRequest) -> EngineTree:
     from fusenotify.testing import EngineTree
 
     settings = _settings(request.node)
+    if "fusenotify_mount" not in request.fixturenames:
+        from fusenotify.testing.marker import check_has_a_mount
+
+        try:
+            check_has_a_mount(settings)
+        except ValueError as error:
+            _refuse(error)
     limits = {name: value for name, value in settings.items() if name.startswith("max_")}
     policy = semantics(settings.get("semantics", LINUX_6.name))
-    return EngineTree(Limits(**limits), policy)  # type: ignore[arg-type]
+    tree = EngineTree(Limits(**limits), policy)  # type: ignore[arg-type]
+    tree.name = "fusenotify_engine"
+    return tree
+
+
+def _sections(item: pytest.Item, began: int, in_setup: bool) -> list[tuple[str, str]]:
+    """Return titles and texts of a test's sections; from setup only if something happened."""
+    if "fusenotify.testing.register" not in sys.modules:
+        return []  # it had nothing of ours
+    from fusenotify.testing.report import sections
+
+    fixtures = getattr(item, "funcargs", {})
+    return [
+        (each.title, "\n".join(each.lines))
+        for each in sections(fixtures, began)
+        if each.says_something or not in_setup
+    ]
+
+
+def _reported(config: pytest.Config) -> str:
+    """Return the letters that -r stands for; "P" asks for the sections of passed tests."""
+    letters = ""
+    for letter in config.option.reportchars:
+        letters = {"A": letters + "P", "N": ""}.get(letter, letters + letter)
+    return letters
+
+
+def _hide_frames(error: BaseException | None) -> None:
+    """Make an error's tracebacks end where the test or its fixture called the plugin.
+
+    The frames of fusenotify.client are hidden only if fusenotify.testing called it.
+    A test that calls it itself sees them, so no module can hide its own frames.
+    """
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        waiting += [error.__cause__, error.__context__]
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions
+        within = False
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            module = frame.f_globals.get("__name__", "")
+            within = within or _is_the_plugins(module)
+            if within and module.startswith("fusenotify."):
+                frame.f_locals["__tracebackhide__"] = True  # where pytest looks for it
+
+
+def _is_the_plugins(module: str) -> bool:
+    return module == __name__ or module.startswith("fusenotify.testing.")
 
 
 @contextlib.contextmanager
@@ -141,6 +234,15 @@ def _mount(directory: Path, settings: Settings) -> Iterator[TemporaryMount]:
             yield mount
     except MountFailed as error:
         raise pytest.fail.Exception(f"fusenotify: {error}", pytrace=False) from None
+
+
+def _device(mount: TemporaryMount, name: str, **settings: Unpack[DeviceSettings]) -> MountDevice:
+    try:
+        device = mount.device(**settings)
+    except OSError as error:
+        raise pytest.fail.Exception(f"{name}: {error}", pytrace=False) from None
+    device.name = name
+    return device
 
 
 def _settings(node: pytest.Item) -> Settings:

@@ -46,6 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     # That mount(8) calls, which says all that the mount is to have; what its option -s means.
     parser.add_argument("--by-mount8", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sloppy", action="store_true", help=argparse.SUPPRESS)
+    # For the report of a failed test: how many operations the mount remembers.
+    parser.add_argument("--activity", type=int, default=0, help=argparse.SUPPRESS)
     # How mounting.spawn and the daemon it started talk.
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--until-eof", type=int, help=argparse.SUPPRESS)

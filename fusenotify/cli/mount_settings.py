@@ -176,6 +176,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         view=_view(arguments),
         faults=arguments.faults,
         journal=_journal(arguments),
+        activity=arguments.activity,
     )
 
 

@@ -24,9 +24,11 @@ from fusenotify.client.readiness import Readiness
 from fusenotify.client.watched import Kind
 from fusenotify.masks import AnyMask, plain
 from fusenotify.protocol.connection import Call, ConnectionLost, Descriptor, wire_path
+from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.messages import (
+    ActivityOf,
     AddWatch,
     AnyAnswer,
     AnyRequest,
@@ -37,6 +39,7 @@ from fusenotify.protocol.messages import (
     CursorOf,
     DeviceMade,
     Done,
+    Events,
     Fionread,
     Init,
     LimitsAre,
@@ -139,6 +142,9 @@ class ClientLogic:
 
     async def fault(self, fault: AnyFault, device: int | None) -> None:
         await ask(self.link, CauseFault(fault=fault, device=device), Done)
+
+    async def activity(self, since: int) -> tuple[DetailedEvent, ...]:
+        return (await ask(self.link, ActivityOf(since=since), Events)).events
 
     async def close(self) -> None:
         self.link.close()

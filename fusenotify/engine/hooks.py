@@ -79,7 +79,7 @@ class Hooks:
     def created(self, parent: Inode, name: bytes, inode: Inode) -> Dentry:
         """vfs_create(), vfs_mknod(), vfs_symlink(), vfs_mkdir()."""
         dentry = self.core.instantiate(parent, name, inode)
-        self.core.queue_parent_event(dentry, IN_CREATE | _isdir(inode))
+        self.core.queue_parent_event(dentry, IN_CREATE | directory_bit(inode))
         return dentry
 
     def linked(self, inode: Inode, parent: Inode, name: bytes) -> None:
@@ -120,7 +120,7 @@ class Hooks:
         """vfs_rename(): inode moved, over replaced, which has replaced_links names left."""
         core = self.core
         cookie = core.next_cookie()
-        isdir = _isdir(inode)
+        isdir = directory_bit(inode)
         dentry = core.instantiate(old_parent, old_name, inode)
         trees = self._trees_of(inode)
         core.replaces = replaced is not None
@@ -130,7 +130,7 @@ class Hooks:
         target = None if replaced is None else core.instantiate(new_parent, new_name, replaced)
         core.move(dentry, new_parent, new_name)
         if replaced is not None:
-            core.queue_event(replaced, IN_ATTRIB | _isdir(replaced))
+            core.queue_event(replaced, IN_ATTRIB | directory_bit(replaced))
         core.queue_event(inode, IN_MOVE_SELF, trees=trees)
         if target is not None:
             self._name_gone(target, replaced_links)
@@ -156,7 +156,7 @@ class Hooks:
             (other_parent, other_name, parent, name, other, other_trees),
         ):
             cookie = core.next_cookie()
-            isdir = _isdir(moved)
+            isdir = directory_bit(moved)
             core.queue_event(source, IN_MOVED_FROM | isdir, cookie, source_name)
             core.queue_event(target, IN_MOVED_TO | isdir, cookie, target_name)
             core.queue_event(moved, IN_MOVE_SELF, trees=trees_before)
@@ -207,15 +207,11 @@ class Hooks:
         size: bool = False,
         owner_or_mode: bool = False,
     ) -> None:
-        """notify_change(): one event for all the changes.  Linux: fsnotify_change().
+        """notify_change(): one event for all the changes.
 
         dentry is the name by which the inode was reached.
         """
-        mask = IN_ATTRIB if owner_or_mode or (atime and mtime) else 0
-        if size or (mtime and not atime):
-            mask |= IN_MODIFY
-        if atime and not mtime:
-            mask |= IN_ACCESS
+        mask = attribute_mask(atime=atime, mtime=mtime, size=size, owner_or_mode=owner_or_mode)
         if owner_or_mode and inode.is_dir:
             self.core.trees.permissions_changed()
         if mask:
@@ -246,7 +242,7 @@ class Hooks:
         )
         if not in_watched_directory and not inode.watches:
             return
-        mask |= _isdir(inode)
+        mask |= directory_bit(inode)
         unlinked = is_open and dentry is not None and dentry.unlinked
         if dentry is not None and in_watched_directory:
             self.core.queue_parent_event(dentry, mask, unlinked=unlinked)
@@ -298,5 +294,16 @@ class Hooks:
             self.core.inode_is_dead(inode)
 
 
-def _isdir(inode: Inode) -> int:
+def directory_bit(inode: Inode) -> int:
+    """Return IN_ISDIR for a directory, otherwise 0."""
     return IN_ISDIR if inode.is_dir else 0
+
+
+def attribute_mask(*, atime: bool, mtime: bool, size: bool, owner_or_mode: bool) -> int:
+    """Return the mask of the event for a change of these attributes.  Linux: fsnotify_change()."""
+    mask = IN_ATTRIB if owner_or_mode or (atime and mtime) else 0
+    if size or (mtime and not atime):
+        mask |= IN_MODIFY
+    if atime and not mtime:
+        mask |= IN_ACCESS
+    return mask

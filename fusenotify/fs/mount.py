@@ -66,7 +66,7 @@ class Mount:
     options are FUSE's; reserved_xattr is what the attribute
     ``user.fusenotify.socket`` of every object answers; exact_access is that of
     FileRequests, view that of Requests, poll_seconds that of PollingTrio; operations
-    are fs.syncing's where the mount is to be sync or dirsync.
+    are fs.syncing's where the mount is to be sync or dirsync.  hooks are core's.
     """
 
     def __init__(
@@ -82,11 +82,12 @@ class Mount:
         poll_seconds: float = 0.0,
         operations: type[Operations] = Operations,
         attributes: tuple[int, int] = (0, 0),
+        hooks: Hooks | None = None,
     ) -> None:
         self.source = os.path.abspath(source)
         self.mountpoint = os.path.abspath(mountpoint)
         self._core = core
-        self._hooks = Hooks(core)
+        self._hooks = hooks or Hooks(core)
         self._options = options
         self._reserved_xattr = reserved_xattr
         self._view = view or View()

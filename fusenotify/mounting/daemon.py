@@ -24,6 +24,7 @@ from functools import partial
 
 import trio
 
+from fusenotify.engine.activity import Activity, ActivityHooks
 from fusenotify.engine.core import Core
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.policy import semantics
@@ -96,6 +97,7 @@ async def _run(
 ) -> None:
     core = Core()
     table = DeviceTable(core, settings.limits, semantics(settings.semantics))
+    activity = Activity(settings.activity) if settings.activity else None
     with _bound(settings) as (file, listener), _kept(core, settings) as journal:
         mount = Mount(
             settings.source,
@@ -108,6 +110,7 @@ async def _run(
             poll_seconds=settings.poll * 1e-6,
             operations=_operations(flags_of(settings.options)),
             attributes=source_attributes(settings.options),
+            hooks=None if activity is None else ActivityHooks(core, activity),
         )
         server = Server(
             table,
@@ -118,6 +121,7 @@ async def _run(
             quotas=settings.quotas,
             faults=settings.faults,
             journal=journal,
+            activity=activity,
         )
         try:
             mount.open(places.source, places.mountpoint)

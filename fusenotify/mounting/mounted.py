@@ -9,6 +9,8 @@ Invariant
     When the block is left the daemon has ended and nothing is mounted, also
     after an exception, and also where this process is killed: the daemon
     watches a pipe that ends with it.
+    A child of fork() does not hold the pipe, and does not end the daemon when it
+        leaves the block.
 """
 
 from __future__ import annotations
@@ -70,13 +72,14 @@ def mounted(
     allow_groups: Collection[int | str] = (),
     faults: bool = False,
     journal: str | os.PathLike[str] | None = None,
+    activity: int = 0,
     options: Sequence[str] = (),
 ) -> Iterator[Mounted]:
     """Mount source at mountpoint, or over itself, while the block runs.
 
     The settings are those of ``fusenotify mount``, which also has their
     defaults; options are FUSE's, one word each; users and groups are names or
-    numbers.
+    numbers.  activity is how many operations Client.activity() can return.
 
     Raises MountFailed on entry where the mount cannot be made, and at the end
     where the daemon failed; not where SIGKILL ended it, which is somebody's
@@ -102,6 +105,7 @@ def mounted(
         "--max-user-connections": max_user_connections,
         "--max-waiting-requests": max_waiting_requests,
         "--journal": journal,
+        "--activity": activity or None,
         "--socket-mode": None if socket_mode is None else f"{socket_mode:o}",
     }
     given = [f"{name}={_text(value)}" for name, value in settings.items() if value is not None]
@@ -118,12 +122,29 @@ def mounted(
             stderr=messages.fileno(),
             with_lifeline=True,
         )
+        assert started.lifeline is not None
+        _lifelines.add(started.lifeline)
         try:
             if started.socket is not None:
                 yield Mounted(source, mountpoint, started.socket, started.process.pid)
         finally:
-            _end(started)
-        _check_ended_well(started, messages)
+            is_ours = started.lifeline in _lifelines
+            if is_ours:
+                _end(started)
+        if is_ours:
+            _check_ended_well(started, messages)
+
+
+def _let_go_of_lifelines() -> None:
+    """Close a child's copies of the pipes that daemons watch."""
+    while _lifelines:
+        with contextlib.suppress(OSError):
+            os.close(_lifelines.pop())
+
+
+# The pipes of the mounts that this process made.
+_lifelines: set[int] = set()
+os.register_at_fork(after_in_child=_let_go_of_lifelines)
 
 
 def _text(value: float | str | os.PathLike[str]) -> str:
@@ -147,6 +168,7 @@ def _end(started: Started) -> None:
         process.wait()
     finally:
         if started.lifeline is not None:
+            _lifelines.discard(started.lifeline)
             os.close(started.lifeline)
     if started.mount is not None:
         try:

@@ -199,8 +199,22 @@ def take_away(which: mountinfo.MountId, *, lazy: bool) -> None:
 
     Raises Failure, also where another mount covers this one: that is left alone.
     """
-    mount = mountinfo.mount_with_id(which.number)
-    if mount is None or mount.fstype != mountinfo.FSTYPE:
+    while (mount := mountinfo.mount_with_id(which.number)) is not None:
+        try:
+            _take_away(mount, which, lazy)
+            return
+        except Failure:
+            # Numbers are given out again, so it may be another's mount that went in this moment.
+            if mountinfo.mount_with_id(which.number) == mount:
+                raise
+
+
+def _take_away(mount: mountinfo.Mount, which: mountinfo.MountId, lazy: bool) -> None:
+    """Unmount a mount that mountinfo shows, if it is that one.
+
+    Raises Failure, also if it is no longer there.
+    """
+    if mount.fstype != mountinfo.FSTYPE:
         return
     path = os.fsdecode(mount.mountpoint)
     with opened(mount) as root:

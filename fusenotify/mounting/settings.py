@@ -70,6 +70,7 @@ class Settings:
     the socket's permissions, where they were said.  view is how SOURCE is shown,
     by options too.  faults lets testers cause some.  journal is what is kept of changes, if
     anything is.
+    activity is how many of the latest operations are remembered, for a test's report.
     """
 
     source: str
@@ -85,6 +86,7 @@ class Settings:
     wanted_socket_mode: int | None = None
     view: View = field(default_factory=View)
     faults: bool = False
+    activity: int = 0
     journal: JournalSettings | None = None
 
     @property

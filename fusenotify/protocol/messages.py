@@ -212,6 +212,16 @@ class CauseFault(Request, tag="fault"):
     device: int | None = None
 
 
+class ActivityOf(Request, tag="activity"):
+    """Ask what was done in the mount since a time, in ns since 1970.  Answered by Events.
+
+    For root and the daemon's user, where the mount remembers it for a test's
+    report.  wd is 0 and paths are from the root, whoever watches what.
+    """
+
+    since: int = 0
+
+
 class Answer(msgspec.Struct, tag_field="type", kw_only=True):
     """A server's answer.  id is that of the request."""
 
@@ -344,6 +354,7 @@ AnyRequest = (
     | Since
     | LimitsOf
     | CauseFault
+    | ActivityOf
 )
 AnyAnswer = (
     Welcome

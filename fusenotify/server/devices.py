@@ -94,11 +94,12 @@ def read_from(device: AnyDevice, number: int, size: int) -> Records | Events:
     """
     size = min(size, MAX_READ)
     if isinstance(device, DetailedDevice):
-        return Events(id=number, events=tuple(map(_message, device.read_events(size))))
+        return Events(id=number, events=tuple(map(message_of, device.read_events(size))))
     return Records(id=number, data=device.read(size))
 
 
-def _message(event: QueuedEvent) -> DetailedEvent:
+def message_of(event: QueuedEvent) -> DetailedEvent:
+    """Return an event as it is sent."""
     message = DetailedEvent(
         sequence=event.sequence,
         time=event.time,

@@ -20,9 +20,11 @@ import trio
 
 from fusenotify.admission import Admission, Quotas
 from fusenotify.credentials import Credentials
+from fusenotify.engine.activity import Activity
 from fusenotify.engine.device import DeviceTable
 from fusenotify.history.journal import Journal
-from fusenotify.protocol.messages import CauseFault, Status
+from fusenotify.protocol.messages import MAX_READ, ActivityOf, CauseFault, Events, Status
+from fusenotify.server.devices import message_of
 from fusenotify.server.faults import Faults
 from fusenotify.server.history import History
 from fusenotify.server.peer import credentials, is_privileged
@@ -41,7 +43,8 @@ class Server:
     """The server of one mount.
 
     mountpoint and source are absolute paths, which clients see.  faults says that
-    clients may cause faults (server.faults); journal is what clients may read, if there is one.
+    clients may cause faults (server.faults); journal is what clients may read, if there is
+    one.  activity is what was done in the mount, if that is remembered.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Server:
         quotas: Quotas = DEFAULT_QUOTAS,
         faults: bool = False,
         journal: Journal | None = None,
+        activity: Activity | None = None,
     ) -> None:
         self.table = table
         self.tree = tree
@@ -69,6 +73,7 @@ class Server:
         self._sessions: dict[Session, None] = {}
         self._by_user: dict[int, dict[Session, None]] = {}
         self._faults = Faults(table, self._sessions.keys()) if faults else None
+        self._activity = activity
         self._progress = trio.lowlevel.ParkingLot()
 
     async def serve(self, listener: trio.SocketListener) -> None:
@@ -123,6 +128,23 @@ class Server:
         if self._faults is None:
             raise OSError(errno.EPERM, "this mount allows no faults: it was not made with --faults")
         self._faults.cause(asking, request)
+
+    async def activity(self, who: Credentials, request: ActivityOf) -> Events:
+        """Return what was done in the mount before, the latest of it.
+
+        Raises OSError (EPERM) if the mount does not remember it, or if the client is neither
+        root nor the daemon's user.
+        """
+        if self._activity is None or not is_privileged(who):
+            raise OSError(
+                errno.EPERM,
+                "this mount does not remember what was done in it"
+                if self._activity is None
+                else "only root and the daemon's user may ask what was done in a mount",
+            )
+        await self.tree.fence()
+        events = self._activity.since(request.since, MAX_READ)
+        return Events(id=request.id, events=tuple(map(message_of, events)))
 
     def progressed(self) -> None:
         """Note that a queue may have become empty.  Sessions call this."""

@@ -30,6 +30,7 @@ from fusenotify.protocol.errors import LocalProtocolError, RemoteProtocolError
 from fusenotify.protocol.messages import (
     NO_REQUEST,
     VERSION,
+    ActivityOf,
     AddWatch,
     AnyAnswer,
     AnyRequest,
@@ -90,6 +91,9 @@ class Shared(Protocol):
 
     def cause_fault(self, asking: Session, request: CauseFault) -> None:
         """Cause a fault, or raise OSError."""
+
+    async def activity(self, who: Credentials, request: ActivityOf) -> AnyAnswer:
+        """Return what was done in the mount; raise OSError."""
 
     def progressed(self) -> None:
         """Note that a queue may have become empty."""
@@ -233,6 +237,8 @@ class Session:
                 await self._shared.tree.fence()  # events from before are not affected
                 self._shared.cause_fault(self, request)
                 await self._reply(Done(id=request.id))
+            case ActivityOf():
+                await self._reply(await self._shared.activity(self.who, request))
             case AddWatch(path=None):
                 passed = self._inlet.take()
                 try:

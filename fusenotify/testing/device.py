@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from fusenotify import mountinfo
 from fusenotify.testing.expectations import Seen
-from fusenotify.testing.watching import Watcher
+from fusenotify.testing.marker import with_the_marker
+from fusenotify.testing.watching import Named, Watcher
 
 if TYPE_CHECKING:
     from fusenotify.client import Client, Device
@@ -23,13 +24,14 @@ class MountDevice(Watcher):
 
     def __init__(
         self,
-        client: Client,
+        owner: Named,
         path: Path,
+        client: Client,
         max_queued_events: int | None,
         semantics: str | None,
         detailed: bool,
     ) -> None:
-        super().__init__()
+        super().__init__(owner, detailed)
         self._root = os.fsencode(path)
         self._client = client
         if detailed:
@@ -42,6 +44,9 @@ class MountDevice(Watcher):
 
     def close(self) -> None:
         super().close()
+        self._client.close()
+
+    def give_up(self) -> None:
         self._client.close()
 
     def _read(self) -> list[Seen]:
@@ -66,4 +71,9 @@ class MountDevice(Watcher):
         exclude: Iterable[str | bytes],
         ignore_self: bool,
     ) -> int:
-        return self.raw.add_watch(path, mask, tree=tree, exclude=exclude, ignore_self=ignore_self)
+        try:
+            return self.raw.add_watch(
+                path, mask, tree=tree, exclude=exclude, ignore_self=ignore_self
+            )
+        except OSError as refusal:
+            raise with_the_marker(refusal) from None

@@ -42,7 +42,7 @@ def _lines_in_order(
     expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
 ) -> Iterator[str]:
     """Yield the lines in order; between two pairs, missing records come first."""
-    spelled = _speller(expected, seen, pairs)
+    spelled = speller(expected, seen, pairs)
     next_expected = next_seen = 0
     for number, index in [*sorted(pairs.items()), (len(expected), len(seen))]:
         yield from (f"- {missing}" for missing in expected[next_expected:number])
@@ -56,14 +56,14 @@ def _lines_in_any_order(
     expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
 ) -> Iterator[str]:
     """Yield the seen records in their order, and then the missing ones."""
-    spelled = _speller(expected, seen, pairs)
+    spelled = speller(expected, seen, pairs)
     paired = set(pairs.values())
     for index, record in enumerate(seen):
         yield f"{' ' if index in paired else '+'} {spelled(record)}"
     yield from (f"- {one}" for number, one in enumerate(expected) if number not in pairs)
 
 
-def _speller(
+def speller(
     expected: Sequence[Expected], seen: Sequence[Seen], pairs: Pairs
 ) -> Callable[[Seen], str]:
     """Return a function that writes a seen record as a line.

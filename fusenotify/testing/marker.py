@@ -7,6 +7,9 @@ refuses others.  It does not depend on pytest.
 
 from __future__ import annotations
 
+import difflib
+import errno
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -48,7 +51,9 @@ def settings(given: Mapping[str, Any]) -> Settings:
     """
     for keyword, value in given.items():
         if keyword not in _CHECKS:
-            raise ValueError(f"unknown keyword '{keyword}': there are {', '.join(_CHECKS)}")
+            near = difflib.get_close_matches(keyword, _CHECKS, 1)
+            meant = f"did you mean {near[0]}? There" if near else "there"
+            raise ValueError(f"unknown keyword '{keyword}': {meant} are {', '.join(_CHECKS)}")
         complaint = _CHECKS[keyword](value)
         if complaint:
             raise ValueError(f"{keyword}={value!r}: {complaint}")
@@ -74,6 +79,35 @@ def device_settings(given: Settings) -> DeviceSettings:
             "use fusenotify_mount, which belongs to the test alone"
         )
     return cast(DeviceSettings, given)
+
+
+def no_faults(name: str, is_shared: bool) -> PermissionError:
+    """Return the error for a fault on a mount that was made without faults."""
+    if is_shared:
+        how = "tests share it; use fusenotify_mount with @pytest.mark.fusenotify(faults=True)"
+    else:
+        how = "say @pytest.mark.fusenotify(faults=True), or temporary_mount(..., faults=True)"
+    return PermissionError(errno.EPERM, f"{name} allows no faults: {how}")
+
+
+def with_the_marker(refusal: OSError) -> OSError:
+    """Return a refusal; if the reason was a limit, it says how a test sets that limit."""
+    message = refusal.strerror or ""
+    limit = re.search(r"max_user_\w+", message)
+    if refusal.errno not in (errno.EMFILE, errno.ENOSPC) or limit is None:
+        return refusal
+    marker = f"@pytest.mark.fusenotify({limit[0]}=...)"
+    return OSError(refusal.errno, f"{message}; {marker} sets it for fusenotify_mount")
+
+
+def check_has_a_mount(given: Settings) -> None:
+    """Check settings for a test that has an engine and no mount.
+
+    Raises ValueError if one of them is for mounts.
+    """
+    for keyword in ("access", "faults", "options"):
+        if keyword in given:
+            raise ValueError(f"{keyword} is for mounts; an engine has none")
 
 
 def _count(value: object) -> str:

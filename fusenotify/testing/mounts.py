@@ -20,17 +20,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from fusenotify.mounting.mounted import Mounted, mounted
+from fusenotify.testing import register
 from fusenotify.testing.device import MountDevice
 from fusenotify.testing.faults import Faults
-from fusenotify.testing.marker import MountSettings
+from fusenotify.testing.marker import MountSettings, no_faults, with_the_marker
+from fusenotify.testing.patience import within
 
 if TYPE_CHECKING:
     from fusenotify.client import Client
+    from fusenotify.protocol.details import DetailedEvent
 
+# How many operations a mount remembers, for the report of a failed test.
+REMEMBERED = 1000
+# How many seconds a report waits for the daemon.
+REPORT_SECONDS = 3.0
 _CAP_SYS_ADMIN = 1 << 21
 
 
@@ -39,17 +47,26 @@ class TemporaryMount:
 
     path is the mount point, in which programs work.  source is the directory that
     the mount shows; changes made there directly are not reported.  socket and pid
-    are the daemon's.
+    are the daemon's.  name is for messages.  is_shared says that tests share the mount.
     """
 
-    def __init__(self, mount: Mounted, closing: contextlib.ExitStack) -> None:
+    def __init__(
+        self, mount: Mounted, closing: contextlib.ExitStack, has_faults: bool = False
+    ) -> None:
         self.path = Path(mount.mountpoint)
+        self.name = f"the mount at {self.path}"
         self.source = Path(mount.source)
         self.socket = mount.socket
         self.pid = mount.pid
         self._closing = closing
         self._mount = mount
+        self.is_shared = False
+        self._has_faults = has_faults
         self._made = 0
+        self._activity: tuple[DetailedEvent, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {str(self.path)!r}>"
 
     def client(self) -> Client:
         """Return a new connection, which is closed with the mount, if not earlier."""
@@ -70,7 +87,13 @@ class TemporaryMount:
         Raises OSError: EMFILE (max_user_instances), EINVAL, EPERM (a queue
         longer than the mount's).
         """
-        device = MountDevice(self.client(), self.path, max_queued_events, semantics, detailed)
+        try:
+            device = MountDevice(
+                self, self.path, self.client(), max_queued_events, semantics, detailed
+            )
+        except OSError as refusal:
+            raise with_the_marker(refusal) from None
+        register.enter(device)
         return self._closing.enter_context(device)
 
     def sync(self) -> None:
@@ -79,13 +102,40 @@ class TemporaryMount:
 
     @property
     def faults(self) -> Faults:
-        """The faults that a test can cause, if the mount was made with faults=True."""
+        """The faults that a test may cause, if the mount's settings say faults=True.
+
+        Raises PermissionError if they do not.
+        """
+        if not self._has_faults:
+            raise no_faults(self.name, self.is_shared)
         return Faults(self._control)
 
     @functools.cached_property
     def _control(self) -> Client:
         """A connection without devices."""
         return self.client()
+
+    def activity(self, since: int = 0) -> tuple[DetailedEvent, ...]:
+        """Return the operations in the mount since a time (ns since 1970), whoever did them.
+
+        The mount remembers the latest REMEMBERED operations.  They are as of
+        Client.activity(), also after the mount ended.
+
+        Raises OSError: TimeoutError if the daemon does not answer.
+        """
+        if self._activity is None:
+            with self._mount.client() as client:
+                return within(REPORT_SECONDS, client.close, partial(client.activity, since))
+        return tuple(event for event in self._activity if event.time >= since)
+
+    def begin(self) -> None:
+        """Note that another test begins."""
+
+    def about_to_end(self) -> None:
+        """Keep the operations, for the report of a test that fails in its teardown."""
+        register.leave(self)
+        with contextlib.suppress(OSError):
+            self._activity = self.activity()
 
     def fresh_directory(self) -> Path:
         """Return a new empty directory in the mount, for a test that shares the mount."""
@@ -112,9 +162,14 @@ def temporary_mount(
         top = Path(stack.enter_context(_public_directory()) if shared else directory)
         for name in ("source", "mnt"):
             (top / name).mkdir(exist_ok=True)
-        mount = stack.enter_context(mounted(top / "source", top / "mnt", **settings))
+        mount = stack.enter_context(
+            mounted(top / "source", top / "mnt", activity=REMEMBERED, **settings)
+        )
         closing = stack.enter_context(contextlib.ExitStack())
-        yield TemporaryMount(mount, closing)
+        made = TemporaryMount(mount, closing, settings.get("faults", False))
+        register.enter(made)
+        closing.callback(made.about_to_end)
+        yield made
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from fusenotify.engine.hooks import File, Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, Policy, semantics
 from fusenotify.events import MOST_BYTES
+from fusenotify.testing import register
 from fusenotify.testing.expectations import Seen
 from fusenotify.testing.watching import AnyPath, Watcher
 
@@ -94,12 +95,15 @@ class EngineDevice(Watcher):
     raw: Any
 
     def __init__(self, raw: AnyDevice, tree: EngineTree) -> None:
-        super().__init__()
+        super().__init__(tree, isinstance(raw, DetailedDevice))
         self.raw = raw
         self._tree = tree
 
     def sync(self) -> None:
         """Do nothing: all events are queued at once."""
+
+    def give_up(self) -> None:
+        """Nothing is under way."""
 
     def _read(self) -> list[Seen]:
         if isinstance(self.raw, DetailedDevice):
@@ -137,10 +141,14 @@ class EngineTree:
     """
 
     def __init__(self, limits: Limits | None = None, policy: Policy = LINUX_6) -> None:
+        self.name = "an engine"
         self.core = Core()
         self.hooks = Hooks(self.core)
         self.table = DeviceTable(self.core, limits or Limits(), policy)
         self.root = TreeInode(is_dir=True)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
     def device(
         self,
@@ -156,7 +164,9 @@ class EngineTree:
         """
         init = self.table.init_detailed if detailed else self.table.init
         raw = init(uid, policy=_policy(semantics), max_queued_events=max_queued_events)
-        return EngineDevice(raw, self)
+        device = EngineDevice(raw, self)
+        register.enter(device)
+        return device
 
     def inode(self, path: AnyPath) -> TreeInode:
         """Return the inode at a path.

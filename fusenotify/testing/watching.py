@@ -7,21 +7,39 @@ the engine; assert_events() compares their records (testing.matching).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
 
+from fusenotify.bits import names
 from fusenotify.events import unpack
 from fusenotify.masks import IN_ALL_EVENTS, AnyMask, plain
+from fusenotify.testing import register
 from fusenotify.testing.differences import describe
 from fusenotify.testing.expectations import Seen, parse
 from fusenotify.testing.matching import matches
 
+# How many records that a test took are kept for its report.
+MOST_TAKEN = 100
+
+_HALVES = (
+    "OLD -> NAME is what a detailed device says, @pytest.mark.fusenotify(detailed=True) or "
+    "device(detailed=True); for others a rename is MOVED_FROM and MOVED_TO"
+)
+
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+class Named(Protocol):
+    """A mount or an engine's tree, which has devices.  name is for reports."""
+
+    name: str
 
 
 class RawDevice(Protocol):
@@ -52,8 +70,18 @@ class Watcher(ABC):
 
     raw: RawDevice
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Named, is_detailed: bool) -> None:
+        """owner is the mount or the tree that it is of."""
+        self.owner = owner
+        self.name = ""  # that of its fixture, for reports
+        self.is_detailed = is_detailed
+        # For reports: what it watches now, and the latest records that the test took.
+        self.watching: dict[int, str] = {}
+        self.taken: deque[Seen] = deque(maxlen=MOST_TAKEN)
+        self.taken_in_all = 0
         self._labels: dict[int, str] = {}
+        self._untaken: list[Seen] = []
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +93,9 @@ class Watcher(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.owner.name}>"
 
     def watch(
         self,
@@ -91,7 +122,10 @@ class Watcher(ABC):
         bits = plain(mask)
         inner = self._relative(os.fsencode(path))
         wd = self._add_watch(inner, bits, tree, exclude, ignore_self)
-        self._labels[wd] = str(PurePosixPath(os.fsdecode(inner)))
+        label = self._labels[wd] = str(PurePosixPath(os.fsdecode(inner)))
+        below = " and all below" if tree else ""
+        events = "|".join(names(bits)) if bits != IN_ALL_EVENTS else "all events"
+        self.watching[wd] = f"{label}{below} ({events})"
         return wd
 
     def rm_watch(self, wd: int) -> None:
@@ -100,6 +134,7 @@ class Watcher(ABC):
         Raises OSError (EINVAL) if there is no such watch.
         """
         self.raw.rm_watch(wd)
+        self.watching.pop(wd, None)
 
     @abstractmethod
     def sync(self) -> None:
@@ -108,18 +143,54 @@ class Watcher(ABC):
     def take(self) -> list[Seen]:
         """Return the records of everything done before, and remove them from the queue."""
         self.sync()
-        seen: list[Seen] = []
-        while True:
-            try:
-                seen += self._read()
-            except OSError as error:
-                if error.errno != errno.EAGAIN:
-                    raise
-                return seen
+        self._unqueue()
+        seen, self._untaken = self._untaken, []
+        self.taken.extend(seen)
+        self.taken_in_all += len(seen)
+        return seen
+
+    def untaken(self) -> list[Seen]:
+        """Return what take() would return, and leave it there.
+
+        A closed device returns the records that were left when it was closed.
+        """
+        if not self._closed:
+            self.sync()
+            self._unqueue()
+        return list(self._untaken)
+
+    def begin(self) -> None:
+        """Forget which records were taken, because another test begins."""
+        self.taken.clear()
+        self.taken_in_all = 0
 
     def close(self) -> None:
         """Drop the watches and the queue.  Closing twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            register.leave(self)
+            with contextlib.suppress(OSError):  # whatever the matter is, it is closed now
+                self._unqueue()
         self.raw.close()
+
+    @property
+    def has_watched(self) -> bool:
+        """Whether watch() was ever called."""
+        return bool(self._labels)
+
+    @abstractmethod
+    def give_up(self) -> None:
+        """Make a call that another thread waits in end with OSError."""
+
+    def _unqueue(self) -> None:
+        """Move all queued records into _untaken."""
+        while True:
+            try:
+                self._untaken += self._read()
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+                return
 
     def _seen(self, records: bytes) -> list[Seen]:
         """Return records as Seen."""
@@ -179,7 +250,10 @@ def assert_events(
     wanted = [parse(line) for line in _lines(expected)]
     seen = device.take()
     if not matches(wanted, seen, any_order=any_order, at_least=at_least):
-        raise AssertionError(describe(wanted, seen, any_order=any_order, at_least=at_least))
+        difference = describe(wanted, seen, any_order=any_order, at_least=at_least)
+        if not device.is_detailed and any(one.old_name is not None for one in wanted):
+            difference += f"\n{_HALVES}"
+        raise AssertionError(difference)
 
 
 def _lines(expected: Iterable[str]) -> Iterable[str]:

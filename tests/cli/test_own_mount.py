@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fusenotify import Mounted, mountinfo
+from fusenotify.mounting.mountpoints import find, take_away
 from fusenotify.mounting.settings import socket_directory
 from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify, until
 from tests.conftest import Mounting, User
@@ -199,3 +200,14 @@ def test_root_in_a_user_namespace_mounts_without_a_runtime_directory(
     assert done.returncode == 0
     assert os.listdir(f"/tmp/fusenotify-{nobody.uid}") == []
     os.rmdir(f"/tmp/fusenotify-{nobody.uid}")
+
+
+def test_another_mount_that_has_its_number_may_go_at_any_moment(
+    mounting: Mounting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mounting() as mount:
+        other = find(mount.mountpoint)
+        assert other is not None
+    looks = iter([other])
+    monkeypatch.setattr(mountinfo, "mount_with_id", lambda _: next(looks, None))
+    take_away(mountinfo.MountId(other.id, 1), lazy=True)

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import fusenotify
 from fusenotify import Mounted
 from fusenotify.client import Client, Inotify, aio
 from fusenotify.masks import IN_CREATE
-from fusenotify.testing import MountDevice
+from fusenotify.testing import TemporaryMount
 from tests.client.test_other_languages import Foreigner
 
 pytestmark = pytest.mark.mount
@@ -109,7 +110,8 @@ def by_async_inotify(mount: Mounted, path: str, kind: dict[str, Any]) -> tuple[i
 
 
 def by_a_tests_device(mount: Mounted, path: str, kind: dict[str, Any]) -> tuple[int, str]:
-    with MountDevice(mount.client(), Path(mount.mountpoint), None, None, False) as device:
+    with ExitStack() as closing:
+        device = TemporaryMount(mount, closing).device()
         return refused(lambda: device.watch(path, "CREATE", **kind))
 
 

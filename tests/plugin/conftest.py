@@ -13,5 +13,7 @@ def users(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """A user's directory of tests."""
     monkeypatch.setenv("PYTEST_PLUGINS", ",".join(PLUGIN))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    pytester.makepyprojecttoml("[tool.pytest.ini_options]\nfilterwarnings = ['error']\n")
+    pytester.makepyprojecttoml(
+        "[tool.pytest.ini_options]\nfilterwarnings = ['error']\naddopts = '-p no:asyncio'\n"
+    )
     return pytester

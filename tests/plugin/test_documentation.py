@@ -61,6 +61,7 @@ def test_the_manual_names_everything() -> None:
             if not name.startswith("_")
         }
     names |= {name for name in fusenotify.testing.__all__ if name.islower()}
+    names -= {"begin", "about_to_end", "give_up"}  # which only reports call
     unnamed = {name for name in names if name not in MANUAL}
     assert names
     assert unnamed == set()

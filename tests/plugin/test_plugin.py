@@ -292,8 +292,9 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
     [
         pytest.param(
             "max_queued=4",
-            "unknown keyword 'max_queued': there are max_queued_events, max_user_watches, "
-            "max_user_trees, max_user_instances, semantics, access, faults, detailed, options",
+            "unknown keyword 'max_queued': did you mean max_queued_events? There are "
+            "max_queued_events, max_user_watches, max_user_trees, max_user_instances, semantics, "
+            "access, faults, detailed, options",
             id="keyword",
         ),
         pytest.param(

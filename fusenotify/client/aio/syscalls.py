@@ -191,6 +191,19 @@ class Client:
         """
         await self._logic.fault(fault, device)
 
+    async def activity(self, since: int = 0) -> tuple[DetailedEvent, ...]:
+        """Return what was done in the mount since a time, in ns since 1970, oldest first.
+
+        For a test's report, on a mount that remembers it (fusenotify.mounted()'s
+        activity).  Each operation is an event with wd 0 and its path from the mount's
+        root, a rename is one, and equal ones that follow each other are one; an
+        IN_Q_OVERFLOW in front says how many older ones are forgotten.  A fence, as sync().
+
+        Raises OSError (EPERM) where the mount does not remember it, and for those
+        who are neither root nor the daemon's user.
+        """
+        return await self._logic.activity(since)
+
     async def close(self) -> None:
         """Close the connection.  Closing twice is harmless."""
         if self._connected is not None:
