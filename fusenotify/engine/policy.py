@@ -23,26 +23,35 @@ from fusenotify.bits import (
 class Policy:
     """One semantics.  For each flag, this says what happens if it is True.
 
-    merge_with_newest: a new event is compared with the newest queued event
-        (otherwise with the oldest) and dropped if they are equal.
-    merge_compares_cookies: events with different cookies are different.
-    merge_into_full_queue: merging is tried before the queue's limit is tested.
-    overflow_keeps_cookie: IN_Q_OVERFLOW has the lost event's cookie
-        (otherwise 0).
-    overflow_repeats: a second IN_Q_OVERFLOW may be queued while one is queued.
-    oneshot_ends_with_ignored: an IN_ONESHOT watch ends with IN_IGNORED after
-        its event.
-    short_read_is_error: a buffer too small for the first record is EINVAL
-        (otherwise the read returns no bytes).
-    strict_masks: unknown bits, and IN_MASK_ADD with IN_MASK_CREATE, are EINVAL
-        before anything else is looked at, and flags alone make a watch
-        (otherwise unknown bits are dropped, and a mask without an event is
-        EINVAL after the path was resolved).
-    watch_bits: the bits that a watch keeps of the requested mask.
-    honours_mask_create: IN_MASK_CREATE on a watched inode is EEXIST.
-    refusal_takes_wd: an add_watch refused with ENOSPC uses up a watch
-        descriptor.
-    unmount_tells_isdir: IN_UNMOUNT of a directory has IN_ISDIR.
+    merge_with_newest
+        A new event is compared with the newest queued event (otherwise with the
+        oldest) and dropped if they are equal.
+    merge_compares_cookies
+        Events with different cookies are different.
+    merge_into_full_queue
+        Merging is tried before the queue's limit is tested.
+    overflow_keeps_cookie
+        IN_Q_OVERFLOW has the lost event's cookie (otherwise 0).
+    overflow_repeats
+        A second IN_Q_OVERFLOW may be queued while one is queued.
+    oneshot_ends_with_ignored
+        An IN_ONESHOT watch ends with IN_IGNORED after its event.
+    short_read_is_error
+        A buffer too small for the first record is EINVAL (otherwise the read
+        returns no bytes).
+    strict_masks
+        Unknown bits, and IN_MASK_ADD with IN_MASK_CREATE, are EINVAL before
+        anything else is looked at, and flags alone make a watch (otherwise
+        unknown bits are dropped, and a mask without an event is EINVAL after
+        the path was resolved).
+    watch_bits
+        The bits that a watch keeps of the requested mask.
+    honours_mask_create
+        IN_MASK_CREATE on a watched inode is EEXIST.
+    refusal_takes_wd
+        An add_watch refused with ENOSPC uses up a watch descriptor.
+    unmount_tells_isdir
+        IN_UNMOUNT of a directory has IN_ISDIR.
     """
 
     name: str

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +20,7 @@ from fusenotify.cli.watching import Told
 from fusenotify.client.events import InotifyEvent
 from fusenotify.masks import Mask
 from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
-from tests.cli.waiter import wait_for_watches
-from tests.conftest import REPOSITORY, Mounting
+from tests.conftest import Mounting
 
 _SAID = "Establishing watches...\nFinished establishing watches, now collecting statistics.\n"
 
@@ -175,36 +172,6 @@ def test_before_it_counts_the_second_interruption_ends_it(tmp_path: Path) -> Non
                     "established.\n"
                 )
                 assert process.wait(30) == 1
-
-
-# A command in the background, what it says at once, what is done, what it prints.
-_EXAMPLE = re.compile(
-    r"    \$ fusenotify (?P<command>.*) &\n(?P<said>(?:    [^$].*\n)*)"
-    r"    \$ (?P<do>.*)\n(?P<printed>(?:    .*\n)*)"
-)
-
-
-@pytest.mark.mount
-def test_the_manuals_examples_print_what_is_shown(mounted: Mounted, tmp_path: Path) -> None:
-    examples = list(_EXAMPLE.finditer((REPOSITORY / "docs" / "reference" / "wait.md").read_text()))
-    assert [example["command"].split()[0] for example in examples] == ["wait", "watch"]
-    for example in examples:
-        with subprocess.Popen(
-            [*FUSENOTIFY, *example["command"].split()],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stderr is not None
-            for line in example["said"].splitlines():
-                assert process.stderr.readline().strip() == line.strip()
-            wait_for_watches(mounted, 1)
-            subprocess.run(["sh", "-c", example["do"]], cwd=tmp_path, check=True)
-            if example["command"].startswith("watch"):
-                process.terminate()
-            assert end(process) == (textwrap.dedent(example["printed"]), "", 0)
 
 
 def told(way: bytes, mask: int, cookie: int = 0) -> Told:

@@ -6,9 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -255,24 +253,6 @@ def test_no_event_takes_more_in_a_message_than_of_a_read() -> None:
         lost=2**63,
     )
     assert len(msgspec.msgpack.encode(most)) <= most.size
-
-
-@pytest.mark.mount
-def test_the_example_of_the_manual_runs(mount: Mounted) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", EVENTS_MANUAL, re.DOTALL)
-    program = example.replace('"/mnt/x"', f"{mount.mountpoint!r}")
-    assert program != example
-    work = ["import os", f"os.mkdir('{mount.mountpoint}/a')"]
-    work.append(f"os.rename('{mount.mountpoint}/a', '{mount.mountpoint}/b')")
-    watch, read = program.split("    for event in ")
-    program = "\n".join([watch, *("    " + line for line in work), "    for event in " + read])
-    done = subprocess.run(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
-    )
-    made, renamed = [line.split() for line in done.stdout.splitlines()]
-    assert (made[0], renamed[0]) == ("1", "2")
-    assert renamed[2:4] == [f"{mount.mountpoint}/{name}" for name in "ba"]
-    assert made[5] == renamed[5] != "None"
 
 
 def test_the_manuals_name_every_field() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/how-to/pytest.md: its examples pass, its failure looks as shown, and it names everything."""
+"""docs/how-to/pytest.md: its failure looks as shown, and it names everything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from fusenotify.testing.marker import Settings
 from tests.conftest import REPOSITORY
 
 MANUAL = (REPOSITORY / "docs" / "how-to" / "pytest.md").read_text()
-README = (REPOSITORY / "README.md").read_text()
 
 
 def examples(text: str, language: str) -> list[str]:
@@ -23,17 +22,8 @@ def examples(text: str, language: str) -> list[str]:
 
 
 @pytest.mark.mount
-@pytest.mark.parametrize("text", [MANUAL, README], ids=["manual", "readme"])
-def test_the_examples_pass(users: pytest.Pytester, text: str) -> None:
-    tests = [code for code in examples(text, "python") if "def test_" in code]
-    assert tests
-    users.makepyfile(**{f"test_example_{number}": code for number, code in enumerate(tests)})
-    users.runpytest().assert_outcomes(passed=sum(code.count("def test_") for code in tests))
-
-
-@pytest.mark.mount
 def test_the_failure_looks_as_shown(users: pytest.Pytester) -> None:
-    (shown,) = examples(MANUAL, "text")
+    (shown,) = (text for text in examples(MANUAL, "text") if text.startswith(">"))
     users.makepyfile(
         """
         from fusenotify.testing import assert_events

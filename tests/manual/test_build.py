@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The manual is built without a warning, and what it and the other pages link to is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from fusenotify.cli.commands import COMMANDS
+from tests.cli.command import environment
+from tests.conftest import REPOSITORY
+
+OUTSIDE = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manual in HTML."""
+    place = tmp_path_factory.mktemp("manual")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(place / "cache")]
+        + [str(REPOSITORY / "docs"), str(place / "html")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    return place / "html"
+
+
+def test_the_manual_is_built_without_a_warning(built: Path) -> None:
+    assert (built / "index.html").is_file()
+
+
+def test_every_command_is_in_the_reference_as_it_tells_of_itself(built: Path) -> None:
+    page = (built / "reference" / "command-line.html").read_text()
+    assert {name for name in COMMANDS if f"usage: fusenotify {name} " not in page} == set()
+
+
+def links(path: Path) -> Iterator[str]:
+    for token in MarkdownIt().enable("table").parse(path.read_text()):
+        for child in token.children or ():
+            if child.type in ("link_open", "image"):
+                target = str(child.attrs.get("href", child.attrs.get("src")))
+                if "://" not in target:
+                    yield target
+
+
+@pytest.mark.parametrize("page", [name for name in OUTSIDE if Path(REPOSITORY, name).exists()])
+def test_pages_beside_the_manual_link_to_what_is_there(page: str, built: Path) -> None:
+    for target in links(REPOSITORY / page):
+        path, _, anchor = target.partition("#")
+        assert Path(REPOSITORY, path).exists(), target
+        if anchor and path.startswith("docs/"):
+            html = (built / path.removeprefix("docs/")).with_suffix(".html").read_text()
+            assert f'id="{anchor}"' in html, target
