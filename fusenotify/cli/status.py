@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from fusenotify import mountinfo
 from fusenotify.cli.report import Report, client_fields
@@ -152,4 +153,6 @@ def _plain(report: Report) -> dict[str, Any]:
             {"path": os.fsdecode(directory.path), "events": directory.events}
             for directory in report.status.statistics.directories
         ]
+    if not isinstance(report.status.journal, UnsetType):
+        answered["journal"]["path"] = os.fsdecode(report.status.journal.path)
     return answered | plain

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
@@ -21,6 +22,7 @@ from fusenotify.protocol.messages import (
 )
 from fusenotify.protocol.status import (
     FaultStatus,
+    JournalStatus,
     Statistics,
 )
 
@@ -57,6 +59,8 @@ def _show_status(console: Console, status: Status) -> None:
         f"{limits.max_user_instances} devices and "
         f"{limits.max_user_connections} connections per user"
     )
+    if not isinstance(status.journal, UnsetType):
+        console.print(f"  {_journal(status.journal)}")
     if not isinstance(status.faults, UnsetType):
         lasting = "; ".join(map(_fault, status.faults)) or "none set"
         console.print(f"  [yellow]faults (--faults)[/yellow]: {escape(lasting)}")
@@ -68,6 +72,17 @@ def _show_status(console: Console, status: Status) -> None:
         console.print(_users(status))
     if status.statistics is not None:
         _show_statistics(console, status.statistics)
+
+
+def _journal(journal: JournalStatus) -> str:
+    """Return what is said of a mount's journal."""
+    kept = journal.last - journal.oldest + 1
+    text = f"journal {_path(os.fsdecode(journal.path))}: {kept} entries in {journal.size >> 10} KiB"
+    if journal.lost:
+        text += f", [red]{journal.lost} changes lost[/red]"
+    if journal.failure is not None:
+        text += f", [red]cannot be written: {escape(journal.failure)}[/red]"
+    return text
 
 
 def _fault(lasting: FaultStatus) -> str:

@@ -52,8 +52,9 @@ _RETRY_SECONDS = 1.0
 class Journal:
     """What changes below a directory, from watch() on, in a store.
 
-    mask says which events are kept.  on_written is called in the journal's thread after entries
-    were written.
+    mask says which events are kept.  lost counts those that a gap stands for.  on_tried is called
+    in the journal's thread after each try to write entries; failure is why the last one failed,
+    or None.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class Journal:
         *,
         mask: int = CHANGES,
         batch_seconds: float = BATCH_SECONDS,
-        on_written: Callable[[], None] | None = None,
+        on_tried: Callable[[], None] | None = None,
     ) -> None:
         self.store = store
-        self.on_written = on_written
+        self.on_tried = on_tried
         self.lost = 0
         self._core = core
         self._details = core.details
@@ -84,7 +85,7 @@ class Journal:
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._closed = False
-        self._failing = False
+        self.failure: OSError | None = None
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
 
     def watch(self, root: Inode) -> None:
@@ -110,10 +111,12 @@ class Journal:
             log.warning("%s: %s; the next mount will tell of a crash", error.filename, error)
 
     def now(self) -> Cursor:
-        """Return the place behind what was kept until now, and have it written soon."""
-        if self._sequence > self.store.last:
-            self._hurry.set()
+        """Return the place behind what was kept until now."""
         return Cursor(self.store.id, self._sequence)
+
+    def hurry(self) -> None:
+        """Have what waits written at once."""
+        self._hurry.set()
 
     # What the core calls.
 
@@ -208,8 +211,6 @@ class Journal:
             while batch := self._take():
                 if not self._append(batch):
                     return
-                if self.on_written is not None:
-                    self.on_written()
 
     def _take(self) -> list[Entry]:
         """Take the oldest entries that wait."""
@@ -230,19 +231,22 @@ class Journal:
                 log.warning("%d changes are not in the journal", len(batch) + len(self._waiting))
                 return False
             self._hurry.wait(_RETRY_SECONDS)
+            self._hurry.clear()
         self._written_bytes += sum([entry.size for entry in batch])
         return True
 
     def _try(self, work: Callable[[], None]) -> bool:
         """Do something with the store; say once that it fails, and once that it does no longer."""
+        failed, self.failure = self.failure, None
         try:
             work()
         except OSError as error:
-            if not self._failing:
+            self.failure = error
+            if failed is None:
                 log.warning("%s: %s; changes wait to be written", error.filename, error.strerror)
-            self._failing = True
-            return False
-        if self._failing:
-            log.warning("the journal can be written again")
-        self._failing = False
-        return True
+        else:
+            if failed is not None:
+                log.warning("the journal can be written again")
+        if self.on_tried is not None:
+            self.on_tried()
+        return self.failure is None

@@ -80,7 +80,7 @@ class Store:
 
     def __init__(self, path: bytes, source: bytes, bounds: Bounds, *, synced: bool = False) -> None:
         self.bounds = bounds
-        self._path = path
+        self.path = path
         self._reading = threading.Lock()
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(list[Entry]).decode
@@ -275,9 +275,9 @@ class Store:
             primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
             code = _ERRNOS.get(primary, errno.EIO)
             text = f"{error} (a journal that is damaged?)" if code == errno.EINVAL else str(error)
-            raise OSError(code, text, os.fsdecode(self._path)) from error
+            raise OSError(code, text, os.fsdecode(self.path)) from error
         except OSError as error:
-            error.filename = os.fsdecode(self._path)
+            error.filename = os.fsdecode(self.path)
             raise
 
 

@@ -25,6 +25,7 @@ from fusenotify.protocol.past import PastEvent
 from fusenotify.protocol.status import (
     ClientStatus,
     FaultStatus,
+    JournalStatus,
     LimitsStatus,
     Statistics,
     UserStatus,
@@ -320,7 +321,8 @@ class Status(Answer, tag="status"):
 
     In clients and users, root and the daemon's user see everybody; other users see
     only themselves, and no statistics.  If the mount was made with --faults, faults
-    has the lasting faults of the mount and of the devices that are shown.
+    has the lasting faults of the mount and of the devices that are shown.  journal is
+    there if the mount keeps one, for root and the daemon's user.
     """
 
     server: str
@@ -335,6 +337,7 @@ class Status(Answer, tag="status"):
     users: list[UserStatus]
     statistics: Statistics | None = None
     faults: list[FaultStatus] | msgspec.UnsetType = msgspec.UNSET
+    journal: JournalStatus | msgspec.UnsetType = msgspec.UNSET
 
 
 AnyRequest = (

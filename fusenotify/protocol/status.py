@@ -104,6 +104,23 @@ class Statistics(msgspec.Struct, kw_only=True):
     lost: int
 
 
+class JournalStatus(msgspec.Struct, kw_only=True):
+    """The journal of the mount.
+
+    path is its file, id the journal's own.  Its entries have the numbers from oldest to
+    last, and take about size bytes.  lost counts the changes that are missing since the
+    mount was made; failure says why the file cannot be written now, or is None.
+    """
+
+    path: bytes
+    id: str
+    oldest: int
+    last: int
+    size: int
+    lost: int
+    failure: str | None
+
+
 class FaultStatus(msgspec.Struct, kw_only=True):
     """A lasting fault, with its remaining count.  Without a device it is one of the mount."""
 

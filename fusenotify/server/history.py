@@ -8,6 +8,8 @@ Invariants
     A cursor that a client gets is of entries that are written: it outlives the daemon.
     A user other than root and the daemon's is told of a name only where they may, at the
         time of the request, read its directory and search all directories above.
+    However many requests such a user makes, one thread at a time reads for them, and takes
+        the user's share of time (engine.time_share).
 """
 
 from __future__ import annotations
@@ -19,16 +21,30 @@ import trio
 
 from fusenotify.bits import IN_MOVED_FROM, IN_MOVED_TO, IN_Q_OVERFLOW
 from fusenotify.credentials import Credentials
+from fusenotify.engine.time_share import TimeShare
 from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
 from fusenotify.history.reading import Reading, half
 from fusenotify.protocol.messages import MAX_READ, Past, Since
 from fusenotify.protocol.past import PastEvent
+from fusenotify.protocol.status import JournalStatus
 from fusenotify.server.deadlines import deadline_of
 from fusenotify.server.peer import is_privileged
 from fusenotify.server.tree import Tree
 from fusenotify.server.turns import Turns
+
+# How many users' shares are remembered, and how many bytes of directories in one answer's verdicts.
+_MOST_USERS = 1000
+_MOST_VERDICT_BYTES = 4 * 1024 * 1024
+
+
+class _Share:
+    """A user's door, which one request passes at a time, and share of time."""
+
+    def __init__(self) -> None:
+        self.door = trio.Lock()
+        self.time = TimeShare()
 
 
 class Pending:
@@ -53,23 +69,40 @@ class History:
         self._tree = tree
         self._turns = turns
         self._waiting = trio.lowlevel.ParkingLot()
+        self._shares: dict[int, _Share] = {}
 
     def follow(self) -> None:
-        """Begin to hear, in trio's thread, that entries were written."""
+        """Begin to hear, in trio's thread, that entries were written, or could not be."""
         token = trio.lowlevel.current_trio_token()
 
-        def written() -> None:
+        def tried() -> None:
             with contextlib.suppress(trio.RunFinishedError):  # nobody is left to hear it
                 token.run_sync_soon(self.wake, idempotent=True)
 
-        self._journal.on_written = written
+        self._journal.on_tried = tried
 
     def wake(self) -> None:
         """Let all that wait for changes look again."""
         self._waiting.unpark_all()
 
+    def status(self) -> JournalStatus:
+        """Return what root and the daemon's user are shown."""
+        failure = self._journal.failure
+        return JournalStatus(
+            path=self._store.path,
+            id=self._store.id,
+            oldest=self._store.oldest,
+            last=self._store.last,
+            size=self._store.used,
+            lost=self._journal.lost,
+            failure=None if failure is None else failure.strerror,
+        )
+
     async def cursor(self) -> str:
-        """Return the place behind what was done before, once it is written."""
+        """Return the place behind what was done before, once it is written.
+
+        Raises OSError (ENOSPC, EIO) where it cannot be written.
+        """
         await self._tree.fence()
         cursor = self._journal.now()
         await self._written(cursor.sequence)
@@ -78,8 +111,8 @@ class History:
     async def since(self, who: Credentials, request: Since, pending: Pending) -> Past:
         """Return what happened since a cursor, as far as who may know.
 
-        Raises OSError: EINVAL (no cursor, a size too small), ECANCELED, and as add_watch
-        for the path.
+        Raises OSError: EINVAL (no cursor, a size too small), ECANCELED, as cursor(), and as
+        add_watch for the path.
         """
         deadline = deadline_of(request.timeout)
         if not is_privileged(who):
@@ -97,7 +130,7 @@ class History:
         while True:
             if pending.cancelled:
                 raise OSError(errno.ECANCELED, "the request was cancelled")
-            entries = await trio.to_thread.run_sync(reading.next)
+            entries = await self._read(reading, who)
             if entries is None:
                 if events or trio.current_time() >= deadline:
                     return _past(request, events, str(reading.cursor), complete=True)
@@ -118,10 +151,42 @@ class History:
                     return _past(request, events, events[-1].cursor, complete=False)
                 events.append(event)
 
+    async def _read(self, reading: Reading, who: Credentials) -> list[Entry] | None:
+        """Return what reading gives next, in who's share of time."""
+        if is_privileged(who):
+            return await trio.to_thread.run_sync(reading.next)
+        if len(self._shares) >= _MOST_USERS:
+            self._shares = {
+                uid: share
+                for uid, share in self._shares.items()
+                if share.time.wait() or share.door.locked()
+            }
+        share = self._shares.setdefault(who.uid, _Share())
+
+        def read() -> list[Entry] | None:
+            share.time.begin()
+            try:
+                return reading.next()
+            finally:
+                share.time.end()
+
+        async with share.door:
+            await trio.sleep(share.time.wait())
+            return await trio.to_thread.run_sync(read)
+
     async def _written(self, sequence: int) -> None:
-        """Return when the entry of that number is written."""
+        """Return when the entry of that number is written.
+
+        Raises OSError where that failed before, and failed again.
+        """
         while self._store.last < sequence:
+            failed_before = self._journal.failure is not None
+            self._journal.hurry()
             await self._waiting.park()
+            failure = self._journal.failure
+            if failed_before and failure is not None:
+                text = f"the journal cannot be written: {failure.strerror}"
+                raise OSError(failure.errno, text)
 
     async def _more(self, sequence: int, pending: Pending) -> None:
         """Return when there is an entry behind that number, or the request was cancelled."""
@@ -139,10 +204,12 @@ class _Visible:
         self._who = who
         self._sees_all = is_privileged(who)
         self._verdicts: dict[bytes, bool] = {}
+        self._bytes = 0
 
     def forget(self) -> None:
         """Judge everything again."""
         self._verdicts.clear()
+        self._bytes = 0
 
     async def event(self, entry: Entry) -> PastEvent | None:
         """Return what is told of an entry, None where that is nothing."""
@@ -167,6 +234,9 @@ class _Visible:
                     verdict = True
             except OSError:
                 verdict = False
+            self._bytes += len(directory) + 100
+            if self._bytes > _MOST_VERDICT_BYTES:
+                self.forget()
             self._verdicts[directory] = verdict
         return verdict
 

@@ -111,6 +111,7 @@ class Server:
             tasks=trio.lowlevel.current_statistics().tasks_living,
             clients=[(session.who, session.devices) for session in sessions],
             faults=self._faults,
+            history=self.history,
         )
 
     def device_numbers(self) -> Iterator[int]:

@@ -30,6 +30,7 @@ from fusenotify.protocol.status import (
 )
 from fusenotify.server.devices import ServedDevice
 from fusenotify.server.faults import Faults
+from fusenotify.server.history import History
 from fusenotify.server.limits import limits_status
 from fusenotify.server.peer import is_privileged
 
@@ -61,6 +62,7 @@ def status_for(
     tasks: int,
     clients: Sequence[tuple[Credentials, Iterable[ServedDevice]]],
     faults: Faults | None = None,
+    history: History | None = None,
 ) -> Status:
     """Return what the user who may see; request is the id of the answer.
 
@@ -103,6 +105,8 @@ def status_for(
         # Only users who may read all directories may see their names.
         statistics=_statistics(table.statistics) if everybody else None,
     )
+    if history is not None and everybody:
+        status.journal = history.status()
     if faults is not None:
         status.faults = faults.status({served.number for _, devices in seen for served in devices})
     return status

@@ -223,6 +223,9 @@ def test_a_full_disk_is_a_gap_at_most_and_the_mount_goes_on(
             subprocess.run(["dd", "if=/dev/zero", f"of={filling}"], stderr=subprocess.DEVNULL)
             for number in range(500):
                 os.mkdir(mnt / f"{number:0200}")
+            with pytest.raises(OSError, match="the journal cannot be written") as caught:
+                client.cursor()
+            assert caught.value.errno == errno.ENOSPC
             filling.unlink()
             events = told(client.since(cursor))
             assert [event for event in events if not event.startswith("gap")] == [
@@ -292,6 +295,24 @@ def test_what_is_gone_can_be_asked_about(kept: Mounted) -> None:
         f"{mnt}/d/ DELETE,ISDIR e",
         f"{mnt}/ DELETE,ISDIR d",
     ]
+
+
+def test_status_shows_the_journal(kept: Mounted, tmp_path: Path) -> None:
+    os.mkdir(f"{kept.mountpoint}/d")
+    cursor = fusenotify("cursor", kept.mountpoint).stdout.strip()
+    (report,) = json.loads(fusenotify("status", "--json", kept.mountpoint).stdout)
+    journal = report["journal"]
+    assert journal["id"] in cursor
+    shown = {key: journal[key] for key in ("path", "oldest", "last", "lost", "failure")}
+    assert shown == {
+        "path": str(tmp_path / "journal"),
+        "oldest": 1,
+        "last": 1,
+        "lost": 0,
+        "failure": None,
+    }
+    line = f"journal {tmp_path / 'journal'}: 1 entries in 0 KiB"
+    assert line in fusenotify("status", kept.mountpoint).stdout
 
 
 def test_a_name_that_is_no_text_comes_through(kept: Mounted) -> None:
