@@ -30,7 +30,7 @@ suppress_warnings = ["ref.python"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
+python_maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = "fusenotify"
