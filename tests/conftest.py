@@ -165,7 +165,7 @@ def modules() -> dict[str, str]:
     return {"PYTHONPATH": f"{REPOSITORY}:{purelib}", "PATH": os.environ["PATH"]}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def nobody() -> User:
     """A user who is not root, with a Python that may import what the tests import."""
     if os.geteuid():

@@ -26,6 +26,7 @@ from fusenotify.bits import IN_DONT_FOLLOW
 from fusenotify.cli.libc import Arguments, BadOption, Option, Pattern
 from fusenotify.cli.watching import AnyEvent, Named, Watching, named, named_trees
 from fusenotify.client.events import DetailedInotifyEvent
+from fusenotify.client.locate import is_out_of_sight
 from fusenotify.protocol.errors import ProtocolError
 
 # What -e takes, in any case.
@@ -196,7 +197,7 @@ class Chosen:
         Raises Refused; sentence begins what is said of errors other than too many watches.
         """
         try:
-            if self.recursive:
+            if self.recursive and not is_out_of_sight(what.given):
                 os.stat(what.given)  # a link that leads to nothing is no tree, also with -P
             mask |= IN_DONT_FOLLOW * self.no_dereference
             return watching.add(what, mask, excluded, self.ignored)

@@ -26,7 +26,7 @@ from typing import NamedTuple, Self
 from fusenotify.bits import IN_DONT_FOLLOW, IN_IGNORED
 from fusenotify.client import Inotify
 from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
-from fusenotify.client.locate import locate
+from fusenotify.client.locate import is_out_of_sight, locate
 
 # How many seconds epoll_wait(2) is asked to wait: it takes no more than 24 days.
 _LONGEST = 86400.0
@@ -277,7 +277,8 @@ def named_trees(paths: Sequence[bytes], excluded: Iterable[bytes] = ()) -> list[
     known: set[_Place] = set()
     for path, place in zip(paths, places, strict=True):
         if place is None:
-            shown.append(Named(path, path))
+            tree = is_out_of_sight(path)
+            shown.append(Named(path, with_slash(path) if tree else path, tree=tree))
             continue
         if place in known:
             continue

@@ -83,7 +83,7 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
 
     With follow, a symbolic link at the end of the path is followed.  socket, or
     FUSENOTIFY_SOCKET if it is None, is used instead of the socket that the
-    mount names.
+    mount names; then a path that does not exist here is taken as it is written.
 
     An object reached through /proc/self/fd or the like may have lost its name,
     or another object may have the name now.  The place then has nameless.
@@ -100,6 +100,9 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
         # With O_PATH the filesystem gets no OPEN request, so there is no IN_OPEN.
         opened = Opened(os.open(name, os.O_PATH | (0 if follow else os.O_NOFOLLOW)))
     except OSError as error:
+        if name and socket is not None and error.errno in (errno.ENOENT, errno.ENOTDIR):
+            # Of the mount nothing but the socket need be visible here: the daemon looks.
+            return Place(os.path.abspath(name), None, os.fsdecode(socket))
         raise _explained(error) from None
     handle = b"/proc/self/fd/%d" % opened.number
     real = os.readlink(handle)
@@ -113,6 +116,11 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
     if mount is None or not is_ours or not contains(mount.mountpoint, real):
         raise _outside(real, mount)
     return Place(real, mount, _socket_of(handle, mount), nameless)
+
+
+def is_out_of_sight(path: AnyPath) -> bool:
+    """Return whether FUSENOTIFY_SOCKET says who serves a path, and nothing is there here."""
+    return bool(os.environ.get(SOCKET_VARIABLE)) and not os.path.lexists(path)
 
 
 def _is_named(opened: Opened, real: bytes) -> bool:

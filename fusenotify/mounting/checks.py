@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shutil
 import stat
 from collections.abc import Collection
 from typing import NamedTuple
@@ -182,6 +183,8 @@ def check_fuse(options: Collection[str]) -> None:
     Raises Failure saying how to get it.
     """
     if os.geteuid() and fusermount() is None:
+        if program := shutil.which("fusermount3", os.F_OK):
+            raise Failure(f"{program} is not for this user: its group, or root, may let you run it")
         raise Failure("fusermount3 is missing: install the Debian package fuse3")
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR))  # the kernel may load the module now

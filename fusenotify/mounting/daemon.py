@@ -37,7 +37,7 @@ from fusenotify.mountinfo import MountId
 from fusenotify.mounting.attached import Attached
 from fusenotify.mounting.attributes import source_attributes
 from fusenotify.mounting.checks import Places
-from fusenotify.mounting.failure import Failure
+from fusenotify.mounting.failure import Failure, describe
 from fusenotify.mounting.mountpoints import State, find, id_of, opened, state_of, take_away
 from fusenotify.mounting.options import (
     MS_DIRSYNC,
@@ -46,6 +46,7 @@ from fusenotify.mounting.options import (
     flags_of,
     for_fuse,
 )
+from fusenotify.mounting.refused import advice
 from fusenotify.mounting.remount import set_flags
 from fusenotify.mounting.settings import Settings
 from fusenotify.mounting.signals import EndSignals
@@ -84,7 +85,8 @@ def run(
     try:
         trio.run(_run, settings, places, signals, announce, ending, until_eof)
     except MountError as error:
-        raise Failure(str(error)) from error
+        what_to_do = advice(settings.mountpoint)
+        raise Failure(f"{error}: {what_to_do}" if what_to_do else str(error)) from error
 
 
 async def _run(
@@ -160,17 +162,17 @@ async def _run(
 def _bound(settings: Settings) -> Iterator[tuple[SocketFile, trio.SocketListener]]:
     """Listen at the first of the settings' sockets that no living daemon has; unlink it at the end.
 
-    Raises OSError, as SocketFile and bind_socket().
+    Raises OSError, as SocketFile and bind_socket(), and Failure where no default socket can be had.
     """
     *others, last = settings.sockets
     for path in [*others, last]:
-        with SocketFile(path, private=settings.wanted_socket is None) as file:
+        with _socket_file(settings, path) as file:
             try:
                 listener = bind_socket(file, settings.socket_mode)
             except OSError as error:
-                if error.errno != errno.EADDRINUSE or path == last:
-                    raise
-                continue
+                if error.errno == errno.EADDRINUSE and path != last:
+                    continue
+                raise _without_a_place(settings, error) from error
             try:
                 yield file, listener
             finally:
@@ -197,6 +199,23 @@ def _kept(core: Core, settings: Settings) -> Iterator[Journal | None]:
         yield journal
     finally:
         journal.close()
+
+
+def _socket_file(settings: Settings, path: str) -> SocketFile:
+    try:
+        return SocketFile(path, private=settings.wanted_socket is None)
+    except OSError as error:
+        raise _without_a_place(settings, error) from error
+
+
+def _without_a_place(settings: Settings, error: OSError) -> Exception:
+    """Return what is raised where the socket cannot be made, for a default one with what to do."""
+    if settings.wanted_socket is None and error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
+        return Failure(
+            f"the socket cannot be made: {describe(error)}; name a place for it by --socket PATH, "
+            "or a directory of yours by XDG_RUNTIME_DIR"
+        )
+    return error
 
 
 def _operations(flags: int) -> type[Operations]:
