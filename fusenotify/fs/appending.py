@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the kernel takes the end of a file to be, for files that are open with O_APPEND.
+"""The end of a file as the kernel knows it, for files that are open with O_APPEND.
 
-The kernel sends an append as a WRITE at the end that it knows.  A descriptor of
-SOURCE with O_APPEND would put every WRITE at the end, those also that have
-their place elsewhere: pages of a mapping that are written back, and what is
-written after F_SETFL has taken the flag off, which the filesystem is not told.
-So no descriptor of ours has the flag but for an append-only file (chattr +a),
-of which nothing else is written; and a WRITE appends where it begins at the end
-that the kernel knows: pages that are written back begin before it.  Where
-somebody appends to SOURCE meanwhile, that end is not SOURCE's, and pwritev2(2)
-finds SOURCE's own.
+The kernel sends an append as a WRITE at the end that it knows.  If our descriptor
+of SOURCE had O_APPEND, every WRITE would go to the end, even one with another
+place: pages of a mapping that are written back, and data written after F_SETFL
+has removed the flag, which the filesystem is not told.  So no descriptor of ours
+has the flag, except for an append-only file (chattr +a), to which nothing else
+can be written.  Instead, a WRITE appends if it begins at the end that the kernel
+knows; pages that are written back begin before it.  If somebody has appended to
+SOURCE directly, that end is not the end of SOURCE's file; pwritev2(2) finds the
+right one.
 
-fs.file_requests and fs.requests say here what the kernel is told.
+fs.file_requests and fs.requests report here what the kernel knows.
 
 Invariants
-    A file is in the table while a descriptor with O_APPEND is open, no longer.
-    For whoever changes files through the mount only, every WRITE is put where
-        its offset says.
+    A file is in the table exactly as long as a descriptor with O_APPEND is
+        open.
+    If files are changed only through the mount, every WRITE goes to its offset.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class End:
-    """The end of one file.
+    """The end of one file, in bytes.
 
-    at is where the kernel takes it to be, and before where it took it to be
-    before SOURCE was found to have another: an answer that comes while a write
-    is under way changes nothing in the kernel.  openers counts the descriptors
-    with O_APPEND.
+    at is the end that the kernel was told last, and before the one that it was
+    told earlier, if SOURCE's file turned out to have another end: the kernel may
+    still use that, since it ignores an answer that comes during a write.  openers
+    counts the descriptors with O_APPEND.
     """
 
     __slots__ = ("at", "before", "openers")
@@ -54,37 +54,38 @@ class End:
         return offset == self.at or offset == self.before
 
     def set(self, at: int) -> None:
-        """The kernel has it there now."""
+        """Record the end that the kernel is known to have."""
         self.at = self.before = at
 
     def read(self, offset: int, size: int) -> None:
-        """The kernel read pages.
+        """Record that the kernel read pages.
 
-        It reads none that begins at the end or behind it.  So it knows of a later end,
-        and a WRITE at the one before is such a page, written back.
+        It reads no page that begins at the end or after it.  So if it reads a page
+        after the earlier end, it knows the later end; a WRITE at the earlier end is
+        then a page that is written back.
         """
         if offset + size >= self.before + _PAGE:
             self.before = self.at
 
     def told(self, at: int) -> None:
-        """The kernel is told that it is there."""
+        """Record that the kernel is told of this end."""
         if at != self.at:
             self.before, self.at = self.at, at
 
     def written(self, offset: int, size: int, appended: bool) -> None:
-        """A WRITE was done."""
+        """Record a WRITE, which either appended or not."""
         if appended or offset + size > self.at:
             self.set(offset + size)
 
 
 class Ends(dict[core.Inode, End]):
-    """The ends of the files that are open to append to."""
+    """The ends of the files that are open for appending."""
 
     def opened(self, inode: core.Inode, status: os.stat_result, attr_timeout: float) -> None:
-        """A descriptor with O_APPEND is about to be opened; status is its file's.
+        """Record that a descriptor with O_APPEND is opened; status is that of its file.
 
-        Where the file was changed within attr_timeout seconds, the kernel may
-        remember an end of before, and is told of a later one.
+        If the file was changed within the last attr_timeout seconds, the kernel may
+        remember an earlier end, and is told of the present one.
         """
         assert isinstance(inode, Inode)
         end = self.get(inode)
@@ -96,7 +97,7 @@ class Ends(dict[core.Inode, End]):
         end.openers += 1
 
     def closed(self, inode: core.Inode) -> None:
-        """One of those descriptors is closed."""
+        """Record that one of those descriptors is closed."""
         end = self[inode]
         end.openers -= 1
         if not end.openers:
@@ -104,7 +105,7 @@ class Ends(dict[core.Inode, End]):
 
 
 def append(fd: int, data: bytes, offset: int) -> int:
-    """Write data at the end of fd's file, wherever that is by now; offset does not count.
+    """Write data at the end of fd's file, wherever that is now; offset is ignored.
 
     Raises OSError.
     """

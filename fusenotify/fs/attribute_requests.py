@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""FUSE requests about attributes: owner, mode, size, times, extended ones.
+"""FUSE requests about attributes: owner, mode, size, times, extended attributes.
 
-Built on fs.file_requests; fs.operations adds those about names.  fs.set_id
-says what becomes of set-id bits.
+It builds on fs.file_requests; fs.operations adds the requests about names.
+fs.set_id decides about set-id bits.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _SYSTEMS = b"system."
 
 
 class AttributeRequests(FileRequests):
-    """What programs ask and change about an object, whatever its names are.
+    """Requests that read and change attributes of an object, whatever its names are.
 
-    socket is the value of the reserved attribute by which clients find the
-    server; view and exact_access are those of FileRequests.
+    socket is the value of the reserved extended attribute by which clients find
+    the server; view and exact_access are those of FileRequests.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class AttributeRequests(FileRequests):
     ) -> EntryAttributes:
         """SETATTR: notify_change()."""
         changed = self.known[inode]
-        if self.overlays and not fields.update_size:  # else it is opened for writing
+        if self.overlays and not fields.update_size:  # a new size is set by opening for writing
             self.layers.need(changed)
         if fields.update_mtime and not (fields.update_size or written) and self._stores(changed):
-            raise Unwritten  # what was stored before must not move the time that is set
+            raise Unwritten  # earlier stores must not change the time that is set
         file = None if fh is None else self.files[fh]
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
@@ -96,18 +96,18 @@ class AttributeRequests(FileRequests):
                     strips = owner or not keeps_set_id(ctx)
         if mode & SET_ID:
             mode = settable_mode(mode, before, self._view, ctx)
-        if fields.update_size:  # first: it may have to wait
+        if fields.update_size:  # first, since it may have to wait
             self.resize(changed, file, attr.st_size, ctx, opened)
         if owner:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
             self._chown(changed, before, uid, gid, ctx)
-        if fields.update_mode:  # behind the owner: chown() clears set-id bits
+        if fields.update_mode:  # after the owner, since chown() clears set-id bits
             if not self._is_plain:
                 strip_unjudged(changed.fd, self._view)
             self.by_owner(ctx, partial(os.chmod, path, mode), changed)
         lost = strips and strip_set_id(changed.fd, before, ctx)
-        if times:  # last: the others set times
+        if times:  # last, since the other changes set times
             atime = attr.st_atime_ns if fields.update_atime else None
             mtime = attr.st_mtime_ns if fields.update_mtime else None
             utimens(path, atime, mtime)
@@ -123,7 +123,7 @@ class AttributeRequests(FileRequests):
 
     @answered
     def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
-        """ACCESS: inode_permission().  Not asked with default_permissions."""
+        """ACCESS: inode_permission().  The kernel does not send it with default_permissions."""
         found = self.known[inode]
         groups = frozenset(pyfuse3.get_sup_groups(ctx.pid))
         who = Credentials(ctx.pid, ctx.uid, ctx.gid, groups)
@@ -133,7 +133,7 @@ class AttributeRequests(FileRequests):
 
     @answered
     def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        """GETXATTR: vfs_getxattr(); the reserved one tells where the server listens."""
+        """GETXATTR: vfs_getxattr(); the reserved attribute has the path of the server's socket."""
         if name == SOCKET_XATTR:
             return self._socket
         return os.getxattr(self.known[inode].path, name)
@@ -143,7 +143,7 @@ class AttributeRequests(FileRequests):
         """SETXATTR: vfs_setxattr()."""
         _refuse_reserved(name)
         if name == os.fsencode(CAPABILITY) and ctx.uid and not self._is_plain:
-            raise FUSEError(errno.EPERM)  # as fs.set_id has it with bits
+            raise FUSEError(errno.EPERM)  # as fs.set_id refuses set-id bits
         changed = self.known[inode]
         if self.overlays:
             self.layers.need(changed)
@@ -176,7 +176,7 @@ class AttributeRequests(FileRequests):
         _refuse_reserved(name)
         changed = self.known[inode]
         if self.overlays and self.layers.may_be_below(changed):
-            os.getxattr(changed.path, name)  # where it has none, nothing is copied
+            os.getxattr(changed.path, name)  # fails if there is none, so that nothing is copied
             self.layers.need(changed)
         if changed.others is not None:
             self.names.use(changed, ctx.pid)
@@ -193,17 +193,17 @@ class AttributeRequests(FileRequests):
     # Helpers.
 
     def _stores(self, inode: Inode) -> bool:
-        """Return whether stores to mappings of a file can be there, and be written back."""
+        """Return whether a file may have stores to mappings that can be written back."""
         return self.write_back is not None and self.files_by_inode.has_storer(inode)
 
     def _may_strip(self, inode: Inode, status: os.stat_result, ctx: RequestContext) -> bool:
-        """Return whether set-id bits may go where nothing is asked for.
+        """Return whether a SETATTR that changes nothing may remove set-id bits.
 
-        That is how the kernel says that somebody is about to write who may not
-        keep them, or a file's capabilities; and what chown(2) is that changes
-        neither owner nor group, which is for the owner alone.
+        The kernel sends such a request before a write by a user who may not keep
+        the bits or a file's capabilities.  A chown(2) that changes neither owner
+        nor group is also one; only the owner may do that.
 
-        Raises FUSEError, EPERM.
+        Raises FUSEError (EPERM).
         """
         shown = self._view.shown(status)
         if not shown.st_mode & SET_ID or stat.S_ISDIR(shown.st_mode):
@@ -213,7 +213,9 @@ class AttributeRequests(FileRequests):
         return True
 
     def by_owner(self, ctx: RequestContext, act: Callable[[], None], *objects: Inode) -> None:
-        """Do what is for the objects' owner; who that is, SOURCE judges where the view shows it.
+        """Do what only the objects' owner may do.
+
+        If the view shows the owners that SOURCE has, SOURCE judges who the owner is.
 
         Raises OSError.
         """
@@ -226,10 +228,10 @@ class AttributeRequests(FileRequests):
     def _chown(
         self, changed: Inode, before: os.stat_result, uid: int, gid: int, ctx: RequestContext
     ) -> None:
-        """Give an object, which is as before says, an owner and a group; -1 leaves one as it is.
+        """Give an object, whose status was before, an owner and a group; -1 leaves one as it is.
 
-        Who is shown as the owner may give what is shown already, of which
-        SOURCE may have something else: that stays.
+        The shown owner may set the owner and group that are shown already.  SOURCE may
+        have others; those stay.
         """
         shown = self._view.shown(before)
         if ctx.uid and uid == shown.st_uid:
@@ -245,9 +247,9 @@ class AttributeRequests(FileRequests):
 
 
 def _is_for_owners(inode: Inode, name: bytes) -> bool:
-    """Return whether it matters to SOURCE whose an object is that gets, or loses, an attribute.
+    """Return whether the owner of an object matters to SOURCE when it gets or loses an attribute.
 
-    That is so for an ACL, and for a user's own attribute of a sticky directory.
+    It does for an ACL, and for a "user" attribute of a sticky directory.
     Linux: xattr_permission().
     """
     return inode.is_dir or name.startswith(_SYSTEMS)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What SOURCE's filesystem has nothing to do for, so that it need not be asked.
+"""The properties of SOURCE's filesystem that save system calls.
 
-fs.file_requests asks when SOURCE is opened.
+fs.file_requests looks them up when SOURCE is opened.
 
 Invariant
-    A kind of filesystem that is not listed here is asked for everything, and
-        so is SOURCE where another one is mounted in it.
+    For a kind of filesystem that is not listed here, no call is saved; nor for
+        SOURCE if a filesystem of such a kind is mounted in it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from functools import cache
 from fusenotify.fs.syscalls import path_of
 from fusenotify.mountinfo import Mount, contains, mount_of_descriptor, mounts
 
-# Those that keep files in memory alone.
+# Filesystems that keep files only in memory.
 _IN_MEMORY = frozenset(["ramfs", "tmpfs"])
-# Those without a flush operation: close(2) can report nothing of theirs.
+# Filesystems without a flush operation: close(2) cannot report an error of theirs.
 _WITHOUT_FLUSH = _IN_MEMORY | {"btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs"}
-# Those whose open(2) asks nobody: neither a server nor another filesystem.
+# Filesystems whose open(2) needs neither a server nor another filesystem.
 LOCAL = _WITHOUT_FLUSH | {
     "bcachefs",
     "erofs",
@@ -32,22 +32,23 @@ LOCAL = _WITHOUT_FLUSH | {
     "vfat",
     "zfs",
 }
-# That whose open(2) does so where a file of its lower layer is to be written, as fs.layers knows.
+# The filesystem whose open(2) needs another one only when a file of a lower layer is opened for
+# writing, which fs.layers handles.
 _OVERLAY = "overlay"
-# Its options by which it remembers names that are gone of files with several, or of all, each with
-# how many names a removed file has at least which it copies up for that.  Linux: ovl_need_index().
+# With these options it remembers the removed names of files that have several names, or of all
+# files, and copies a file up for that if it has at least so many names.  Linux: ovl_need_index().
 _REMEMBERING = {"nfs_export": 1, "index": 2}
 NEVER = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """The filesystem that SOURCE is in.
+    """The properties of SOURCE's filesystem.
 
-    flushes says that close(2) may have something to report there, in_memory
-    that fsync(2) has no disk to wait for, reserves that it keeps room which
-    only root may fill.  sleeps says that open(2) and close(2) may wait for a
-    server.  links_copied is that of links_copied().
+    flushes says that close(2) may report an error, in_memory that fsync(2) has
+    no disk to wait for, reserves that the filesystem keeps room that only root may
+    fill, sleeps that open(2) and close(2) may wait for a server.  links_copied is
+    the result of links_copied().
     """
 
     flushes: bool = True
@@ -58,7 +59,7 @@ class Below:
 
     @classmethod
     def of(cls, root_fd: int) -> Below:
-        """Return what is known of SOURCE, of which root_fd is a descriptor."""
+        """Return the properties of SOURCE's filesystem; root_fd is a descriptor of SOURCE."""
         mount = mount_of_descriptor(root_fd)
         if mount is None:
             return cls()
@@ -73,9 +74,10 @@ class Below:
 
 
 def links_copied(root_fd: int) -> int:
-    """Return how many links a file has at least that an overlay copies up to remove one of them.
+    """Return from how many links on an overlay copies a file up in order to remove one of them.
 
-    root_fd is a descriptor of SOURCE.  It counts for all overlays that there are.
+    root_fd is a descriptor of SOURCE.  The number is the smallest one of all overlays in
+    SOURCE, NEVER if there is none.
     """
     shown = {option for option in _REMEMBERING if not _is_default(option)}
     least = NEVER
@@ -94,7 +96,7 @@ def links_copied(root_fd: int) -> int:
 
 @cache
 def _is_default(option: str) -> bool:
-    """Return whether overlays have an option, and show it only where they have it not.
+    """Return whether overlays have an option by default; then they show it only if it is off.
 
     This is read once, before the mount.
     """
@@ -121,5 +123,5 @@ def _keeps_room(root_fd: int) -> bool:
     try:
         room = os.statvfs(path_of(root_fd))
     except OSError:
-        return True  # it does not say
+        return True  # unknown
     return room.f_bfree > room.f_bavail

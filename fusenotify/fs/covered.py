@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Directories of the mount that other filesystems cover, which nobody sees by their paths.
+"""Directories of the mount that other filesystems cover, so that no path leads to them.
 
-fs.paths asks at each step of a client's path.  Only the daemon's own mount
-namespace is seen: what a container covers for itself is for its clients to
-see, as client.locate does.
+fs.paths checks this at each step of a client's path.  It knows only the daemon's
+own mount namespace: clients in a container have to notice themselves what is
+covered there, as client.locate does.
 
 Invariants
-    Nothing is opened by path: mountinfo is open from the beginning on, and
-        read again where the kernel says that it changed.
-    To find what is covered takes one call for each mount, however deep: a user
-        may have fusermount3 mount a thousand.
-    What is covered is remembered as an object, for a directory above it may
-        be renamed, and the kernel says nothing then.
+    Nothing is opened by path: mountinfo is open from the beginning on, and is
+        read again when the kernel says that it has changed.
+    Each mount takes one call, however deep it is: a user may make a thousand
+        mounts with fusermount3.
+    A covered directory is remembered as an object, not by its path: a directory
+        above it may be renamed, which the kernel does not report.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHUNK = 64 * 1024
 
 
 class Covered:
-    """What is covered in the mount that has an id.  root_fd is a descriptor of SOURCE."""
+    """The covered directories and files of a mount.  root_fd is a descriptor of SOURCE."""
 
     def __init__(self, mount: mountinfo.Mount, root_fd: int) -> None:
         self._mount = mount
@@ -37,7 +37,7 @@ class Covered:
         self._objects = self._look()
 
     def objects(self) -> frozenset[tuple[int, int]]:
-        """Return the (st_dev, st_ino) of what is covered."""
+        """Return the (st_dev, st_ino) of the covered objects."""
         if self._changes.poll(0):
             self._objects = self._look()
         return self._objects
@@ -57,11 +57,11 @@ class Covered:
                 try:
                     found.add(self._object(self._mount.inner_path(mount.mountpoint)))
                 except (OSError, ValueError):
-                    continue  # gone behind the mount, or where we cannot see it
+                    continue  # removed behind the mount, or not visible to us
         return frozenset(found)
 
     def _object(self, inner_path: bytes) -> tuple[int, int]:
-        """Return the (st_dev, st_ino) of a path without links in SOURCE."""
+        """Return the (st_dev, st_ino) at a path in SOURCE that has no symbolic links."""
         fd = open_beneath(self._root_fd, inner_path.strip(b"/") or b".")
         try:
             status = os.fstat(fd)

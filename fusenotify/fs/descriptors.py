@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The O_PATH descriptors of inodes, of which only so many are open at a time.
+"""The O_PATH descriptors of inodes, of which only a limited number is open at a time.
 
-fs.inodes builds its Inode on Held, and opens what it holds through
-Descriptors; so do the requests that open files.  Where descriptors run short,
-those of the inodes that were not used for longest are closed, and opened again
-when they are asked for: by file handle where the daemon may (root, in SOURCE's
-own filesystem, if that has handles), else by name.
+fs.inodes bases its Inode on Held, and opens descriptors through Descriptors; so do
+requests that open files.  When descriptors run short, those of the inodes that were
+not used for longest are closed, and opened again when needed: by file handle if the
+daemon may (it is root, and the object is in SOURCE's own filesystem, which has
+handles), otherwise by name.
 
 Invariants
-    A descriptor that was asked for stays open until KEPT others were asked
-        for: longer than a request needs it, which asks for four at most.
-    What is opened again is the same object, or else it is ESTALE.  A handle
-        tells objects apart that bore one inode number after each other; where
-        the filesystem has none, only st_dev and st_ino do.
-    The root keeps its own.  What has lost its last name can be reached through
-        a program's open file; where there is none, it keeps its own within a
-        share of the object's owner.
-    What is open is counted, not looked up; SPARE descriptors are left for what
-        the daemon opens for a moment, some for fs.processes, and
-        KEPT_FOR_INODES by files and clients.
-    Programs' files and clients' connections are shared out among users.
+    A descriptor that was asked for stays open until KEPT others were asked for.
+        No request needs it longer, since a request asks for at most four.
+    A descriptor is opened again for the same object, or the error is ESTALE.
+        Handles distinguish objects that had the same inode number one after the
+        other; without handles, only st_dev and st_ino are compared.
+    The root keeps its descriptor.  An object without a name is reached through
+        a program's open file; if there is none, it keeps its descriptor, within
+        its owner's share.
+    Open descriptors are counted, not looked up.  SPARE are left for those that
+        the daemon opens for a moment, some for fs.processes, and files and
+        clients leave KEPT_FOR_INODES for inodes.
+    Descriptors of programs' files and clients' connections are shared among users.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ from fusenotify.fs.waiting import brief_places
 KEPT = 8
 SPARE = 12
 KEPT_FOR_INODES = 2 * KEPT
-# Each open descriptor keeps the kernel's own inode and name in memory.
+# A limit, since each open descriptor keeps the kernel's own inode and name in memory.
 MOST = 65_536
-# How many are looked at to find one to close; in the first half of them one that was not used.
+# How many descriptors are looked at to find one to close.  In the first half, only one that was not
+# used lately is closed.
 _LOOKED_AT = 64
-# Where a way down is opened by name: how long it may be, how often one on it is kept for the next
-# time, and how many names of an object are tried.
+# For opening by name: how many directories the way down may have, one in how many of them keeps
+# its descriptor for the next time, and how many names of an object are tried.
 _LONGEST_WAY = 4096
 _KEPT_ON_THE_WAY = 64
 _NAMES_TRIED = 16
@@ -58,10 +59,10 @@ _NAMES_TRIED = 16
 class Held(core.Inode):
     """An object of SOURCE.
 
-    device and ino are its st_dev and st_ino; held is its descriptor, or -1 while it is closed;
-    handle its file handle once it was closed, where it has one; used says that
-    it was asked for since it took its place among those that may be closed,
-    between before and after.
+    device and ino are its st_dev and st_ino.  held is its descriptor, or -1 while
+    that is closed; handle is its file handle, once the descriptor was closed and if
+    there is one.  before and after are its neighbours in the list of those whose
+    descriptor may be closed; used says that it was asked for since it was put there.
     """
 
     __slots__ = (
@@ -92,17 +93,16 @@ class Held(core.Inode):
 
     @property
     def fd(self) -> int:
-        """Its O_PATH descriptor.
+        """Its O_PATH descriptor, which is opened again if it was closed.
 
-        Raises OSError where it has to be opened again: ESTALE where it is gone
-        from where it was, EMFILE.
+        Raises OSError if that fails: ESTALE if the object is not where it was, EMFILE.
         """
         self.used = True
         self.descriptors.asked_for(self)
         return self.held if self.held >= 0 else self.descriptors.reopen(self)
 
     def about_to_close(self) -> None:
-        """Its descriptor is closed next."""
+        """Called before its descriptor is closed."""
 
     @property
     def path(self) -> str:
@@ -111,7 +111,7 @@ class Held(core.Inode):
 
 
 class _Ends:
-    """Where the list of those that may be closed begins and ends."""
+    """The beginning and end of the list of inodes whose descriptor may be closed."""
 
     __slots__ = ("after", "before")
 
@@ -123,10 +123,11 @@ class _Ends:
 class Descriptors:
     """The open descriptors of a table of inodes, whose root is that of submounts.
 
-    limit is how many the process may have open (by default RLIMIT_NOFILE);
-    inodes take half of them, and MOST at most.  shares are those of users in
-    the others.  borrow, which fs.requests sets, returns a descriptor of a
-    program's file that an inode is open as, or -1.  brief is that of fs.waiting.
+    limit is how many descriptors the process may have open (by default
+    RLIMIT_NOFILE); inodes take half of them, and at most MOST.  shares has the
+    users' shares of the rest.  borrow, which fs.requests sets, returns the
+    descriptor of a program's open file of an inode, or -1.  brief is
+    brief_places() of fs.waiting.
     """
 
     def __init__(self, submounts: Submounts, limit: int | None = None) -> None:
@@ -137,25 +138,25 @@ class Descriptors:
         self._device = os.fstat(root_fd).st_dev
         self.handles = FileHandles(root_fd)
         self._most = min(limit // 2, MOST)
-        # How many inodes, files and clients may have.
         self.brief = brief_places(limit)
         kept = SPARE + 2 * (self.brief - 1) + kept_commands(limit)
+        # How many inodes, files and clients may have together.
         self._ceiling = limit - kept - open_descriptors()
         nameless = max(limit // 16, 1)
         for_users = self._ceiling - KEPT_FOR_INODES - nameless
         self.shares = Shares(for_users)
-        # While users have fewer, nobody has more than a share, and there is room for all.
+        # While users have fewer in all, nobody has more than a share, and there is room for all.
         self._plenty = min(for_users // 2, self._ceiling - self._most - nameless)
         self._nameless: Kept[Held] = Kept(nameless)
         self.borrow: Callable[[Held], int] = lambda _: -1
         self._open = 0
-        # Those that may be closed, those that were not used for longest in front: a list through
-        # the inodes themselves, which takes less than any table of them.
+        # The list of inodes whose descriptor may be closed, those that were not used for longest
+        # first.  It is linked through the inodes themselves, which takes less memory than a table.
         self._ends = _Ends()
         self._recent: deque[Held] = deque(maxlen=KEPT)
         self._stepped_on: Held | None = None
         self.asked_for = self._recent.append
-        # Those that would keep another filesystem below SOURCE from being unmounted.
+        # Inodes whose descriptor would keep another filesystem below SOURCE from being unmounted.
         self._in_others: set[Held] = set()
 
     def __len__(self) -> int:
@@ -172,10 +173,10 @@ class Descriptors:
     ) -> int:
         """Open a descriptor, as os.open() does; others are closed to make room.
 
-        uid is the user whose program keeps it, and who keeps it says so to
-        shares; None where it is for an inode, or for a moment.
+        uid is the user whose program keeps the descriptor, which the caller then
+        takes from shares; None is for a descriptor of an inode, or for a moment.
 
-        Raises OSError, EMFILE where it is more than the user's share.
+        Raises OSError; EMFILE if it exceeds the user's share.
         """
         if uid is not None and self.shares.taken + self.submounts.count >= self._plenty:
             self.make_room(uid)
@@ -188,14 +189,14 @@ class Descriptors:
         return os.open(path, flags, mode, dir_fd=dir_fd)
 
     def enter(self, name: bytes, above: int) -> int:
-        """Open a descriptor for a name, or for what is mounted on it; raise OSError."""
+        """Open a descriptor for name in above, or for what is mounted on it.  Raises OSError."""
         mounted = self.submounts.on(above, name) if self.submounts.is_asked else -1
         return self.open(name, HOLD, dir_fd=above) if mounted < 0 else mounted
 
     def make_room(self, uid: int) -> None:
         """Make room for a descriptor that a user is about to take from shares.
 
-        Raises OSError, EMFILE.
+        Raises OSError (EMFILE).
         """
         if not self.shares.may_take(uid):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -203,7 +204,7 @@ class Descriptors:
             self._close_oldest()
 
     def add(self, held: Held, fd: int) -> None:
-        """Take a descriptor as an inode's own; it is closed when others need the room."""
+        """Make fd the descriptor of an inode; it is closed when others need the room."""
         self.asked_for(held)
         self._take(held, fd)
 
@@ -218,7 +219,7 @@ class Descriptors:
             self._close_oldest()
 
     def remove(self, held: Held) -> None:
-        """Close the descriptor of an inode that nobody knows any more."""
+        """Close the descriptor of an inode that is no longer known."""
         if held.before is not None:
             self._shut(held)
         elif held in self._nameless:
@@ -226,23 +227,23 @@ class Descriptors:
             os.close(held.held)
 
     def give_up(self, held: Held) -> None:
-        """Close the descriptor of an inode that has no name any more: it stays closed."""
+        """Close the descriptor of an inode that has no name any more, so that it stays closed."""
         self.remove(held)
         held.held = -1
         held.handle = None
 
     def let_go_of_others(self) -> None:
-        """Close what keeps other filesystems below SOURCE busy; it is opened again by name.
+        """Close descriptors in other filesystems below SOURCE, so that these can be unmounted.
 
-        No request may be in progress.
+        They are opened again by name.  No request may be in progress.
         """
         for held in [held for held in self._in_others if not held.unlinked]:
             self._close(held)
 
     def matches(self, held: Held, fd: int, mode: int) -> bool:
-        """Return whether fd is the very object of which a descriptor was closed.
+        """Return whether fd is a descriptor of the same object as the one that was closed.
 
-        It has the same st_dev and st_ino; mode is its st_mode.
+        The two have the same st_dev and st_ino; mode is the st_mode of fd.
         """
         if held.handle is None:
             return held.is_dir == stat.S_ISDIR(mode) and not held.unlinked
@@ -284,10 +285,10 @@ class Descriptors:
 
     @contextmanager
     def _reached(self, directory: Held) -> Iterator[int]:
-        """Yield a descriptor of a directory, reached from the nearest one above that is open.
+        """Yield a descriptor of a directory, reached from the nearest open one above it.
 
-        Of those between few are taken as inodes' own, and none counts as asked
-        for: the request still needs others.
+        Few of the descriptors on the way are kept as those of their inodes, and none
+        counts as asked for, since the request still needs others.
         """
         closed: dict[Held, bytes] = {}
         while directory.held < 0:
@@ -316,7 +317,7 @@ class Descriptors:
                 os.close(fd)
 
     def _step(self, above: int, name: bytes, sought: Held) -> int:
-        """Return a new descriptor of a name, or -1 where it is not the object sought."""
+        """Return a new descriptor of the object of a name, or -1 if it is not the one sought."""
         fd = self.enter(name, above)
         status = os.fstat(fd)
         same = status.st_ino == sought.ino and status.st_dev == sought.device
@@ -331,7 +332,7 @@ class Descriptors:
         return open_now >= self._ceiling
 
     def _close_oldest(self) -> bool:
-        """Close a descriptor that was not used lately; return whether there was one."""
+        """Close a descriptor that was not used lately; return whether one was closed."""
         for looked_at in range(_LOOKED_AT):
             held = self._ends.after
             if not isinstance(held, Held):
@@ -350,11 +351,11 @@ class Descriptors:
         return False
 
     def _set_aside(self, held: Held) -> bool:
-        """Keep what nothing but its descriptor leads to, within its owner's share.
+        """Keep the descriptor of an object that cannot be reached otherwise, in its owner's share.
 
-        Returns whether another one's was closed for it.
+        Returns whether another such object's descriptor was closed for it.
         """
-        self._remember_handle(held)  # it tells the object from the next that has its number
+        self._remember_handle(held)  # it distinguishes it from the next object with its number
         self._take_out(held)
         self._open -= 1
         lost = self._nameless.add(held, os.fstat(held.held).st_uid)
@@ -365,7 +366,7 @@ class Descriptors:
         return True
 
     def _close(self, held: Held) -> None:
-        """Close the descriptor of an inode that stays known."""
+        """Close the descriptor of an inode, which stays known."""
         held.about_to_close()
         self._remember_handle(held)
         self._shut(held)

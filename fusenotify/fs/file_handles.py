@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""File handles: what an object is opened again by, or told apart from the next with its number.
+"""File handles: an object is opened again by its handle, or recognized by it.
 
+A handle differs from that of the next object with the same inode number.
 fs.descriptors asks for one when it closes a descriptor.  Linux: name_to_handle_at(2).
 """
 
@@ -11,12 +12,12 @@ from contextlib import suppress
 
 from fusenotify.fs.syscalls import file_handle, open_by_handle, path_of
 
-# How an object is held: without reading it, and not what a link points to.
+# The flags for holding an object without opening it for reading, and without following a link.
 HOLD = os.O_PATH | os.O_NOFOLLOW
 
 
 class Compared(bytes):
-    """A handle that tells objects apart, but by which none can be opened.
+    """A handle that distinguishes objects, but cannot be opened.
 
     The daemon is not root, or the object is not in SOURCE's own mount.
     """
@@ -25,8 +26,8 @@ class Compared(bytes):
 class FileHandles:
     """The handles of SOURCE's own filesystem and of those below; root_fd is a descriptor of SOURCE.
 
-    opens says that the daemon may open by those of SOURCE's mount: it is root, and
-    the filesystem has some.
+    opens says that the daemon can open the handles of SOURCE's mount: it is root, and
+    the filesystem has handles.
     """
 
     def __init__(self, root_fd: int) -> None:
@@ -38,7 +39,7 @@ class FileHandles:
         return self._anchor is not None
 
     def of(self, fd: int) -> bytes | None:
-        """Return the handle of an object; it can be opened by unless it is Compared."""
+        """Return the handle of an object, or None; it can be opened unless it is Compared."""
         with suppress(OSError):  # a filesystem without handles
             mount_id, handle = file_handle(fd)
             can_open = self.opens and mount_id == self._mount_id
@@ -46,9 +47,9 @@ class FileHandles:
         return None
 
     def open(self, handle: bytes) -> int:
-        """Open a descriptor of the object.
+        """Open a descriptor of the object of a handle.
 
-        Raises OSError: ESTALE (it is gone), EMFILE.
+        Raises OSError: ESTALE (the object is gone), EMFILE.
         """
         assert self._anchor is not None
         return open_by_handle(self._anchor, handle, HOLD)
@@ -59,7 +60,7 @@ class FileHandles:
 
 
 def _anchor(root_fd: int) -> int | None:
-    """Return a descriptor of SOURCE's filesystem that handles can be opened by, if they can."""
+    """Return a descriptor of SOURCE's filesystem for opening handles; None if they cannot be."""
     if os.geteuid():
         return None
     with suppress(OSError):

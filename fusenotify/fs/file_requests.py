@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """FUSE requests about open files and directories.
 
-Built on fs.requests; fs.attribute_requests adds those about attributes, fs.operations those about
-names.
+It builds on fs.requests; fs.attribute_requests adds the requests about attributes, fs.operations
+those about names.
 
 Invariant
-    RELEASE is answered at once: behind twelve unanswered ones the kernel lets
-        later requests overtake.
+    RELEASE is answered at once: while twelve are unanswered, later requests
+        overtake the RELEASEs that the kernel holds back.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from fusenotify.fs.waiting import Leased, SleepingOpen
 from fusenotify.fs.writeback import OWN_FILE
 from fusenotify.view import SET_ID, View
 
-# How many entries of a directory an answer has: each may have to be looked up.
+# The most entries of a directory in one answer, since each may have to be looked up.
 _MOST_ENTRIES = 512
 _DOTS = (b".", b"..")
-# With any of these flags an overlay copies a file up.
+# With any of these flags, open(2) makes an overlay copy a file up.
 _WRITING = os.O_ACCMODE | os.O_TRUNC
 
 
 class FileRequests(Requests):
-    """What programs do with open files and directories.
+    """Requests about open files and directories.
 
-    exact_access: what is opened for reading only is read past the kernel's
-    cache, so that each read is a request; it cannot be mapped shared then.
+    With exact_access, files that are opened only for reading are read past the
+    kernel's cache, so that each read is a request; they cannot be mapped shared then.
     """
 
     def __init__(self, inodes: Inodes, hooks: Hooks, *, view: View, exact_access: bool) -> None:
@@ -83,7 +83,7 @@ class FileRequests(Requests):
         except BaseException:
             os.close(fd)
             raise
-        if lost:  # the answer has no word for it
+        if lost:  # the answer cannot tell the kernel
             self.forget_attributes(known)
         if known.others is not None:
             self.names.use(known, ctx.pid, opens=True)
@@ -98,9 +98,9 @@ class FileRequests(Requests):
     ) -> tuple[FileInfo, EntryAttributes]:
         """CREATE: vfs_create(), then do_dentry_open().
 
-        What came up at the name since the kernel looked was not judged.  So
-        it is ESTALE: the kernel looks again, judges what it finds, and sends
-        OPEN (fs/namei.c do_filp_open()).
+        The kernel has not judged an object that got the name since it looked.  So the
+        answer is ESTALE: the kernel looks again, judges what it finds, and sends OPEN
+        (fs/namei.c do_filp_open()).
         """
         parent = self.known[parent_inode]
         if self.overlays:
@@ -164,9 +164,9 @@ class FileRequests(Requests):
 
     @answered_later
     async def flush(self, fh: int) -> None:
-        """FLUSH: filp_close(); what close(2) may still have to report.
+        """FLUSH: filp_close(); it returns an error that close(2) reports.
 
-        Where it never has, the kernel is told so, and does not ask again.
+        If close(2) never reports one, the kernel is told so, and does not ask again.
         """
         if not self._below.flushes:
             raise FUSEError(errno.ENOSYS)
@@ -177,7 +177,7 @@ class FileRequests(Requests):
             return
         uid, descriptors = self.files[fh].uid, self.inodes.descriptors
         async with self.turns.place(uid, 0):
-            with suppress(OSError):  # close(2) is not refused to who has his share
+            with suppress(OSError):  # close(2) is not refused to users who have their share
                 descriptors.make_room(uid)
             descriptors.shares.take(uid)
             try:
@@ -194,22 +194,22 @@ class FileRequests(Requests):
             self._close(self.files[fh])
 
     def another_below(self) -> None:
-        """A filesystem was mounted below SOURCE, of which less is known."""
+        """Record that a filesystem was mounted below SOURCE, about which less is known."""
         links = links_copied(self.inodes.submounts.source)
         self._below = replace(self._below, flushes=True, reserves=True, links_copied=links)
 
     def close_all(self) -> None:
-        """Close what is still open: the kernel's RELEASEs ended with the mount."""
+        """Close all files that are still open: no RELEASE comes after the end of the mount."""
         for file in list(self.files.values()):
             self._close(file)
 
     @answered_later
     async def fsync(self, fh: int, datasync: bool) -> None:
-        """FSYNC: vfs_fsync(); in a thread, for it emits nothing and may take seconds."""
+        """FSYNC: vfs_fsync(); in a thread, since it causes no event and may take seconds."""
         sync = os.fdatasync if datasync else os.fsync
         file = self.files[fh]
         if self._below.in_memory and file.inode.device == self.inodes.device:
-            sync(fh)  # a thread would take far longer
+            sync(fh)  # starting a thread would take far longer
             return
         await self.turns.in_thread(file.uid, partial(sync, fh))
 
@@ -253,12 +253,12 @@ class FileRequests(Requests):
                     self.inodes.bears(directory.inode, name, inode, entry.st_nlink)
                 shown += 1
         except OSError:
-            if not shown:  # else it is for the next request, which begins there
+            if not shown:  # otherwise the next request, which begins there, gets the error
                 raise
         self.hooks.by(directory.actor).accessed(directory)
 
     def _dots(self, directory: Inode) -> EntryAttributes:
-        """Answer with . or .. of a directory: the kernel takes no reference, and reads no more."""
+        """Return . or .. of a directory; the kernel takes no reference, and reads nothing else."""
         answer = EntryAttributes()
         answer.st_ino = directory.number
         answer.st_mode = stat.S_IFDIR
@@ -279,7 +279,7 @@ class FileRequests(Requests):
 
         Raises OSError and FUSEError as descriptor_of().
         """
-        # truncate(2) would sleep where there is a lease.
+        # truncate(2) would sleep if there is a lease.
         own = file if file is not None and file.writable else None
         fd = self.descriptor_of(inode, os.O_WRONLY, opened) if own is None else own.fd
         try:
@@ -299,11 +299,11 @@ class FileRequests(Requests):
     ) -> int:
         """Return a new descriptor of a known file, or the one that was opened for the request.
 
-        uid is the user whose program keeps it; None where it is for a moment.
+        uid is the user whose program keeps it; None if it is for a moment.
 
-        Raises OSError; Leased where a lease makes open(2) sleep,
-        SleepingOpen where SOURCE's kind may.  FUSEError, EAGAIN, where the
-        program does not want to wait.
+        Raises OSError; Leased if a lease makes open(2) sleep, SleepingOpen if a
+        filesystem of SOURCE's kind may; FUSEError (EAGAIN) if the program does not
+        want to wait.
         """
         if opened is not None:
             if self.overlays and flags & _WRITING:
@@ -313,7 +313,7 @@ class FileRequests(Requests):
         at_once = self._opens_at_once and inode.device == self.inodes.device
         if not at_once and self._sleeps(inode, flags):
             if below & os.O_TRUNC and not below & os.O_ACCMODE:
-                below |= os.O_RDWR  # a lease that only cutting the file would ask for is asked for
+                below |= os.O_RDWR  # to break a lease that only the truncation would break
             raise SleepingOpen(os.dup(inode.fd), below & ~os.O_TRUNC)
         below |= os.O_NONBLOCK
         try:
@@ -322,7 +322,7 @@ class FileRequests(Requests):
             except PermissionError:
                 if not flags & os.O_APPEND:
                     raise
-            # What chattr(1) made append-only cannot be had otherwise.
+            # An append-only file (chattr +a) cannot be opened in another way.
             return self._open_quietly(inode, below | os.O_APPEND, uid)
         except BlockingIOError:
             if flags & os.O_NONBLOCK:
@@ -330,14 +330,14 @@ class FileRequests(Requests):
             raise Leased from None
 
     def _open_quietly(self, inode: Inode, flags: int, uid: int | None) -> int:
-        """Open a file or directory, with O_NOATIME where that is wanted and the daemon may."""
+        """Open a file or directory, with O_NOATIME if that is wanted and the daemon may."""
         if self._wanted_flags:
-            with suppress(PermissionError):  # it is another user's
+            with suppress(PermissionError):  # it belongs to another user
                 return self._open_below(inode.path, flags | self._wanted_flags, uid=uid)
         return self._open_below(inode.path, flags, uid=uid)
 
     def _sleeps(self, inode: Inode, flags: int) -> bool:
-        """Return whether open(2) of a file may take long, and O_NONBLOCK does not help."""
+        """Return whether open(2) of a file may take long even with O_NONBLOCK."""
         if inode.device in self.overlays:
             if not self.layers.may_be_below(inode, data=True):
                 return False
@@ -348,13 +348,13 @@ class FileRequests(Requests):
         return self._below.sleeps
 
     def is_short_of_room(self, fd: int) -> bool:
-        """Return whether what is written now may be in room that SOURCE keeps for root."""
+        """Return whether a write may now take room that SOURCE keeps for root."""
         return self._below.reserves and is_short_of_room(fd)
 
     def _close(self, file: OpenFile) -> None:
         inode = file.inode
         if inode.unlinked and inode.held < 0:
-            with suppress(OSError):  # after this nothing leads to it any more
+            with suppress(OSError):  # after the close, the object cannot be reached any more
                 _ = inode.fd
         del self.files[file.fd]
         self.files_by_inode.remove(file)
@@ -367,7 +367,7 @@ class FileRequests(Requests):
             self.hooks.by(file.actor).closed(file)
 
     def _info(self, file: OpenFile) -> FileInfo:
-        # Data that the kernel has is read without a request: nobody would hear of it.
+        # Reads of data in the kernel's cache make no request, so they would cause no event.
         keep = self._view.keeps_data and not self.hooks.is_heard(file)
         return FileInfo(
             fh=file.fd, keep_cache=keep, direct_io=self._exact_access and not file.writable
@@ -377,7 +377,7 @@ class FileRequests(Requests):
         kind = OpenDirectory if inode.is_dir else OpenFile
         actor: Actor = ctx
         core = self.hooks.core
-        if core.asks_for_processes:  # later, when the file is used, the thread may have ended
+        if core.asks_for_processes:  # when the file is used later, the thread may have ended
             actor = core.details.process(ctx) or ctx
         file = kind(inode, fd, flags, actor)
         file.direct = bool(flags & os.O_DIRECT) or (self._exact_access and not file.writable)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Open files and directories: one descriptor of SOURCE per open description.
 
-fs.operations keeps them by number, which is the descriptor.  FLUSH, READ,
-WRITE and RELEASE carry no caller, so who opened is remembered here.
+fs.requests keeps them by number, which is the descriptor.  FLUSH, READ, WRITE
+and RELEASE do not name their caller, so the opener is remembered here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from fusenotify.fs.descriptors import Held
 from fusenotify.fs.inodes import Inode
 from fusenotify.fs.syscalls import entries, getdents, may_be_the_last
 
-# What an open below takes over from the program's flags.  O_APPEND counts at each write
-# (fs.appending; but see fs.file_requests.descriptor_of()), O_SYNC and O_DSYNC come as FSYNCs, which
-# let others go on; O_DIRECT would ask for aligned buffers, which Python's are not.
+# The program's flags with which SOURCE's file is opened, too.  O_APPEND is handled at each write
+# (fs.appending; but see fs.file_requests.descriptor_of()).  O_SYNC and O_DSYNC lead to FSYNCs,
+# which let other requests go on.  O_DIRECT would need aligned buffers, and Python's are not.
 _PASSED_ON = os.O_ACCMODE | os.O_TRUNC | os.O_NOATIME
 
 
@@ -30,9 +30,9 @@ def flags_below(flags: int) -> int:
 class OpenFile(File):
     """An open file.
 
-    fd is SOURCE's descriptor; actor is who opened it, uid and gid are theirs;
-    appends says that it was opened with O_APPEND to be written to, stores that a
-    mapping of it may be stored to, direct that its reads are no pages of the kernel's cache,
+    fd is the descriptor of SOURCE's file.  actor is who opened it, with the ids uid and
+    gid.  appends says that it was opened with O_APPEND and for writing, stores that a
+    program may store to a mapping of it, direct that reads bypass the kernel's cache,
     only_appends that fd has O_APPEND.
     """
 
@@ -54,11 +54,11 @@ class OpenFile(File):
 
 
 class OpenDirectory(OpenFile):
-    """An open directory.  Its offsets are those of SOURCE's.
+    """An open directory.  Its offsets are those of SOURCE's directory.
 
-    One batch of its entries is kept at most.  So what a listing costs does not
-    grow with the directory, and a program that removes what it lists misses no
-    more than it does on SOURCE.
+    At most one batch of its entries is kept.  So the memory for a listing does not
+    grow with the directory, and a program that removes the files that it lists
+    misses no more of them than in SOURCE.
     """
 
     __slots__ = ("_batch", "_index", "_offset")
@@ -66,16 +66,16 @@ class OpenDirectory(OpenFile):
     def __init__(self, inode: Inode, fd: int, flags: int, actor: Actor) -> None:
         super().__init__(inode, fd, flags, actor)
         self._batch = b""
-        # Where the listing is: in the batch, and in the directory.
+        # The position of the listing: an index in the batch, and an offset in the directory.
         self._index = self._offset = 0
 
     def entries(self, offset: int) -> Iterator[tuple[bytes, int]]:
-        """Yield names and the offset behind each, from an offset on.
+        """Yield names, each with the offset after it, from an offset on.
 
-        An empty name comes where the directory is likely to end: to know takes a system call.
-        The listing stands behind a name when the next one is asked for.
+        An empty name is yielded where the directory probably ends; to be sure takes a
+        system call.  The position moves past a name when the next one is asked for.
 
-        Raises OSError, EINVAL for an offset that is none.
+        Raises OSError; EINVAL for a wrong offset.
         """
         if offset != self._offset or not offset:
             self._seek(offset)
@@ -91,7 +91,7 @@ class OpenDirectory(OpenFile):
 
     def _seek(self, offset: int) -> None:
         self._offset = offset
-        # Where a program's buffer was too small for an answer, it goes back a little.
+        # If an answer did not fit a program's buffer, the next request goes back a little.
         if offset:
             found = (index for _, index, behind in entries(self._batch, 0) if behind == offset)
             if (index := next(found, None)) is not None:
@@ -102,7 +102,7 @@ class OpenDirectory(OpenFile):
 
 
 class _Several:
-    """The open files of one object that has more than one."""
+    """The open files of an object that is open more than once."""
 
     __slots__ = ("files", "storers", "writers")
 
@@ -122,14 +122,14 @@ class _Several:
 
 
 class FilesByInode:
-    """The open files of a mount, by what they are open of."""
+    """The open files of a mount, by inode."""
 
     def __init__(self) -> None:
-        # Nearly all objects are open once.
+        # Nearly all objects are open only once.
         self._by_inode: dict[Held, OpenFile | _Several] = {}
 
     def add(self, file: OpenFile) -> None:
-        """A file was opened."""
+        """Add a file that was opened."""
         known = self._by_inode.setdefault(file.inode, file)
         if known is file:
             return
@@ -140,7 +140,7 @@ class FilesByInode:
         known.add(file)
 
     def remove(self, file: OpenFile) -> None:
-        """A file was closed."""
+        """Remove a file that is being closed."""
         known = self._by_inode[file.inode]
         if isinstance(known, _Several):
             known.remove(file)
@@ -149,7 +149,7 @@ class FilesByInode:
         del self._by_inode[file.inode]
 
     def any_of(self, inode: Held) -> int:
-        """Return the descriptor of a file that inode is open as, or -1."""
+        """Return the descriptor of one of inode's open files, or -1."""
         known = self._by_inode.get(inode)
         if isinstance(known, _Several):
             known = next(iter(known.files))
@@ -163,7 +163,7 @@ class FilesByInode:
         return known is not None and known.writable
 
     def has_storer(self, inode: Held) -> bool:
-        """Return whether mappings of inode may be stored to."""
+        """Return whether a program may store to a mapping of inode."""
         known = self._by_inode.get(inode)
         if isinstance(known, _Several):
             return known.storers > 0

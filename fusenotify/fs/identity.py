@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which known object a descriptor is of, where st_dev and st_ino do not tell.
+"""Find the known object of a descriptor where st_dev and st_ino do not identify it.
 
-fs.inodes asks.  On the disks of _EXACT the pair is the object.  Elsewhere it
-need not be: on overlayfs two names of a file in a lower layer share a pair, but
-become files of their own as soon as one is written to, and whatever is copied
-up may get another pair; some network and FUSE filesystems make numbers up.
-There the kernel's own inode counts, as it does for programs that work without
-a mount in between.  inotify tells which that is: two watches on one inode are
-one, with one watch descriptor.
+fs.inodes uses it.  On the filesystems in _EXACT the pair identifies an object.
+Elsewhere it may not: on overlayfs two names of a file in a lower layer share a
+pair, but become separate files as soon as one is written to, and an object that
+is copied up may get another pair; some network and FUSE filesystems invent the
+numbers.  There the kernel's own inode identifies the object, as it does for
+programs that work without a mount in between.  inotify tells which inode it is:
+two watches on one inode are a single watch, with one watch descriptor.
 
 Invariants
-    A kind of filesystem that is not listed here is not trusted.
-    A watch lives as long as its object is known.
+    Kinds of filesystems that are not in _EXACT are not trusted.
+    A watch exists as long as its object is known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fusenotify.fs.syscalls import filesystem_type, inotify, path_of, unwatch, w
 # statfs(2)'s f_type: of overlayfs; of btrfs, ext2 to ext4, f2fs, ramfs, tmpfs, xfs.
 _OVERLAY = 0x794C7630
 _EXACT = frozenset([0x9123683E, 0xEF53, 0xF2F52010, 0x858458F6, 0x01021994, 0x58465342])
-_RECORDS = 4096  # bytes, of events that nobody needs
+_RECORDS = 4096  # in bytes; the events are not needed
 
 
 _T = TypeVar("_T", bound=Hashable)
@@ -35,7 +35,7 @@ _T = TypeVar("_T", bound=Hashable)
 class Identity(Generic[_T]):
     """The filesystems below SOURCE by st_dev, and objects by the kernel's inode.
 
-    exact are the filesystems whose objects st_dev and st_ino tell apart, overlays those
+    exact has the filesystems whose objects st_dev and st_ino identify, overlays those
     that are overlays.
     """
 
@@ -48,7 +48,10 @@ class Identity(Generic[_T]):
         self._watches: dict[_T, int] = {}
 
     def is_exact(self, device: int, fd: int) -> bool:
-        """Return whether the pair is enough, where fd is of an object of that device."""
+        """Return whether the pair identifies an object.
+
+        device is the object's st_dev, fd a descriptor of it.
+        """
         if device not in self.exact and device not in self._others:
             kind = None
             with suppress(OSError):
@@ -59,16 +62,16 @@ class Identity(Generic[_T]):
         return device in self.exact
 
     def forget(self, device: int) -> None:
-        """A filesystem is gone, and its st_dev may become another one's."""
+        """Forget a filesystem that is gone; another one may get its st_dev."""
         self.exact.discard(device)
         self._others.discard(device)
         self.overlays.discard(device)
 
     def add(self, known: _T, fd: int) -> None:
-        """An object is found from now on; fd is a descriptor of it.
+        """Make find() find an object from now on; fd is a descriptor of it.
 
-        Not so where the kernel does not say which it is: the daemon is not root
-        and may not read it, or has as many watches as its user may have.
+        This does nothing if the kernel does not allow the watch: the daemon is not
+        root and may not read the object, or its user has no more watches.
         """
         with suppress(OSError):
             wd = self._watch(fd)
@@ -76,11 +79,11 @@ class Identity(Generic[_T]):
             self._watches[known] = wd
 
     def has(self, known: _T) -> bool:
-        """Return whether an object is found by find()."""
+        """Return whether find() can find an object."""
         return known in self._watches
 
     def find(self, fd: int) -> _T | None:
-        """Return which known object fd is of."""
+        """Return the known object of fd, or None."""
         try:
             wd = self._watch(fd)
         except OSError:
@@ -91,7 +94,7 @@ class Identity(Generic[_T]):
         return found
 
     def remove(self, known: _T) -> None:
-        """An object is not known any more."""
+        """Forget an object, which is no longer known."""
         wd = self._watches.pop(known, None)
         if wd is not None:
             del self._objects[wd]
@@ -108,7 +111,7 @@ class Identity(Generic[_T]):
         return watch(self._inotify, path_of(fd))
 
     def _unwatch(self, wd: int) -> None:
-        with suppress(OSError):  # its object is gone, and it with it
+        with suppress(OSError):  # the object is gone, and its watch, too
             unwatch(self._inotify, wd)
         with suppress(BlockingIOError):
             os.read(self._inotify, _RECORDS)

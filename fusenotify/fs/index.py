@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""By what known objects are found: their number, and st_dev with st_ino.
+"""The index of known objects: by number, and by st_dev with st_ino.
 
 fs.inodes keeps its table here.  The number is what programs see as st_ino, and
-the kernel's name for an object, so that no two that are known may share one.
-Objects of SOURCE's own filesystem have their own st_ino, which is below OTHERS
-on every disk there is.  For other filesystems below SOURCE the number is
-OTHERS + the filesystem's place among those seen << PLACE_BITS + st_ino, which
-stays the same when an object is forgotten and looked up again.  Where that does
-not fit, or the number is still somebody else's, it is one that never was.
+the kernel's name for an object, so no two known objects may share one.  An
+object of SOURCE's own filesystem has its own st_ino, which is below OTHERS on
+all disks.  In other filesystems below SOURCE, the number is
+OTHERS + (place << PLACE_BITS) + st_ino, where place counts the filesystems in
+the order in which they were seen; so it stays the same when an object is
+forgotten and looked up again.  If that does not fit, or another object still
+has the number, the object gets a number that was never used.
 
 Invariant
-    Each object is found by its number; by st_dev and st_ino the one that has
-        them now, or was last seen to.
+    Each object is found by its number, and by st_dev and st_ino the object that
+        has them now, or had them when it was last seen.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from typing import Generic, Protocol, TypeVar
 ROOT_NUMBER = 1
 OTHERS = 1 << 63
 PLACE_BITS = 48
-# The place that no filesystem has: numbers that never were begin there.
+# The place that no filesystem gets: numbers that were never used begin there.
 LAST_PLACE = (1 << 63 - PLACE_BITS) - 1
 # An st_ino that no object has.
 _NOBODYS = -1
 
 
 class Numbered(Protocol):
-    """What an object has: its number, and SOURCE's st_dev and st_ino."""
+    """An object with its number, and its st_dev and st_ino in SOURCE."""
 
     number: int
     device: int
@@ -48,13 +49,13 @@ class Index(Generic[_T]):
     def __init__(self, device: int) -> None:
         self.by_number: dict[int, _T] = {}
         self._device = device
-        # Those whose number is not their st_ino, by st_dev and st_ino.
+        # Objects whose number is not their st_ino, by st_dev and st_ino.
         self._others: dict[int, dict[int, _T]] = {}
         self._places: dict[int, int] = {}
         self._never_used = itertools.count(OTHERS + (LAST_PLACE << PLACE_BITS))
 
     def find(self, device: int, ino: int) -> _T | None:
-        """Return the object that has these now."""
+        """Return the object that has this st_dev and st_ino now, or None."""
         if device == self._device:
             found = self.by_number.get(ino)
             if found is not None and found.ino == ino and found.device == device:
@@ -63,7 +64,7 @@ class Index(Generic[_T]):
         return None if others is None else others.get(ino)
 
     def new_number(self, device: int, ino: int) -> int:
-        """Return a number for an object that becomes known."""
+        """Return a number for a new object."""
         if device == self._device and ROOT_NUMBER < ino < OTHERS:
             number = ino
         else:
@@ -74,23 +75,23 @@ class Index(Generic[_T]):
         return next(self._never_used) if number in self.by_number else number
 
     def add(self, known: _T) -> None:
-        """Take an object in; it is found from now on."""
+        """Add an object, which is found from now on."""
         self.by_number[known.number] = known
         self._found(known)
 
     def remove(self, known: _T) -> None:
-        """Let go of an object."""
+        """Remove an object."""
         del self.by_number[known.number]
         self._lost(known)
 
     def moved(self, known: _T, device: int, ino: int) -> None:
-        """An object has another st_dev and st_ino now; its number stays."""
+        """Record that an object has another st_dev and st_ino now; its number stays."""
         self._lost(known)
         known.device, known.ino = device, ino
         self._found(known)
 
     def superseded(self, known: _T) -> None:
-        """An object is gone from SOURCE, and another has its st_dev and st_ino."""
+        """Record that an object is gone from SOURCE, and another one has its st_dev and st_ino."""
         self._lost(known)
         known.ino = _NOBODYS
 

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The inodes that the kernel or a watch knows, each held by a descriptor.
 
-fs.operations looks names up here and hands FORGETs on.  Nothing is remembered
+fs.operations looks names up here and passes FORGETs on.  Nothing is remembered
 by path: an O_PATH descriptor reaches the object wherever it is renamed to, and
-keeps its number from being given to another.  fs.descriptors closes some where
-there are too many.
+prevents its number from being given to another object.  fs.descriptors closes
+some descriptors when there are too many.
 
 Invariants
-    One Inode per (st_dev, st_ino), however many names it has; per inode of the
-        kernel where the pair does not say which object it is (fs.identity).
-        Where the pair was given to a new object while the old one's descriptor
-        was closed, the old one stays by its number alone, until it is forgotten.
+    There is one Inode per (st_dev, st_ino), however many names it has; if the
+        pair does not identify an object, one per inode of the kernel
+        (fs.identity).  If the pair was given to a new object while the old
+        one's descriptor was closed, the old one is found only by its number,
+        until it is forgotten.
     An inode is known while the kernel has lookups of it, a watch or a request
-        in progress pins it, or one of its children is known; then its
+        in progress pins it, or one of its children is known.  After that, its
         descriptor is closed (fs.unused).
     No object is known by more names than it has links.
 """
@@ -36,8 +37,8 @@ from fusenotify.fs.unused import Unused
 class Inode(Held):
     """An object of SOURCE.
 
-    number is the inode number that programs see and the kernel's name for it;
-    lookups are the kernel's references (the lookup count), pins those of
+    number is the inode number that programs see, and the kernel's name for it.
+    lookups counts the kernel's references (the lookup count), pins those of
     watches and of requests in progress.
     """
 
@@ -45,7 +46,7 @@ class Inode(Held):
 
     def __init__(self, table: Inodes, fd: int, status: os.stat_result, number: int) -> None:
         is_dir = stat.S_ISDIR(status.st_mode)
-        # Nearly all are of one device, and have their own number: they share the integers.
+        # Nearly all have the same device, and their own number: sharing the integers saves memory.
         device = table.device if status.st_dev == table.device else status.st_dev
         ino = number if status.st_ino == number else status.st_ino
         super().__init__(table.descriptors, fd, device, ino, is_dir)
@@ -71,11 +72,11 @@ class Inode(Held):
 class Inodes:
     """The table of known inodes.
 
-    submounts say what is mounted below SOURCE; they belong to the table from now
-    on.  descriptors are those of the inodes; what requests open is opened by them, too.
-    device is SOURCE's st_dev.  by_number is for reading: the known ones.
-    unused are those that lost what may have been the last to hold them.  layers are those of
-    overlays.
+    submounts has the mounts below SOURCE; it belongs to the table from now on.
+    descriptors has the descriptors of the inodes, and requests open files with it, too.
+    device is SOURCE's st_dev.  by_number has the known inodes, and is for reading only.
+    unused has the inodes that have lost a holder, perhaps the last one.  layers has the
+    objects of overlays.
     """
 
     def __init__(
@@ -109,7 +110,8 @@ class Inodes:
     def lookup(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
         """Return the object of a name, and its attributes; it is known from now on.
 
-        Who keeps it counts a lookup or pins it; who does not, drops it.
+        A caller that keeps it has to count a lookup or pin it, and others have to call
+        drop_if_unused().
 
         Raises OSError as fstatat(2).
         """
@@ -118,7 +120,7 @@ class Inodes:
         return inode, status
 
     def find(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
-        """Do as lookup(), without remembering that it is the object of that name."""
+        """Do what lookup() does, without remembering that the object has that name."""
         if self.submounts.is_asked:
             shown = self.submounts.at(parent.device, parent.ino, name)
             if shown is not None:
@@ -134,10 +136,11 @@ class Inodes:
         return inode, status
 
     def judged(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
-        """Return the object of a name, and its attributes, where the kernel was told the same.
+        """Return the object of a name, and its attributes, if it is the one that the kernel knows.
 
-        So it is what the kernel has judged.  Where another one bears the name
-        by now, the kernel looks again and judges that: ESTALE.
+        Then it is the object whose permissions the kernel has checked.  If another
+        object has the name now, the error is ESTALE, with which the kernel looks
+        again and checks that object.
 
         Raises OSError as fstatat(2), and ESTALE.
         """
@@ -149,17 +152,18 @@ class Inodes:
         return inode, status
 
     def bears(self, parent: Inode, name: bytes, inode: Inode, names: int) -> None:
-        """Remember that the kernel was told that a name is that of inode, which has so many."""
+        """Remember that the kernel knows a name as one of inode, which has so many names in all."""
         self._names.instantiate(parent, name, inode)
         others = inode.others
         if others is not None and len(others) >= names:
-            # One is out of date, presumably the one not used for longest: it has not so many.
+            # There are too many, so one is out of date, probably the one not used for longest.
             self._names.unhash(next(iter(others)))
 
     def take(self, fd: int, named: core.Inode | None = None) -> tuple[Inode, os.stat_result]:
-        """Return the object of an O_PATH descriptor, which now belongs to the table.
+        """Return the object of an O_PATH descriptor, and its attributes.
 
-        named is what the name was that it was opened by, as far as is known.
+        The descriptor belongs to the table from now on.  named is the object that was
+        known by the name with which the descriptor was opened, if any.
         """
         status = os.fstat(fd)
         if self._identity.is_exact(status.st_dev, fd):
@@ -176,19 +180,19 @@ class Inodes:
         return inode, status
 
     def look_again(self, inode: Inode) -> None:
-        """See what an object's st_dev and st_ino are now, while its descriptor is open."""
+        """Update the st_dev and st_ino of an object, whose descriptor must be open."""
         if inode.device not in self._identity.exact:
             status = os.fstat(inode.held)
             self._index.moved(inode, status.st_dev, status.st_ino)
 
     def forget(self, number: int, lookups: int) -> None:
-        """The kernel gives lookups back.  FUSE: FORGET."""
+        """Subtract lookups that the kernel gives back.  FUSE: FORGET."""
         self.give_back(number, lookups)
         if self.unused.waiting:
             self.unused.turn()
 
     def give_back(self, number: int, lookups: int) -> None:
-        """Do as forget(), but for letting go, which the next unused.turn() does."""
+        """Do what forget() does, but leave the removal of unused inodes to unused.turn()."""
         inode = self.by_number.get(number)
         if inode is not None:
             inode.lookups -= lookups
@@ -196,16 +200,16 @@ class Inodes:
                 self.unused.add(inode)
 
     def drop_if_unused(self, inode: Inode) -> None:
-        """Let go of an inode that nobody holds, and of those above that it held."""
+        """Remove an inode if nobody holds it, and the inodes above that only it held."""
         if inode.lookups <= 0 and not inode.pins and not inode.children:
             self.unused.add(inode)
         if self.unused.waiting:
             self.unused.turn()
 
     def _let_go(self, inode: Inode) -> bool:
-        """Let go of an inode that nobody holds, or of one of its names; return whether it has more.
+        """Remove an inode that nobody holds, or one of its names; return True if there are more.
 
-        Its directory may be unused then, too: childless() says so.
+        If its directory is unused then, too, childless() is called for that.
         """
         if inode.lookups > 0 or inode.pins or inode.children:
             return False
@@ -220,13 +224,13 @@ class Inodes:
         self._identity.remove(inode)
         if self.layers.up:
             self.layers.up.pop(inode, None)
-        # A name and its inode hold each other: let memory come back at once.
+        # A name and its inode refer to each other: without this, their memory would stay in use.
         inode.dentry = None
         self.descriptors.remove(inode)
         return False
 
     def at(self, place: Place) -> Inode | None:
-        """Return the directory that a place is in, if it is known."""
+        """Return the directory of a place, if it is known."""
         return self._index.find(place.device, place.ino)
 
     def of_device(self, device: int) -> list[Inode]:
@@ -234,7 +238,7 @@ class Inodes:
         return [inode for inode in self.by_number.values() if inode.device == device]
 
     def abandon(self, device: int) -> None:
-        """Close the descriptors of a filesystem that is gone: its inodes are ESTALE from now on."""
+        """Close all descriptors of a filesystem that is gone; its inodes give ESTALE then."""
         for inode in self.of_device(device):
             self._identity.remove(inode)
             self._index.superseded(inode)
@@ -247,7 +251,7 @@ class Inodes:
         self.unused.turn()
 
     def close(self) -> None:
-        """Close all descriptors; the table is of no use afterwards."""
+        """Close all descriptors.  The table cannot be used after that."""
         self.descriptors.close()
         self.submounts.close()
         os.close(self.root.held)
@@ -255,7 +259,7 @@ class Inodes:
         self._identity.close()
 
     def _found(self, fd: int, status: os.stat_result) -> Inode | None:
-        """Return the known object that has fd's st_dev and st_ino, and is fd's."""
+        """Return the known object that has fd's st_dev and st_ino, if fd is a descriptor of it."""
         inode = self._index.find(status.st_dev, status.st_ino)
         if inode is None or inode.held >= 0:
             return inode
@@ -265,9 +269,9 @@ class Inodes:
         return None
 
     def _compared(self, fd: int, status: os.stat_result, named: Inode | None) -> Inode | None:
-        """Return the known object that is fd's, whatever its st_dev and st_ino were before.
+        """Return the known object of fd, even if its st_dev and st_ino have changed.
 
-        named is what its name was before, as far as that is known.
+        named is the object that was known by its name, if any.
         """
         has_one_name = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
         if named is not None and has_one_name and self._has_become(named, status):
@@ -275,7 +279,7 @@ class Inodes:
         else:
             inode = self._identity.find(fd)
         if inode is None:
-            # Or else the kernel did not say it.  Then each of several names is its own object.
+            # If the kernel could not tell, each of several names counts as an object of its own.
             likely = named
             if likely is None and has_one_name:
                 likely = self._index.find(status.st_dev, status.st_ino)

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What overlays copy up, and which known objects they need not copy any more.
+"""The copying up of objects by overlays, and the known objects that need no copying any more.
 
-An overlayfs changes only what is on its upper layer: an object of a lower one is
-copied up before, with the directories above it.  That takes as long as the file
-is large, and an fsync(2) of each.  So a request says what it is about to change
-(Layers.need()) before it changes anything; where that may be on a lower layer
-still, NotCopiedUp has fs.requests copy it up in another thread, and the request is
-made again.  To be opened for writing is to be copied up, too: fs.file_requests
-says so.
+An overlayfs changes only objects on its upper layer: an object of a lower one is
+first copied up, with the directories above it.  That takes long for a large file,
+and needs an fsync(2) of each object.  So a request says which objects it is about to change
+(Layers.need()) before it changes anything.  If one may still be on a lower layer,
+NotCopiedUp makes fs.requests copy it up in another thread, and the request is
+made again.  Opening a file for writing copies it up, too; fs.file_requests deals
+with that.
 
 Linux: ovl_copy_up().
 
 Invariants
-    What was copied up stays up: it is asked for once for each known object.
-    Nothing but the layer changes: not even the kernel's inotify hears of it.
-    While a thread copies a file, the serving thread calls nothing that needs the
-        overlay's lock of it, also where nobody waits for the thread any more.
+    A copied object stays on the upper layer, so it is asked for once for each
+        known object.
+    Only the layer changes; not even the kernel's inotify reports that.
+    While a thread copies a file, the serving thread makes no call that needs the
+        overlay's lock of that file, even if no request waits for the thread any
+        more.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from fusenotify.fs.descriptors import Held
 from fusenotify.fs.syscalls import path_of
 from fusenotify.fs.waiting import Obstacle
 
-# Attributes that nothing has.  The first is for root, the other for who may write to the object.
+# Attributes that no object has.  Root may set the first one, users who may write to the object the
+# other one.
 _NOBODYS = ("trusted.fusenotify.none", "user.fusenotify.none")
 
 
@@ -44,7 +47,7 @@ class NotCopiedUp(Obstacle):
 
 
 class BeingCopied(Obstacle):
-    """An object that is to lose a name is being copied up, and locked by the overlay meanwhile."""
+    """An object that is to lose a name is being copied up, and so is locked by the overlay."""
 
     def __init__(self, ended: trio.Event) -> None:
         super().__init__()
@@ -54,37 +57,38 @@ class BeingCopied(Obstacle):
 class Layers:
     """The known objects of overlays, which are the filesystems with these st_dev.
 
-    up are those on an upper layer, each with whether its data is, too (metacopy=on copies
-    that later).  excused are those for which the request that is being done need not wait, as
-    they cannot be copied up beforehand.
+    up has the objects on an upper layer, with True if their data is there, too (with
+    metacopy=on the data is copied later).  excused has the objects that cannot be copied up
+    beforehand, so that the present request need not wait for them.
     """
 
     def __init__(self, overlays: Set[int]) -> None:
         self.overlays = overlays
         self.excused: Collection[Held] = ()
         self.up: dict[Held, bool] = {}
-        # Those for which a thread is at work: how many are, and what says that none is.
+        # The objects that threads work on: the number of threads, and an event for the last one's
+        # end.
         self._copying: dict[Held, tuple[int, trio.Event]] = {}
 
     def need(self, *inodes: Held) -> None:
-        """Raise NotCopiedUp where one of those that are about to be changed may be below."""
+        """Raise NotCopiedUp if one of the inodes to be changed may be on a lower layer."""
         for inode in inodes:
             if self.may_be_below(inode) and inode not in self.excused:
                 raise NotCopiedUp(inode)
 
     def need_unlocked(self, inode: Held) -> None:
-        """Raise BeingCopied where to take a name from an object would wait for a thread."""
+        """Raise BeingCopied if removing a name of an object would wait for a thread."""
         if (copying := self._copying.get(inode)) is not None:
             raise BeingCopied(copying[1])
 
     def begin(self, inode: Held) -> None:
-        """A thread begins what may copy an object up."""
+        """Record that a thread begins work that may copy an object up."""
         count, ended = self._copying.get(inode) or (0, trio.Event())
         self._copying[inode] = count + 1, ended
         inode.pin()
 
     def end(self, inode: Held) -> None:
-        """A thread has ended."""
+        """Record that a thread has ended its work on an object."""
         count, ended = self._copying.pop(inode)
         if count > 1:
             self._copying[inode] = count - 1, ended
@@ -99,19 +103,20 @@ class Layers:
         return not self.up.get(inode, False) if data else inode not in self.up
 
     def mark_up(self, inode: Held, *, data: bool = False) -> None:
-        """An object was made on the upper layer, or copied up; data says its data, too."""
+        """Record that an object was made on the upper layer or copied up; data: with its data."""
         if inode.device in self.overlays:
             self.up[inode] = data or self.up.get(inode, False)
 
 
 def copy_up(fd: int) -> bool:
-    """Have the object of a descriptor copied up; return whether that can be had.
+    """Make the overlay copy the object of a descriptor up; return whether that is possible.
 
-    An attribute is replaced that it has not: the overlay copies the object up for
-    that, of whatever kind, open or executed, and then finds nothing to change.
+    This replaces an attribute that the object does not have: for that, the overlay
+    copies the object up, of whatever kind and even if it is open or executed, and then
+    finds nothing to change.
 
-    Raises OSError where a file's data cannot be copied: ENOSPC, EDQUOT, EIO and
-    others; EEXIST where it was removed, as from the overlay itself.
+    Raises OSError if a file's data cannot be copied: ENOSPC, EDQUOT, EIO and others;
+    EEXIST if the file was removed, also if it was removed in the overlay itself.
     """
     for name in _NOBODYS:
         try:
@@ -125,5 +130,5 @@ def copy_up(fd: int) -> bool:
                 return False
             raise
         else:
-            return True  # somebody has it all the same
+            return True  # somebody has set the attribute after all
     return False

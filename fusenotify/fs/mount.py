@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A mount: SOURCE mounted, served, and let go of.
+"""A mount: it mounts SOURCE, serves requests, and ends.
 
-The daemon drives it, and takes it out of the tree; fs.operations answers the
-requests.  It offers the server what a Tree offers: resolved() and fence().
+The daemon runs it, and takes it out of the tree; fs.operations answers the
+requests.  For the server it is a Tree: resolved(), passed(), fence() and others.
 
 Invariants
-    SOURCE is given opened, before the mount covers it, so that one directory
-        may be both.
-    pyfuse3 holds one mount per process.
+    SOURCE is opened by the caller before the mount covers it, so SOURCE and the
+        mount point may be the same directory.
+    pyfuse3 allows one mount per process.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ from fusenotify.view import View
 
 log = logging.getLogger(__name__)
 
-# How many requests may be under way: more than fs.waiting lets wait, all others end at once.
+# How many requests may be under way: more than fs.waiting lets wait, since all others end at once.
 _MAX_TASKS = MOST + WAITING_MOST + 1000
-# How long after a change below SOURCE the kernel is asked once more to forget what a name was.
+# How long after a change of the mounts below SOURCE the kernel is told once more to forget the
+# changed names.
 _SETTLED_SECONDS = 0.05
-# When it is looked again what is mounted below SOURCE, where that failed; later each time.
+# After how many seconds a failed look at the mounts below SOURCE is repeated; longer each time.
 _LOOK_AGAIN_SECONDS = 0.5
 _LOOK_AGAIN_AT_MOST = 60.0
-# How many requests that nobody waits for the kernel sends at a time (max_background).
+# How many requests that no program waits for the kernel sends at a time (max_background).
 _SENT_AT_A_TIME = 12
 
 
@@ -63,10 +64,11 @@ class MountError(Exception):
 class Mount:
     """A passthrough of source at mountpoint, both paths of directories.
 
-    options are FUSE's; reserved_xattr is what the attribute
-    ``user.fusenotify.socket`` of every object answers; exact_access is that of
-    FileRequests, view that of Requests, poll_seconds that of PollingTrio; operations
-    are fs.syncing's where the mount is to be sync or dirsync.  hooks are core's.
+    options are FUSE's.  reserved_xattr is the value of the attribute
+    ``user.fusenotify.socket`` of every object.  exact_access is that of FileRequests, view
+    that of Requests, poll_seconds that of PollingTrio.  operations are those of fs.syncing
+    for a mount with sync or dirsync.  attributes are those that Submounts sets and clears.
+    hooks are those of core.
     """
 
     def __init__(
@@ -105,17 +107,17 @@ class Mount:
         self._operations: Operations | None = None
 
     def open(self, source: int, mountpoint: int) -> None:
-        """Mount SOURCE, of which source is a descriptor, on the directory mountpoint is one of.
+        """Mount SOURCE; source is a descriptor of it, mountpoint one of the mount point.
 
-        Both are O_PATH; the first is the mount's from here on.  Only fusermount3, which other users
-        than root need, and auto_unmount, takes the path.
+        Both are O_PATH descriptors; source belongs to the mount from now on.  Only fusermount3,
+        which is needed by users other than root and for auto_unmount, gets the path.
 
-        Sets the process's umask to 0 (requests carry the caller's), raises its
-        limit of open files to the hard limit (each known inode takes one), gives
-        up CAP_SYS_RESOURCE (users' disk quotas bind what it does for them), and
-        works in the directory of its descriptors.
+        This sets the process's umask to 0 (requests have that of the caller), raises
+        its limit of open files to the hard limit (each known inode takes one), gives
+        up CAP_SYS_RESOURCE (so that users' disk quotas hold for what it does for
+        them), and makes the directory of its descriptors the working directory.
 
-        Raises MountError where FUSE refuses.
+        Raises MountError if FUSE refuses.
         """
         os.umask(0)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -159,7 +161,7 @@ class Mount:
             ) from None
 
     def found(self, mount: mountinfo.Mount) -> None:
-        """Hear what mountinfo says of this mount: then its descriptors and its covers are known."""
+        """Take this mount's entry in mountinfo, from which its id and its device are known."""
         assert self._inodes is not None
         self._device = mount.device
         self._root = OwnRoot(mount.id)
@@ -174,7 +176,7 @@ class Mount:
         return self._inodes.root
 
     async def serve(self) -> None:
-        """Answer requests until somebody unmounts, or terminate()."""
+        """Answer requests until the mount is unmounted or terminate() is called."""
         assert self._operations is not None
         negotiation = Negotiation()
         version = getattr(pyfuse3, "__version__", "of an unknown version")
@@ -184,8 +186,8 @@ class Mount:
             setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
         else:
             log.warning(
-                "pyfuse3 %s is not one that was tried (%s): each request is waited for asleep, and "
-                + LESS,
+                "pyfuse3 %s is not a tested version (%s): the daemon sleeps before each request, "
+                "and " + LESS,
                 version,
                 ", ".join(TRIED),
             )
@@ -205,7 +207,7 @@ class Mount:
             negotiation.close()
 
     async def _follow_submounts(self) -> None:
-        """Show what is mounted below SOURCE, and let go of what is taken away."""
+        """Show the mounts below SOURCE, and release those that are unmounted."""
         assert self._inodes is not None
         submounts = self._inodes.submounts
         while True:
@@ -216,15 +218,15 @@ class Mount:
                 pause = min(2 * pause, _LOOK_AGAIN_AT_MOST)
 
     async def _look_below(self) -> bool:
-        """Show what is mounted below SOURCE now; return whether all of it could be seen."""
+        """Show the present mounts below SOURCE; return whether all of them could be seen."""
         assert self._inodes is not None
         try:
             seen = await trio.to_thread.run_sync(self._inodes.submounts.scan)
         except OSError as error:  # no descriptor is left, for a while
-            log.warning("what is mounted below SOURCE cannot be seen now: %s", error.strerror)
+            log.warning("the mounts below SOURCE cannot be seen now: %s", error.strerror)
             return False
         changed = self._update(seen)
-        # The kernel may have had the answer of before in its hands: twice.
+        # Twice, since the kernel may just have received an answer from before the change.
         for _ in range(2):
             for place in changed:
                 directory = self._inodes.at(place)
@@ -235,14 +237,14 @@ class Mount:
         return seen.is_whole
 
     async def _let_go_of_others(self) -> None:
-        """Where SOURCE is walked as it is, let disks below it be unmounted."""
+        """Close descriptors now and then, so that filesystems below an uncloned SOURCE can end."""
         assert self._inodes is not None
         while True:
             await trio.sleep(max(1.0, self._view.entry_timeout, self._view.attr_timeout))
             self._inodes.descriptors.let_go_of_others()
 
     def _update(self, seen: Seen) -> list[Place]:
-        """Take over which mounts there are; return the places that have changed."""
+        """Update the table of mounts; return the places that have changed."""
         inodes = self._inodes
         assert inodes is not None
         submounts = inodes.submounts
@@ -257,7 +259,7 @@ class Mount:
         return changed
 
     def terminate(self) -> None:
-        """Make serve() return now; what is still open gets errors."""
+        """Make serve() return now; files that are still open get errors."""
         self._waits.close()
         if self._operations is not None:
             self._operations.turns.end()
@@ -266,8 +268,8 @@ class Mount:
     def close(self) -> None:
         """End the connection, close all files, send IN_UNMOUNT and IN_IGNORED to every watch.
 
-        What is still in the tree stays there, dead: libfuse would unmount whatever its path
-        leads to by now.
+        A mount that is still in the tree stays there, dead: libfuse would unmount whatever its
+        path leads to now.
         """
         assert self._inodes is not None
         assert self._operations is not None
@@ -290,9 +292,9 @@ class Mount:
     def resolved(
         self, path: bytes, who: Credentials, *, follow: bool, directory: bool
     ) -> AbstractContextManager[Inode]:
-        """Return a block in which the inode that path names for who is pinned.
+        """Return a context manager that yields the inode at path, pinned, for the user who.
 
-        See fs.paths.resolved().  Behind close() nothing has a name: ENOENT.
+        See fs.paths.resolved().  After close() the error is ENOENT.
         """
         if self._closed:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
@@ -314,9 +316,9 @@ class Mount:
     def passed(
         self, descriptor: int, who: Credentials, *, directory: bool
     ) -> AbstractContextManager[Inode]:
-        """Return a block in which the inode that a client's descriptor is of is pinned.
+        """Return a context manager that yields the inode of a client's descriptor, pinned.
 
-        See fs.passed.  Behind close() there is none: ENOENT.
+        See fs.passed.  After close() the error is ENOENT.
         """
         if self._closed:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
@@ -328,35 +330,35 @@ class Mount:
         )
 
     def client_came(self, uid: int) -> None:
-        """Take a descriptor for a client's connection from those that files take theirs from.
+        """Count the descriptor of a client's connection, in the share for the user's open files.
 
-        Raises OSError, EMFILE where it is more than the user's share.
+        Raises OSError (EMFILE) if it exceeds the user's share.
         """
         assert self._inodes is not None
         descriptors = self._inodes.descriptors
         try:
             descriptors.make_room(uid)
         except OSError as error:
-            message = f"user {uid} holds a share of the daemon's descriptors already"
+            message = f"user {uid} has used up the user's share of the daemon's descriptors"
             raise OSError(error.errno, f"{message}, by open files and connections") from None
         descriptors.shares.take(uid)
 
     def client_went(self, uid: int) -> None:
-        """Give it back."""
+        """Give that descriptor back."""
         assert self._inodes is not None
         self._inodes.descriptors.shares.give_back(uid)
 
     async def fence(self) -> None:
-        """Return when what was done through the mount before has been told.
+        """Wait until the events of everything done through the mount before are queued.
 
-        Programs wait for every request but RELEASE, so there is nothing to
-        wait for where no file is open.  Else a request of our own goes through
-        the mount: it is answered behind all that came before, except what the
-        kernel keeps back: it sends only so many requests that nobody waits for
-        at a time, in their order.  While such ones came in during our request,
-        more may be behind, but no RELEASE from before once as many came as
-        files were open; nor, where a busy stream never ends, after so many
-        turns that each open file's and as many reads have had theirs.
+        Programs wait for every request except RELEASE, so there is nothing to wait
+        for if no file is open.  Otherwise we make a request of our own through the
+        mount.  It is answered after all earlier requests, except those that the
+        kernel holds back: it sends only _SENT_AT_A_TIME requests at a time that no
+        program waits for, in their order.  If such requests arrived during ours, it
+        may hold back more, so we make another one.  No earlier RELEASE is missing
+        once as many arrived as files were open; nor, in a busy stream that never
+        ends, after enough rounds for one RELEASE of each open file and as many reads.
         """
         operations = self._operations
         assert operations is not None
@@ -386,12 +388,12 @@ def _is_aborted(error: BaseException) -> bool:
 
 
 class _Option(str):
-    """A word that libfuse gets byte by byte, where pyfuse3 would take ASCII only."""
+    """An option that is passed to libfuse as bytes; pyfuse3 would accept only ASCII."""
 
     def encode(self, encoding: str = "", errors: str = "") -> bytes:
         return os.fsencode(str(self))
 
 
 def _option_value(text: str) -> str:
-    """Return text as FUSE takes it for the value of an option."""
+    """Return text, escaped for use as the value of a FUSE option."""
     return text.replace("\\", "\\\\").replace(",", "\\,")

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""By which of several names of a file a program came.
+"""The name, of several names of a file, that a program has used.
 
-OPEN, SETATTR and the requests on extended attributes say only which object is
-meant.  fs.operations says here what was looked up and linked, and with
-fs.file_requests asks before it tells engine.hooks.
+OPEN, SETATTR and the requests for extended attributes name only the object.
+fs.operations reports here which names were looked up and linked; the request
+modules ask here before they call engine.hooks.
 
-The kernel does not remember the names of a file with several links (Requests.
-entry()), so a call that gives a path is a LOOKUP, then its request, of one
-thread.  There is one exception: a file's only name, which the kernel remembers
-for a while when the file gets a second one.  Where somebody may hear of the
-file, then or later, the kernel is told to look all names up again (Linux 6.16).
-An older one remembers it, and who opens without a LOOKUP comes by that one.  To
-have it drop that name alone is no way out: it waits for the lock of its directory,
-and a daemon that is killed meanwhile leaves who holds the lock waiting for ever.
+The kernel does not remember the names of a file with several links
+(Requests.entry()), so a system call with a path is a LOOKUP, followed by its
+request from the same thread.  There is one exception: a file's only name, which
+the kernel remembers for a while after the file gets a second one.  If a watch may
+get events of the file, then or later, the kernel is told to look all names up
+again (Linux 6.16).  An older kernel remembers the name, and a program that opens
+without a LOOKUP has used that one.  Telling it to drop only that name is no
+solution: it waits for the lock of the directory, and if the daemon is killed
+during that time, the process that holds the lock waits for ever.
 
 Invariant
-    At most MOST threads and MOST files are remembered, those last heard of; for
-        others it is the name looked up last, by whomever.
+    At most MOST threads and MOST files are remembered, the latest ones.  For
+        others the name that any thread looked up last counts.
 """
 
 from __future__ import annotations
@@ -31,46 +32,51 @@ MOST = 1000
 
 
 class NamesUsed:
-    """seconds is for how long the kernel may remember a name (View.entry_timeout).
+    """The names that threads have looked up, and those that the kernel may remember.
 
-    waiting are the threads that looked up one of several names and have not yet
-    said what for, each with the name.  forget has the kernel look all names up
-    again, and returns whether it will (Negotiation.next_epoch).
+    seconds is how long the kernel may remember a name (View.entry_timeout).
+    waiting has the threads that looked up one of several names and have made no
+    request for it yet, each with the name.  forget makes the kernel look all names
+    up again, and returns whether it will (Negotiation.next_epoch).
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.forget: Callable[[], bool] = bool  # it will not
+        self.forget: Callable[[], bool] = bool  # returns False
         self.waiting: OrderedDict[int, Dentry] = OrderedDict()
-        # By file: the name that the kernel may remember, and until when (monotonic).
+        # By file, the name that the kernel may remember, and until when (monotonic).
         self._remembered: OrderedDict[Inode, tuple[Dentry, float]] = OrderedDict()
 
     def looked_up(self, inode: Inode, thread: int) -> None:
-        """A thread (0: not known) looked up inode's name used last, which is one of several."""
+        """Record that a thread looked up one of several names of inode: the one used last.
+
+        thread is 0 if it is unknown.
+        """
         self.settled(thread)
         dentry = inode.dentry
         if dentry is None:
             return
         if inode in self._remembered and self._remembered[inode][0] is dentry:
-            del self._remembered[inode]  # told that it is one of several
+            del self._remembered[inode]  # the kernel knows now that it is one of several
         if thread:
             self.waiting[thread] = dentry
             if len(self.waiting) > MOST:
                 self.waiting.popitem(last=False)
 
     def settled(self, thread: int) -> None:
-        """A thread has looked up a file's only name, or a name to rename or remove it."""
+        """Record that a thread has looked up a file's only name, or a name to rename or remove."""
         self.waiting.pop(thread, None)
 
     def linked(
         self, inode: Inode, used: Dentry | None, names: int, thread: int, is_heard: bool
     ) -> None:
-        """A thread gave inode one name more, so many by now; used is the one used before.
+        """Record that a thread gave inode one more name; it has so many names now.
 
-        is_heard says that a watch may be told of what is done by one of them.
+        used is the name that was used before.  is_heard says that a watch may get
+        events of one of the names.
         """
         self.settled(thread)
-        if names == 2 and used is not None:  # until now it was the only one
+        if names == 2 and used is not None:  # until now that was the only name
             if is_heard and self.forget():
                 return
             self._remembered[inode] = used, time.monotonic() + self._seconds
@@ -78,14 +84,14 @@ class NamesUsed:
                 self._remembered.popitem(last=False)
 
     def watched(self) -> None:
-        """A watch is about to be added, which may hear of files that nobody heard of before."""
+        """Prepare for a new watch, which may get events of files that had no watch before."""
         if self._remembered and self.forget():
             self._remembered.clear()
 
     def use(self, inode: Inode, thread: int, *, opens: bool = False) -> None:
-        """Make the name by which a thread comes to inode, one of several, that used last.
+        """Make the name by which a thread has reached inode the one that was used last.
 
-        opens says that it comes by a name; without, it may come by a descriptor.
+        opens says that the thread used a name; otherwise it may have used a descriptor.
         """
         dentry = self.waiting.pop(thread, None)
         if dentry is None or dentry.inode is not inode:

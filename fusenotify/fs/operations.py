@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""FUSE requests about names and the filesystem; with them, all there are.
+"""FUSE requests about names and the filesystem, which complete the set of requests.
 
-pyfuse3 calls in from fs.mount; each request is done on SOURCE, then told to
-engine.hooks.  fs.file_requests has those about open files,
+pyfuse3 calls these from fs.mount; each request is carried out on SOURCE, then
+reported to engine.hooks.  fs.file_requests has the requests about open files,
 fs.attribute_requests those about attributes.
 """
 
@@ -27,9 +27,9 @@ from fusenotify.fs.set_id import new_mode
 from fusenotify.fs.syscalls import renameat2
 from fusenotify.view import View
 
-# The kernel names up to 65,000 objects in one request.
+# One request can forget up to 65,000 objects; other tasks run after so many.
 _FORGOTTEN_AT_A_TIME = 2000
-# pyfuse3 has no word for it.
+# pyfuse3 has no name for it.
 _RENAME_WHITEOUT = 1 << 2
 
 
@@ -50,12 +50,12 @@ class Operations(AttributeRequests):
         exact_access: bool = False,
     ) -> None:
         super().__init__(inodes, hooks, socket=socket, view=view, exact_access=exact_access)
-        # The same answer each time: cheaper than an error, and the kernel makes it ENOENT.
+        # The answer for absent names is cheaper than an error; the kernel turns it into ENOENT.
         self._absent = EntryAttributes()
         self._absent.st_ino = pyfuse3.InodeT(0)
         self._absent.entry_timeout = view.absent_timeout
 
-    # What names lead to.
+    # Lookups.
 
     @answered
     def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -240,7 +240,7 @@ class Operations(AttributeRequests):
     # Helpers.
 
     def _made(self, parent: Inode, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        """Finish a new object that has a name but no open descriptor."""
+        """Finish the making of an object that has a name but no open descriptor."""
         inode, status = self.inodes.lookup(parent, name)
         if self.overlays:
             self.layers.mark_up(inode, data=True)
@@ -248,16 +248,17 @@ class Operations(AttributeRequests):
         return self.entry(inode, status)
 
     def _need_to_lose(self, inode: Inode, links: int) -> None:
-        """Do as Layers.need() where an overlay copies up what loses one of so many links.
+        """Check, on an overlay, that an object with so many links can lose one without waiting.
 
-        And as Layers.need_unlocked().
+        Calls Layers.need_unlocked(), and Layers.need() if the overlay would copy the
+        object up for that.
         """
         self.layers.need_unlocked(inode)
         if links >= self._below.links_copied:
             self.layers.need(inode)
 
     def _judged_target(self, parent: Inode, name: bytes) -> tuple[Inode | None, int]:
-        """Return what a rename would replace, and how many names that would have left."""
+        """Return the object that a rename would replace, and how many names it would have left."""
         try:
             target, status = self.inodes.judged(parent, name)
         except FileNotFoundError:
@@ -272,16 +273,16 @@ class Operations(AttributeRequests):
         victim: Inode,
         ctx: RequestContext,
     ) -> None:
-        """Remove a name from a directory; in a sticky one it is for the victim's owner."""
+        """Remove a name from a directory; in a sticky one only the victim's owner may."""
         if ctx.uid and _is_sticky(parent):
             self.by_owner(ctx, partial(remove, name, dir_fd=parent.fd), victim)
         else:
             remove(name, dir_fd=parent.fd)
 
     def _asks_who(self, parent: Inode, new_parent: Inode) -> bool:
-        """Return whether it matters to SOURCE which user renames: for the room of a name, too.
+        """Return whether it matters to SOURCE which user renames, by rights or by reserved room.
 
-        Being somebody else takes far longer than to look.
+        Acting as another user takes far longer than this check.
         """
         return (
             _is_sticky(parent)
@@ -302,5 +303,5 @@ def _rename(directory: int, name: bytes, new_directory: int, new_name: bytes, fl
 
 
 def _links_left(status: os.stat_result) -> int:
-    """Return how many names an object has when this one is gone; a directory has but one."""
+    """Return how many names an object has when one is gone; a directory has only one."""
     return 0 if stat.S_ISDIR(status.st_mode) else max(status.st_nlink - 1, 0)

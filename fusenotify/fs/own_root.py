@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The root of the daemon's own mount, for what comes to it as a program does.
+"""The root of the daemon's own mount, for requests that the daemon makes like a program.
 
-fs.mount's fence and fs.writeback's process use it, from threads that may wait
-for the mount.  A descriptor that was kept would keep the mount busy, so each
-time it is reached by its path.
+The fence of fs.mount and the process of fs.writeback use it, from threads that may
+wait for the mount.  A permanent descriptor would keep the mount busy, so the root
+is reached by its path each time.
 
 Invariants
-    What is returned is of this mount, wherever it is by now, and of no other.
-    On the way nobody is asked but the kernel's memory, unless the mount is really
-        where that does not suffice, as below a directory of NFS.
+    The root that is returned is that of this mount, wherever it is now, and of
+        no other.
+    The way to it uses only the kernel's memory, unless the mount is at a place
+        where that is not enough, such as below a directory of NFS.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fusenotify.mountinfo import mount_of, mount_with_id, said_of
 
 
 class OwnRoot:
-    """The root of a mount that has the id number in mountinfo."""
+    """The root of the mount with the id number in mountinfo."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -31,9 +32,10 @@ class OwnRoot:
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """Return a block with a descriptor (O_PATH) of it, in which the mount is busy.
+        """Return a context manager that yields an O_PATH descriptor; the mount is busy in it.
 
-        Raises OSError, ENOENT or EAGAIN where no path leads to it: unmounted, or covered.
+        Raises OSError: ENOENT or EAGAIN if no path leads to the mount, since it is
+        unmounted or covered.
         """
         fd = self._open()
         try:
@@ -47,7 +49,7 @@ class OwnRoot:
                 return self._ours(_reached(self._path))
         mount = mount_with_id(self._number)
         if mount is None:
-            raise FileNotFoundError(errno.ENOENT, "the mount was taken away")
+            raise FileNotFoundError(errno.ENOENT, "the mount was unmounted")
         self._path = mount.mountpoint
         try:
             return self._ours(_reached(self._path))
@@ -65,7 +67,7 @@ class OwnRoot:
 
 
 def _reached(path: bytes) -> int:
-    """Open an absolute path (O_PATH) that the kernel has in its memory.  Raises OSError."""
+    """Open an absolute path with O_PATH, using only the kernel's memory.  Raises OSError."""
     top = os.open("/", os.O_PATH)
     try:
         return open_cached(top, path.strip(b"/") or b".")

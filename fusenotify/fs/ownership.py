@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In whose name SOURCE is written to, as the kernel would have it.
+"""The user in whose name SOURCE is changed, as on a local filesystem.
 
-The requests (fs.operations and others) do AsUser what takes room or makes an object;
-fs.mount gives up at the start what would lift limits for everybody.
+Requests (fs.operations and others) act AsUser when they take room or make an
+object.  fs.mount gives up the capability that would lift limits for everybody.
 
 Invariants
-    The kernel has checked what the caller may do (default_permissions), so the
-        daemon keeps its capabilities in a user's name: it has not their groups.
-    Whose an object is, the kernel has checked as it remembered it.  So what is
-        for its owner alone, SOURCE's kernel judges again in the very call:
-        there the daemon has neither CAP_FOWNER nor CAP_CHOWN (by_owner()).
+    The kernel has checked what the caller may do (default_permissions).  So the
+        daemon keeps its capabilities when it acts as a user, since it does not
+        have the user's groups.
+    The kernel has checked the owner of an object as it remembers it.  So for
+        operations that only the owner may do, SOURCE's kernel checks again in
+        the call itself: in it, the daemon has neither CAP_FOWNER nor CAP_CHOWN
+        (by_owner()).
 """
 
 from __future__ import annotations
@@ -30,21 +32,21 @@ from fusenotify.fs.syscalls import (
     set_fs_uid,
 )
 
-_OWN_UMASK = 0  # that of fs.mount
+_OWN_UMASK = 0  # fs.mount sets it
 _OWN_UID, _OWN_GID = os.geteuid(), os.getegid()  # a daemon never changes them
-# What lets others do what is for the owner.
+# The capabilities with which a user may do what only the owner may do.
 _OWNERS = (CAP_CHOWN, CAP_FOWNER)
-_ENOUGH = 64 << 20  # bytes: many writes, for others' that come between
+_ENOUGH = 64 << 20  # in bytes: room for many writes, since those of others may come first
 
 
 class AsUser:
-    """A block in which SOURCE sees a user: owner, group, umask, quota, reserved room.
+    """A context manager in which SOURCE sees a user: owner, group, umask, quota, reserved room.
 
-    So a default ACL takes the umask's place, and a set-gid directory gives its
-    group, where they do on Linux.  A daemon that is not root has only the
-    umask: what is made through its mount is its own.
+    So a default ACL replaces the umask, and a set-gid directory passes on its group, as
+    on Linux.  A daemon that is not root sets only the umask: objects that are made through
+    its mount belong to it.
 
-    Linux: inode_init_owner(), posix_acl_create().  Nothing in it awaits.
+    Nothing may await in it.  Linux: inode_init_owner(), posix_acl_create().
     """
 
     __slots__ = ("_gid", "_is_other", "_uid", "_umask", "_without")
@@ -60,14 +62,14 @@ class AsUser:
 
     @classmethod
     def calling(cls, ctx: RequestContext) -> AsUser:
-        """Who makes a request."""
+        """Return the context manager for the user who makes a request."""
         return cls(ctx.uid, ctx.gid, ctx.umask)
 
     def __enter__(self) -> None:
         if self._umask:
             os.umask(self._umask)
         if not _OWN_UID:
-            set_fs_gid(self._gid)  # and stays: nothing is made but in somebody's name
+            set_fs_gid(self._gid)  # it is not set back: objects are only made AsUser
             if self._is_other:
                 set_fs_uid(self._uid)
                 regain_capabilities(*self._without)
@@ -92,17 +94,17 @@ def by_owner(
     gid: int | None = None,
     capability: int = CAP_FOWNER,
 ) -> None:
-    """Do what is for owners in the caller's name, as SOURCE's kernel judges it.
+    """Call act, which only owners may do, in the caller's name, so that SOURCE's kernel judges it.
 
-    about returns what the objects are.  Where some are others', and the caller has
-    the capability about them that the kernel may have gone by (as a container's root
-    has), it is done all the same.  gid, in place of the caller's, is a group
-    that the kernel took the caller for a member of.
+    about returns the status of the objects.  If some belong to others, but the caller
+    has the capability for them that the mount's kernel may have relied on (as the root
+    of a container has), it is done nevertheless.  gid replaces the caller's group; the
+    kernel has found that the caller is a member of it.
 
-    Raises OSError, EPERM among others.
+    Raises OSError, such as EPERM.
     """
     gid = ctx.gid if gid is None else gid
-    if not ctx.uid or _OWN_UID:  # who may do what owners may, or whom SOURCE judges anyway
+    if not ctx.uid or _OWN_UID:  # root may, and a daemon that is not root is judged anyway
         if not _OWN_UID:
             set_fs_gid(gid)
         act()
@@ -121,9 +123,9 @@ def by_owner(
 
 
 def is_short_of_room(fd: int) -> bool:
-    """Return whether what a write takes may be room that is kept for root.
+    """Return whether a write may take room that is kept for root.
 
-    Asking takes half a microsecond, being AsUser six.
+    This takes half a microsecond, acting AsUser takes six.
     """
     room = os.fstatvfs(fd)
     return room.f_bavail * room.f_frsize < _ENOUGH

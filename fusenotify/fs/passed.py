@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a descriptor that a client passed to an inode, whether the object has a name or not.
+"""Find the inode of a descriptor that a client passed, whether the object has a name or not.
 
-The server asks for it through fs.mount, where inotify_add_watch(2) would be
-given /proc/self/fd/N.  The client's word counts for nothing: the kernel says
-what the descriptor is of, and no filesystem is asked, which might be this one.
+The server uses it through fs.mount, for cases in which inotify_add_watch(2) would
+get /proc/self/fd/N.  Nothing that the client says is trusted: the kernel says which
+object it is, and no filesystem is asked, since that might be this one.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def passed(
     directory: bool,
     view: View,
 ) -> Iterator[Inode]:
-    """Yield the inode that a descriptor is of, pinned until the block ends.
+    """Yield the inode of a descriptor, pinned during the with block.
 
-    device is the mount's own number, as mountinfo shows it; descriptor stays
-    the caller's; directory asks for a directory; view says how owners and
-    modes are shown.
+    device is the mount's own number, as mountinfo shows it.  descriptor still
+    belongs to the caller.  With directory, the object must be a directory.  view
+    says how owners and modes are shown.
 
     Raises OSError: EBADF (not opened with O_PATH), EXDEV (of another
-    filesystem), EACCES (no read permission on the object), ENOTDIR.
+    filesystem), EACCES (no read permission on the object), ENOTDIR, ESTALE.
     """
     if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_PATH:
         raise OSError(errno.EBADF, "the descriptor was not opened with O_PATH")
@@ -54,7 +54,7 @@ def passed(
     if directory and not stat.S_ISDIR(status.st_mode):
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if not allowed(inode.fd, status, who, READ, view):
-        raise OSError(errno.EACCES, "no read permission on what the descriptor is of")
+        raise OSError(errno.EACCES, "no read permission on the object of the descriptor")
     inode.pin()
     try:
         yield inode

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a client's path to an inode, as the kernel walks it for that user.
+"""Find the inode at a client's path, as the kernel resolves it for that user.
 
-The server asks for it through fs.mount.  The walk goes from descriptor to
-descriptor, so what is checked is what is watched, whatever is renamed
-meanwhile.  Linux: fs/namei.c.
+The server uses it through fs.mount.  The walk goes from descriptor to
+descriptor, so the object that is checked is the one that is watched, whatever is
+renamed during the walk.  Linux: fs/namei.c.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from fusenotify.fs.permissions import READ, SEARCH, allowed
 from fusenotify.view import View
 
 _MAX_LINKS = 40
-# Names on the way: twice what a path can have.  Forty links, each to a longest path, would keep
-# others waiting for half a second.
+# The most names on the way: twice as many as a path can have.  Without this limit, forty links to
+# paths of the greatest length would keep others waiting for half a second.
 _MAX_STEPS = 4096
 _MAX_PATH = 4096
 _MAX_NAME = 255
-# A directory as /tmp is.
+# The mode bits of a directory like /tmp.
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
 
 
@@ -45,18 +45,18 @@ def resolved(
     view: View = _PLAIN,
     covered: Collection[tuple[int, int]] = (),
 ) -> Iterator[Inode]:
-    """Yield the inode that path names for who, pinned until the block ends.
+    """Yield the inode at path, for the user who, pinned during the with block.
 
     path is relative to the mount's root, with or without a leading slash.
-    A symbolic link at its end is followed where follow; one with an absolute
-    target continues at the root where the target lies below mountpoint.
-    directory asks for a directory; view says how owners and modes are shown;
-    covered are the (st_dev, st_ino) of what other filesystems cover.
+    With follow, a symbolic link at its end is followed.  If the target of a link
+    is absolute and below mountpoint, the walk continues at the root.  With
+    directory, the object must be a directory.  view says how owners and modes are
+    shown; covered has the (st_dev, st_ino) of objects that other filesystems cover.
 
     Raises OSError: ENOENT, ENOTDIR, EACCES (no search permission on a
     component, no read permission on the object), ELOOP (more than 40 links, or 4,096 names),
-    ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount, or it leads into what
-    another filesystem covers), EINVAL (a NUL).
+    ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount, or the path leads into a
+    place that another filesystem covers), EINVAL (a NUL).
     """
     walk = _Walk(inodes, mountpoint, path, who, follow, view, covered)
     try:
@@ -77,7 +77,7 @@ def resolved(
 
 
 class _Walk:
-    """One walk; descriptors holds those from below the root down to here."""
+    """One walk.  _descriptors has the descriptors from below the root down to the position."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class _Walk:
         if not path:
             raise _error(errno.ENOENT, path, "the path is empty")
         if b"\0" in path:
-            raise _error(errno.EINVAL, path, "the path has a NUL in it")
+            raise _error(errno.EINVAL, path, "the path contains NUL")
         if len(path) >= _MAX_PATH:
             raise _error(errno.ENAMETOOLONG, path[:60] + b"...")
         self._path = path
@@ -119,7 +119,7 @@ class _Walk:
 
     @property
     def fd(self) -> int:
-        """The descriptor of where the walk is."""
+        """The descriptor of the walk's position."""
         return self._descriptors[-1] if self._descriptors else self._root_fd
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class _Walk:
         self._descriptors.clear()
 
     def check_uncovered(self, status: os.stat_result) -> None:
-        """Refuse to be where another filesystem is, to whoever goes there by path.
+        """Check that no other filesystem covers the object, so that programs find it there, too.
 
         Raises OSError (EXDEV).
         """
@@ -146,7 +146,7 @@ class _Walk:
         if len(name) > _MAX_NAME:
             raise _error(errno.ENAMETOOLONG, self._path)
         if name == b".":
-            return  # it asks for a directory that may be searched, and goes nowhere
+            return  # the checks above are all that "." needs
         if name == b"..":
             if not self._descriptors:
                 raise _error(errno.EXDEV, self._path, "it leaves the mount")
@@ -164,7 +164,7 @@ class _Walk:
         return self._follow or self.wants_directory
 
     def _may_follow_last(self) -> bool:
-        """Judge the link where the walk is.  Linux: may_follow_link()."""
+        """Return whether the link at the position may be followed.  Linux: may_follow_link()."""
         owner = self._view.shown(os.fstat(self.fd)).st_uid
         directory = self._descriptors[-2] if self._descriptors[1:] else self._root_fd
         above = self._view.shown(os.fstat(directory))
@@ -175,12 +175,12 @@ class _Walk:
         )
 
     def _enter_link(self) -> None:
-        """Go on with the target of the link where the walk is."""
+        """Go on with the target of the link at the position."""
         self._links += 1
         if self._links > _MAX_LINKS:
             raise _error(errno.ELOOP, self._path)
         if not self._rest and not self._may_follow_last():
-            raise _error(errno.EACCES, self._path, "fs.protected_symlinks forbids to follow it")
+            raise _error(errno.EACCES, self._path, "fs.protected_symlinks forbids following it")
         if not self._view.follows_links:
             raise _error(errno.ELOOP, self._path, "the mount is nosymfollow")
         target = os.readlink(b"", dir_fd=self.fd)
@@ -198,7 +198,7 @@ class _Walk:
 
 
 def _symlinks_are_protected() -> bool:
-    """Return whether links of others in shared directories are not for following."""
+    """Return whether links of other users in shared directories may not be followed."""
     with open("/proc/sys/fs/protected_symlinks", "rb") as setting:
         return setting.read(1) != b"0"
 

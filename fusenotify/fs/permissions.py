@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's verdict on a user and an object of the mount: mode bits, groups, ACL, root.
+"""A user's permissions for an object of the mount, as the kernel decides them.
 
+They come from mode bits, groups and the ACL; root may do nearly everything.
 fs.paths asks for each component of a path that a client wants to watch, and
 engine.trees, through DirectoryPermissions, for directories below a tree watch.
-As the kernel does, it goes by what the mount shows, and by ACLs only where the
-mount enforces them (-o acl): else a file's group bits are its ACL's mask.
+Like the kernel, this uses the modes and owners that the mount shows.  ACLs count
+only if the mount enforces them (-o acl); otherwise a file's group bits, which are
+its ACL's mask, count as they are.
 Linux: fs/namei.c generic_permission(), fs/posix_acl.c posix_acl_permission().
 """
 
@@ -28,7 +30,7 @@ SEARCH = 1
 _ACL = "system.posix_acl_access"
 _ACL_HEADER = struct.Struct("<I")
 _ACL_ENTRY = struct.Struct("<HHI")
-# Linux: fs/fuse/acl.c fuse_get_acl() asks for a page.  Some filesystems keep sixteen.
+# Linux: fs/fuse/acl.c fuse_get_acl() asks for one page.  Some filesystems store sixteen pages.
 _LONGEST_ACL = os.sysconf("SC_PAGE_SIZE")
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32
 
@@ -39,14 +41,16 @@ _PLAIN = View()
 def allowed(
     fd: int, status: os.stat_result, who: Credentials, wanted: int, view: View = _PLAIN
 ) -> bool:
-    """Return whether who may do wanted (READ | WRITE | SEARCH) to the object of fd.
+    """Return whether a user has the wanted permissions (READ | WRITE | SEARCH) for fd's object.
 
-    fd may be an O_PATH descriptor; status are its attributes, and view says
-    how they are shown.
+    fd may be an O_PATH descriptor; status has the object's attributes, and view
+    says how they are shown.
+
+    Raises OSError (E2BIG for an ACL that is too long).
     """
     mode, owner, group = view.shown(status)
     if who.uid == 0:
-        # CAP_DAC_OVERRIDE: all but executing what nobody may execute.
+        # CAP_DAC_OVERRIDE: everything except executing a file that nobody may execute.
         return not wanted & SEARCH or stat.S_ISDIR(mode) or bool(mode & 0o111)
     if who.uid == owner:
         return _grants(mode >> 6, wanted)
@@ -60,27 +64,27 @@ def allowed(
 
 
 class DirectoryPermissions:
-    """Who may use directories now, for engine.trees.  view says how they are shown.
+    """The present permissions of directories, for engine.trees.  view says how they are shown.
 
-    What cannot be asked about, because it is gone from SOURCE, is for nobody.
+    Nobody has permissions for a directory that is gone from SOURCE.
     """
 
     def __init__(self, view: View) -> None:
         self._view = view
 
     def may_refuse(self, who: Credentials) -> bool:
-        """Return whether there may be a directory that who may not read or search.
+        """Return whether there may be directories that the user may not read or search.
 
-        As allowed() says, there is none for root.
+        As in allowed(), there is none for root.
         """
         return who.uid != 0
 
     def may_read(self, directory: core.Inode, who: Credentials) -> bool:
-        """Return whether who may list a directory."""
+        """Return whether the user may list a directory."""
         return self._may(directory, who, READ)
 
     def may_search(self, directory: core.Inode, who: Credentials) -> bool:
-        """Return whether who may use the names in a directory."""
+        """Return whether the user may use the names in a directory."""
         return self._may(directory, who, SEARCH)
 
     def _may(self, directory: core.Inode, who: Credentials, wanted: int) -> bool:
@@ -95,7 +99,7 @@ class DirectoryPermissions:
 def _acl_allows(
     acl: list[tuple[int, int, int]], owning_group: int, who: Credentials, wanted: int
 ) -> bool:
-    """Judge somebody who is not the owner by the entries (tag, permissions, id)."""
+    """Judge a user who is not the owner by the ACL's entries (tag, permissions, id)."""
     mask = next((granted for tag, granted, _ in acl if tag == _MASK), READ | WRITE | SEARCH)
     for tag, granted, user in acl:
         if tag == _USER and user == who.uid:
@@ -112,9 +116,9 @@ def _acl_allows(
 
 
 def _acl(fd: int) -> list[tuple[int, int, int]]:
-    """Return the entries of an object's access ACL; none where it has only mode bits.
+    """Return the entries of an object's access ACL; none if it has only mode bits.
 
-    Raises OSError, E2BIG where it is longer than what the kernel takes for one of the mount.
+    Raises OSError; E2BIG if the ACL is longer than the kernel accepts on the mount.
     """
     try:
         value = os.getxattr(path_of(fd), _ACL)

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Waiting for requests without going to sleep between those of a busy stream.
+"""Waiting for requests without sleeping between the requests of a busy stream.
 
-pyfuse3 waits by trio: a pass through its scheduler, a sleep in epoll_wait()
-and a wake-up for each request, which take longer than most requests.  fs.mount
-gives pyfuse3 a trio whose wait asks /dev/fuse again for some microseconds
-first, and whose lock needs no pass to be taken.  pyfuse3 looks trio up in its
-module, as its asyncio support needs; other versions than those that were TRIED are left
-alone, and so is their first exchange.  The first two waits are fs.negotiation's.
+pyfuse3 waits with trio: each request takes a pass through the scheduler, a sleep
+in epoll_wait() and a wake-up, which take longer than most requests.  fs.mount
+gives pyfuse3 a trio whose wait first looks at /dev/fuse for some microseconds, and
+whose lock is taken without a pass through the scheduler.  This works because
+pyfuse3 looks trio up in its module, which its asyncio support needs.  Versions that
+were not TRIED are left alone, and so is their first exchange.  fs.negotiation makes
+the first two waits.
 
 Invariants
-    Where nothing comes within the time, the next waits sleep at once until
+    If no request comes within the time, the next waits sleep at once until
         requests come quickly again: an idle daemon uses no processor time.
     After BURST requests, or BURST_SECONDS, other tasks have their turn.
-    The processor is offered to others at each look, so a program can run and
-        ask also where there is only one.
+    Each look offers the processor to other processes, so that with a single
+        processor a program can run and make its next request.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ from fusenotify.fs.negotiation import LESS, Negotiation
 
 log = logging.getLogger(__name__)
 
-# The versions of pyfuse3 with which this and fs.negotiation were tried: they rest on its inside.
+# The versions of pyfuse3 with which this and fs.negotiation, which use its internals, were tried.
 TRIED = ("3.5.0",)
 
-# Longer ones bring watched programs nothing (docs/reference/performance.md), and all clients
-# wait as long.
+# Longer bursts make watched programs no faster (docs/reference/performance.md), and all clients
+# wait for the end of a burst.
 BURST = 32
 BURST_SECONDS = 1e-3
 
 
 class PollingTrio:
-    """trio, as pyfuse3 uses it, with waits that look for seconds before they sleep."""
+    """trio, for pyfuse3, with waits that look for so many seconds before they sleep."""
 
     def __init__(self, seconds: float) -> None:
         self._polling = _PollingLowlevel(seconds)
@@ -53,31 +54,31 @@ class PollingTrio:
         return getattr(trio, name)
 
     def negotiate(self, negotiation: Negotiation) -> None:
-        """Have the first exchange, which is to come, made by fs.negotiation."""
+        """Let fs.negotiation make the first exchange, which has not begun yet."""
         self.lowlevel = _NegotiatingLowlevel(self, negotiation)
 
     def go_on(self) -> None:
-        """The first exchange is over."""
+        """End the first exchange."""
         self.lowlevel = self._polling
 
     def close(self) -> None:
-        """Make the wait that goes on, and all later ones, end with ClosedResourceError."""
+        """Make the present wait and all later ones raise ClosedResourceError."""
         self._polling.closed = True
 
 
 class _Lowlevel:
-    """trio.lowlevel, but for what a subclass has."""
+    """trio.lowlevel, except for the functions that a subclass has."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
 
     async def wait_readable(self, fd: int) -> None:
-        """Return when fd has a request, or its connection has ended."""
+        """Wait until fd has a request, or its connection has ended."""
         await trio.lowlevel.wait_readable(fd)
 
 
 class _NegotiatingLowlevel(_Lowlevel):
-    """The two waits around the first exchange: before its request, and behind its answer."""
+    """The two waits of the first exchange: before its request, and after its answer."""
 
     def __init__(self, waits: PollingTrio, negotiation: Negotiation) -> None:
         self._waits = waits
@@ -86,7 +87,7 @@ class _NegotiatingLowlevel(_Lowlevel):
     async def wait_readable(self, fd: int) -> None:
         if self._negotiation.begun:
             if not self._negotiation.end(fd):
-                return  # what is to be read is still there
+                return  # there is still something to read
             self._waits.go_on()
             await self._waits.lowlevel.wait_readable(fd)
             return
@@ -94,7 +95,7 @@ class _NegotiatingLowlevel(_Lowlevel):
         try:
             self._negotiation.begin(fd)
         except OSError as error:
-            if error.errno != errno.ENODEV:  # unmounted before it began, as pyfuse3 will see
+            if error.errno != errno.ENODEV:  # unmounted already, which pyfuse3 will notice
                 log.warning("%s: %s", LESS, error)
             self._waits.go_on()
 
@@ -145,10 +146,10 @@ class _PollingLowlevel(_Lowlevel):
 
 
 class UnfairLock:
-    """A lock that its last holder may take again before those who wait.
+    """A lock that its last holder may take again before waiting tasks get it.
 
-    trio's own is handed over at each release, which takes a pass through the
-    scheduler.  Here who waits is woken, and looks when the holder lets others run.
+    trio's lock is handed over at each release, which takes a pass through the
+    scheduler.  Here a waiting task is woken, and tries when the holder lets others run.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What /proc tells of the processes that make requests.  Linux: proc(5)."""
+"""Information from /proc about the processes that make requests.  Linux: proc(5)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contextlib import suppress
 
 from fusenotify.proc import shows_our_numbers
 
-# How many descriptors are kept to read from which command a process runs: one in so many, at most.
+# For reading processes' commands, one descriptor in _ONE_IN is kept, at most _MOST_COMMANDS.
 _ONE_IN = 128
 _MOST_COMMANDS = 8
 
 _SIGKILL = 1 << 8
-# For how long, in seconds, and of how many threads it is remembered whose they are.
+# For how many seconds, and of how many threads, the process is remembered.
 _REMEMBERED = 1.0
 _MOST_THREADS = 4096
-# Linux: TASK_COMM_LEN is 16, and kernel threads may have more.  What a message has room for.
+# The most bytes of a command.  Linux: TASK_COMM_LEN is 16, and kernel threads may have more.
 _LONGEST_COMMAND = 32
 
 
 def status_of(pid: int) -> dict[bytes, bytes]:
-    """Return /proc/PID/status.
+    """Return the fields of /proc/PID/status, with the white space of each value.
 
-    Nothing where a caller is gone, in another pid namespace (0), or not for us to see:
-    /proc may hide other users' processes, or be that of another pid namespace.
+    Nothing is returned if the process is gone, is in another pid namespace (0), or cannot
+    be seen: /proc may hide other users' processes, or be that of another pid namespace.
     """
     if shows_our_numbers():
         with suppress(OSError), open(f"/proc/{pid}/status", "rb") as lines:
@@ -35,10 +35,10 @@ def status_of(pid: int) -> dict[bytes, bytes]:
 
 
 def is_capable(pid: int, capability: int, status: os.stat_result) -> bool:
-    """Return whether a thread has a capability about an object.
+    """Return whether a thread has a capability for an object; status is that of the object.
 
-    That is in its user namespace, which must have the object's owner and group in it.
-    Linux: capable_wrt_inode_uidgid().
+    The capability counts in the thread's user namespace, which must contain the object's
+    owner and group.  Linux: capable_wrt_inode_uidgid().
     """
     effective = int(status_of(pid).get(b"CapEff", b"0"), 16)
     return bool(
@@ -49,7 +49,7 @@ def is_capable(pid: int, capability: int, status: os.stat_result) -> bool:
 
 
 def _is_mapped(table: str, number: int) -> bool:
-    """Return whether a user or group of ours is one in the user namespace of a table."""
+    """Return whether a user or group id of ours is mapped in a user namespace, by its table."""
     with suppress(OSError), open(table, "rb") as lines:
         for line in lines:
             _, begin, length = map(int, line.split())
@@ -59,11 +59,11 @@ def _is_mapped(table: str, number: int) -> bool:
 
 
 class Processes:
-    """Whose the threads are that make requests, and what their processes run.
+    """The processes of the threads that make requests, and the commands of the processes.
 
-    A thread makes many requests, so its process is remembered for a second.  What a
-    process runs may be another program by the next request, so it is read each
-    time, from a descriptor that stays that process's.  limit is that of open files.
+    A thread makes many requests, so its process is remembered for a second.  A process
+    may run another command at the next request, so that is read each time, from a
+    descriptor that always refers to this process.  limit is that of open files.
     """
 
     def __init__(self, limit: int) -> None:
@@ -73,7 +73,7 @@ class Processes:
         self._commands: OrderedDict[int, int] = OrderedDict()
 
     def process_of(self, thread: int) -> int:
-        """Return the id of a thread's process; 0 where it is gone or unseen (0)."""
+        """Return the id of a thread's process; 0 if it is gone or cannot be seen."""
         now = time.monotonic()
         if now >= self._until or len(self._processes) >= _MOST_THREADS:
             self._processes.clear()
@@ -85,14 +85,14 @@ class Processes:
         return process
 
     def command_of(self, process: int) -> bytes | None:
-        """Return the name of what a process runs; None where it is gone."""
+        """Return the name of a process's command; None if the process is gone."""
         descriptor = self._commands.get(process)
         if descriptor is not None:
             self._commands.move_to_end(process)
             command = _read(descriptor)
             if command is not None:
                 return command
-            os.close(self._commands.pop(process))  # another one may have its number by now
+            os.close(self._commands.pop(process))  # another process may have its id now
         try:
             descriptor = os.open(f"/proc/{process}/comm", os.O_RDONLY)
         except OSError:
@@ -110,7 +110,7 @@ class Processes:
 
 
 def kept_commands(limit: int) -> int:
-    """Return how many descriptors Processes keeps, of so many that there may be."""
+    """Return how many descriptors Processes keeps, where limit is that of open files."""
     return min(limit // _ONE_IN, _MOST_COMMANDS)
 
 
@@ -121,8 +121,8 @@ def _read(command: int) -> bytes | None:
 
 
 def is_killed(pid: int) -> bool:
-    """Return whether a thread that waits in a system call is to end, and only waits for that.
+    """Return whether a thread was killed and ends as soon as its system call returns.
 
-    The kernel makes SIGKILL of every signal that ends a process.
+    The kernel turns every signal that ends a process into SIGKILL.
     """
     return bool(int(status_of(pid).get(b"SigPnd", b"0"), 16) & _SIGKILL)

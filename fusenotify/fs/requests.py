@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What all FUSE requests share: the tables, the answers and the errors.
+"""The base of all FUSE requests: their tables, answers and errors.
 
-fs.file_requests, fs.attribute_requests and fs.operations build on it; pyfuse3 calls what they
-define.
+fs.file_requests, fs.attribute_requests and fs.operations build on it; pyfuse3 calls the
+methods that they define.
 
 Invariants
-    A request ends in an answer or in FUSEError, or without either where it
-        has none, whatever happened: any other exception would end the daemon.
-    What a request does to SOURCE and what it notifies are one piece that does
-        not await (answered()); those that must wait do so before it.  So what
-        a program has been answered has been told; fs.mount's fence rests on it.
+    A request ends with an answer or with FUSEError, or with neither if it has
+        no answer, whatever happened: any other exception would end the daemon.
+    The change of SOURCE and its notification are one piece that does not await
+        (answered()); requests that have to wait do so before it.  So when a
+        program gets its answer, the events are queued; the fence of fs.mount
+        depends on this.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ log = logging.getLogger(__name__)
 def answered(
     method: Callable[[_Self, *_Args], _T],
 ) -> Callable[[_Self, *_Args], Coroutine[Any, Any, _T]]:
-    """Make a request of a method; all its exceptions become the errno that the program gets.
+    """Turn a method into a request; its exceptions become the errno that the program gets.
 
-    The method cannot await, so the request ends before another begins.
+    The method cannot await, so the request ends before another one begins.
     """
 
     @functools.wraps(method)
@@ -66,7 +67,7 @@ def answered(
 def answered_later(
     method: Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
-    """Do as answered() for a request that notifies nothing and may take seconds."""
+    """Do what answered() does, for a request that causes no event and may take seconds."""
 
     @functools.wraps(method)
     async def answer(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -81,12 +82,13 @@ def answered_later(
 def answered_when_possible(
     method: Callable[Concatenate[_Self, _P], _T],
 ) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
-    """Do as answered() for a request that SOURCE may make wait, as a lease does with open(2).
+    """Do what answered() does, for a request that may have to wait, as for a lease in open(2).
 
-    Its first argument is an inode's number, its last one the request's context.  The method raises
-    an Obstacle before it has changed anything, SleepingOpen behind others, and is called
-    again: from its beginning to its end it still does not await.  What was opened for
-    it comes as the argument opened; written says that stores were written back.
+    The method's first argument is an inode's number, its last one the request's context.  Before
+    it has changed anything, the method may raise an Obstacle, with SleepingOpen after all others.
+    It is called again when the obstacle is gone, and even then does not await from its beginning
+    to its end.  The argument opened is a descriptor that was opened for it; written says that
+    stores were written back.
     """
 
     @functools.wraps(method)
@@ -105,7 +107,7 @@ def answered_when_possible(
 def unanswered(
     method: Callable[Concatenate[_Self, _P], Coroutine[Any, Any, None]],
 ) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, None]]:
-    """Do as answered() for a request that has no answer: what fails is logged."""
+    """Do what answered() does, for a request that has no answer: errors are logged."""
 
     @functools.wraps(method)
     async def take(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -127,15 +129,14 @@ def _refusal(error: Exception, name: str, args: tuple[object, ...]) -> FUSEError
 
 
 class Requests(pyfuse3.Operations):
-    """The state behind the requests of one mount.
+    """The state that the requests of one mount share.
 
-    view is how SOURCE is shown.  known are the inodes, by number, layers those of overlays,
-    overlays their st_dev: mostly none.  names tell
-    by which of several a program came.  files are the open ones, by descriptor,
-    ends those of the files among them that are open to append to.
-    write_back writes what is stored to mappings of theirs.
-    background counts the requests done of the kinds that the kernel sends
-    without a program that waits, released the RELEASEs among them.
+    view says how SOURCE is shown.  known has the inodes, by number.  layers has the objects of
+    overlays, overlays the st_dev of these, mostly none.  names knows which of several names a
+    program has used.  files has the open files, by descriptor, ends the ends of those that are
+    open for appending.  write_back writes back what programs store to mappings.  background
+    counts the requests of those kinds that the kernel sends although no program waits for them,
+    released the RELEASEs among them.
     """
 
     supports_dot_lookup = False
@@ -166,7 +167,7 @@ class Requests(pyfuse3.Operations):
         args: Sequence[Any],
         obstacle: Obstacle,
     ) -> _T:
-        """Call a request's method when what it needs is possible, or done."""
+        """Remove the obstacle, or wait until it is gone, and call a request's method again."""
         ctx = args[-1]
         inode = self.known[args[0]]
         given: dict[str, Any] = {}
@@ -220,11 +221,9 @@ class Requests(pyfuse3.Operations):
         call: Callable[[int], _R],
         undo: Callable[[_R], object] = lambda _: None,
     ) -> _R:
-        """Return what a thread returns that does something about an object, of which held is one.
+        """Return call(held), made in a thread; held is a descriptor of inode.
 
-        See Turns.unless_killed().
-
-        What it opens, or holds, is counted against the user meanwhile.
+        See Turns.unless_killed().  A descriptor is counted against the user during the call.
         """
         descriptors = self.inodes.descriptors
         try:
@@ -241,10 +240,10 @@ class Requests(pyfuse3.Operations):
             descriptors.shares.give_back(ctx.uid)
 
     def entry(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
-        """Answer with an inode, of which the kernel now has one lookup more.
+        """Return the answer that names an inode, of which the kernel then has one lookup more.
 
-        The names of a file with several are not cached: what is done to it
-        says only the inode, and the lookup before tells by which name.
+        The kernel must not cache the names of a file that has several: requests name
+        only the inode, and the preceding LOOKUP tells which name was used.
         """
         inode.lookups += 1
         answer = self.attributes(inode, status)
@@ -253,13 +252,13 @@ class Requests(pyfuse3.Operations):
         return answer
 
     def forget_attributes(self, inode: Inode) -> None:
-        """Have the kernel forget the attributes and the ACL of an inode before the program goes on.
+        """Make the kernel forget the attributes and ACL of an inode before the program goes on.
 
-        For what changes more than its answer says.  The kernel must be about
-        to wait for the answer to a request about this very inode: then it
-        holds it, and does not wait for us here.
+        This is for requests that change more than their answer says.  The kernel must
+        be waiting for the answer to a request about this inode: it then holds the inode,
+        and does not wait for us here.
         """
-        with suppress(OSError):  # unmounted meanwhile
+        with suppress(OSError):  # unmounted
             pyfuse3.invalidate_inode(pyfuse3.InodeT(inode.number), attr_only=True)
 
     def attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which set-id bits a file may get, and when they go: written to, truncated, given to others.
+"""The set-id bits that a file may get, and those that it loses by writes and other changes.
 
-fs.negotiation has asked the kernel to leave the latter to us; fs.attribute_requests and
-fs.file_requests ask here before and behind such requests.
+fs.negotiation has asked the kernel to leave the removal to us.  fs.attribute_requests and
+fs.file_requests call this before and after writes, truncations and changes of owner.
 
 Invariants
-    A daemon that is not root leaves bits to SOURCE's kernel where it may not
-        take them itself; what is reported lost is lost there.
-    A bit that the mount's view would not show (View.hidden_set_id()) means
-        somebody in SOURCE whom the kernel did not judge by.  So none is set
-        through the mount, whichever way it comes: chmod is EPERM, what is new
-        is made without; and those that are there go with the first byte that
-        is written, whoever writes it, and with a mode or an ACL that somebody
-        gives, who may let others write in SOURCE itself, where stores to a
-        mapping take no bits.  A file's capabilities go the same way.
+    If a daemon that is not root may not remove bits itself, it leaves that to
+        SOURCE's kernel; bits that are reported as lost are lost there.
+    A bit that the mount's view does not show (View.hidden_set_id()) is about a
+        user or group of SOURCE that the kernel has not checked.  So no such bit
+        can be set through the mount: chmod gives EPERM, and new files are made
+        without it.  Existing ones are removed with the first byte that anybody
+        writes.  They are also removed when somebody sets a mode or an ACL, as
+        that may let others write in SOURCE itself, where stores to a mapping
+        remove no bits.  A file's capabilities are removed in the same way.
 
 Linux: setattr_should_drop_suidgid(), setattr_should_drop_sgid(),
 posix_acl_update_mode().
@@ -38,12 +38,12 @@ _CAP_FSETID = 1 << 4
 
 
 def settable_mode(mode: int, before: os.stat_result, view: View, ctx: RequestContext) -> int:
-    """Return the mode that chmod may give to an object that was as before says.
+    """Return the mode that chmod may give to an object, whose status was before.
 
-    Who is not of its group gives no set-gid bit: the group may be another than
-    the kernel remembered.
+    A user who is not in the object's group sets no set-gid bit, since the group may
+    be another one than the kernel remembered.
 
-    Raises FUSEError, EPERM, where it has hidden bits that are not there yet.
+    Raises FUSEError (EPERM) if mode has hidden bits that the object did not have.
     """
     new = mode & SET_ID & ~before.st_mode
     if new & view.hidden_set_id(before.st_uid, before.st_gid):
@@ -56,22 +56,22 @@ def settable_mode(mode: int, before: os.stat_result, view: View, ctx: RequestCon
 
 
 def strip_unjudged(fd: int, view: View) -> None:
-    """Take hidden bits and capabilities before somebody says who may write to a file.
+    """Remove a file's hidden bits and capabilities before somebody changes who may write to it.
 
     Raises OSError.
     """
     if stat.S_ISREG(os.fstat(fd).st_mode):
         strip_hidden(fd, view)
-        with suppress(OSError):  # most often it has none
+        with suppress(OSError):  # most files have none
             os.removexattr(path_of(fd), CAPABILITY)
 
 
 def new_mode(mode: int, parent: int, view: View, ctx: RequestContext) -> int:
-    """Return mode without the bits that do not go to what ctx makes in a directory.
+    """Return mode without the set-id bits that an object made by ctx must not get.
 
-    They are those that would be hidden, and set-gid for the group of the directory, of
-    which parent is a descriptor, where that gives its group to one who is not of it.
-    Linux: mode_strip_sgid().
+    These are the bits that would be hidden, and the set-gid bit if the directory passes
+    on its group and the user is not in that group.  parent is a descriptor of the
+    directory.  Linux: mode_strip_sgid().
     """
     if not mode & SET_ID:
         return mode
@@ -86,7 +86,7 @@ def new_mode(mode: int, parent: int, view: View, ctx: RequestContext) -> int:
 
 
 def strip_hidden(fd: int, view: View) -> bool:
-    """Take a file's hidden bits as it is written to; return whether there were some.
+    """Remove a file's hidden bits when it is written to; return whether there were some.
 
     Raises OSError.
     """
@@ -99,7 +99,9 @@ def strip_hidden(fd: int, view: View) -> bool:
 
 
 def strip_by_acl(path: str, before: os.stat_result, group: int, ctx: RequestContext) -> None:
-    """Take the set-gid bit of what gets an access ACL from somebody outside its group, as shown.
+    """Remove the set-gid bit of an object that gets an access ACL from a user not in its group.
+
+    before is the object's status before that, group its group as it is shown.
 
     Raises OSError.
     """
@@ -109,17 +111,17 @@ def strip_by_acl(path: str, before: os.stat_result, group: int, ctx: RequestCont
 
 
 def keeps_set_id(ctx: RequestContext) -> bool:
-    """Return whether bits stay where ctx changes what is in a file: CAP_FSETID.
+    """Return whether bits stay when ctx changes a file's contents: CAP_FSETID.
 
-    Only root is asked for it: the root of a user namespace has it there, which
-    /proc shows as if it had it here.
+    Only root can have it: /proc shows the capabilities of the root of a user namespace
+    as if they held here.
     """
     effective = status_of(ctx.pid).get(b"CapEff")
     return not ctx.uid and (effective is None or bool(int(effective, 16) & _CAP_FSETID))
 
 
 def strip_set_id(fd: int, before: os.stat_result, ctx: RequestContext) -> bool:
-    """Take from an object, which was as before says, what it does not keep of its bits.
+    """Remove the bits that an object, whose status was before, does not keep.
 
     Returns whether bits are lost.  Raises OSError.
     """
@@ -137,7 +139,11 @@ def strip_set_id(fd: int, before: os.stat_result, ctx: RequestContext) -> bool:
 
 
 def _keeps_set_gid(before: os.stat_result, ctx: RequestContext) -> bool:
-    """Return whether the bit says that locks are mandatory, as it once did, to one of the group."""
+    """Return whether the set-gid bit stays.
+
+    It may stay only without group execution, where it once meant mandatory locking; and it
+    does for members of the group, and for a ctx that keeps set-id bits.
+    """
     if before.st_mode & stat.S_IXGRP:
         return False
     return _is_member(ctx, before.st_gid) or keeps_set_id(ctx)

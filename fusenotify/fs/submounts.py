@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The mounts below SOURCE, and a tree of SOURCE in which nothing is mounted.
 
-fs.inodes looks up in that tree, which is a detached clone of SOURCE's mount: no
-name in it leads onto another mount, whatever is mounted where and whenever, so
-none leads back into ours.  Other mounts below SOURCE are shown by a table, each
-by a clone of its own; fs.mount keeps it up to date.
+fs.inodes looks names up in that tree, which is a detached clone of SOURCE's mount.
+No name in it leads onto another mount, whatever is mounted where and when, so no
+name leads back into our mount.  A table has the other mounts below SOURCE, each
+with a clone of its own; fs.mount keeps it up to date.
 
-Where the daemon may not clone (a user other than root; a mount that is locked
-or unbindable), SOURCE is walked as it is, and the table has what must not be
-stepped onto.
+If the daemon may not clone (it is not root, or a mount is locked or unbindable),
+SOURCE is walked as it is, and the table has the mounts that must not be entered.
 
 Invariants
-    What may lead back, or is a server that a user runs, is not shown: the
-        directory below it is, or, without a clone, nothing.
-    A mount that was taken away in the daemon's namespace is not held here.
+    A mount that may lead back, or that is a server run by a user, is not shown.
+        The directory that it covers is shown instead or, without a clone,
+        nothing.
+    A mount that was unmounted in the daemon's namespace is not kept busy here.
     A mount whose directories are renamed while it is looked for stays where it
-        was shown: its place is told by the directory, not by its path.
+        was shown: its place is its directory, not its path.
     Nothing asks a filesystem that may not answer: the way to a mount point is
         in the kernel's memory.
 """
@@ -46,7 +46,7 @@ from fusenotify.mountinfo import (
 
 
 class Place(NamedTuple):
-    """A name: its directory's st_dev and st_ino, and what it is."""
+    """A name in a directory, which has the st_dev device and the st_ino ino."""
 
     device: int
     ino: int
@@ -56,9 +56,9 @@ class Place(NamedTuple):
 class Found(NamedTuple):
     """A mount that is at a place now.
 
-    fd is a descriptor of its root, or None where it must not be stepped onto, or
-    needs none because it is known: shown there already.  A descriptor
-    keeps a disk from being unmounted.
+    fd is a descriptor of its root.  It is None if the mount must not be entered,
+    or if it is shown there already (known): a descriptor keeps a filesystem from
+    being unmounted.
     """
 
     fd: int | None
@@ -67,11 +67,11 @@ class Found(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is mounted below SOURCE: found by place, missed by id.
+    """The mounts below SOURCE: those found, by place, and the ids of those missed.
 
-    missed are the mounts that are not where the table of mounts said: hidden by others, out
-    of reach, or a directory above was renamed meanwhile.  is_whole says that only hidden ones
-    were missed.
+    missed has the mounts that are not where the table of mounts says: others hide them,
+    they cannot be reached, or a directory above was renamed in between.  is_whole says that
+    only hidden ones were missed.
     """
 
     found: dict[Place, Found]
@@ -83,8 +83,8 @@ class Seen(NamedTuple):
 class Shown:
     """A mount below SOURCE.
 
-    fd is a descriptor of the root of its clone, or -1 where it must not be stepped onto; device is
-    its st_dev; id and ino, its root's st_ino, say that it is the same as before.
+    fd is a descriptor of the root of its clone, or -1 if the mount must not be entered.  device is
+    its st_dev, ino the st_ino of its root; with id they identify the mount.
     """
 
     fd: int
@@ -94,7 +94,7 @@ class Shown:
     fstype: str
 
     def is_of(self, fd: int) -> bool:
-        """Return whether fd is of the root of this very mount."""
+        """Return whether fd is a descriptor of the root of this mount."""
         with suppress(OSError):
             status = os.fstat(fd)
             here = mount_id(fd), status.st_dev, status.st_ino
@@ -103,26 +103,27 @@ class Shown:
 
 
 _MOUNT_ATTR_NOATIME = 0x10
-# MOUNT_ATTR_RDONLY and those of access times, which a clone has like its mount; and the words for
-# them.  Without a word about files' access times each is kept.
+# MOUNT_ATTR_RDONLY and the attributes for access times, which a clone has from its mount, by the
+# words in mountinfo.  Without a word about the access times of files, strictatime holds.
 _ATTRIBUTES = {"ro": 0x01, "noatime": _MOUNT_ATTR_NOATIME, "nodiratime": 0x80, "relatime": 0}
 _STRICTATIME = 0x20
 _FOLLOWED = 0x01 | 0x70 | 0x80
-# What open(2) says where no descriptor is left.
+# The errors of open(2) when no descriptor is left.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-# Each failed look is a rename between reading where a mount is and opening it.
+# How often to look.  A look fails if something is renamed between reading where a mount is and
+# opening it.
 _LOOKS = 16
-# The fd of a mount that must not be stepped onto.
+# The fd of a mount that must not be entered.
 _NOT_SHOWN = -1
 
 
 class Submounts:
-    """What is mounted below SOURCE, of which source is a descriptor (O_PATH).
+    """The mounts below SOURCE; source is an O_PATH descriptor of SOURCE.
 
-    attributes are those of mount_setattr(2) that the clones get, cleared those
-    that they lose.  root is a descriptor of SOURCE to be looked up in, is_live says
-    that it is no clone.  is_asked says that names have to be asked for.  count is how many mounts
-    are in the table, devices are the kinds of the filesystems shown, by st_dev.
+    attributes has the attributes of mount_setattr(2) that clones get, cleared those that
+    they lose.  root is a descriptor of SOURCE for lookups; is_live says that it is not a clone.
+    is_asked says that at() has to be called for each name.  count is the number of mounts in
+    the table.  devices has the types of the shown filesystems, by st_dev.
     """
 
     def __init__(self, source: int, attributes: int = 0, cleared: int = 0) -> None:
@@ -132,7 +133,7 @@ class Submounts:
         self._places: dict[Place, Shown] = {}
         self.devices: dict[int, str] = {}
         self.count = 0
-        # What each clone has of its mount's attributes, by descriptor.
+        # The attributes that each clone has from its mount, by descriptor.
         self._inherited: dict[int, int] = {}
         try:
             self.root = self._clone(source, mount_with_id(said_of(source, "mnt_id")))
@@ -141,7 +142,7 @@ class Submounts:
             self.root = os.dup(source)
             self.is_live = True
         self.is_asked = self.is_live
-        # Each open file of the table tells of a change once: to changed(), and to at().
+        # An open file of the table reports each change once, so changed() and at() have one each.
         self._tables: list[int] = []
         self._changes: select.poll | None = None
         self._waiting = trio.CapacityLimiter(1)
@@ -151,24 +152,24 @@ class Submounts:
 
     @property
     def open_flags(self) -> int:
-        """The flags of open(2) that stand in for a clone's attributes where there is no clone."""
+        """The flags of open(2) that replace a clone's attributes if there is no clone."""
         return os.O_NOATIME if self.is_live and self._attributes & _MOUNT_ATTR_NOATIME else 0
 
     async def changed(self) -> None:
-        """Return when the mounts may have changed since this was called before."""
+        """Wait until the mounts may have changed since the last call; at first, return at once."""
         if self._changes is None:
             self._changes = select.poll()
             self._changes.register(self._open_table(), select.POLLPRI)
             return
-        # In a thread: trio would look twice, and the table says only once that it has changed.
+        # In a thread: trio would look twice, but the table reports a change only once.
         await trio.to_thread.run_sync(
             self._changes.poll, abandon_on_cancel=True, limiter=self._waiting
         )
 
     def at(self, device: int, ino: int, name: bytes) -> Shown | None:
-        """Return what is mounted on a name in the directory with st_dev device and st_ino ino.
+        """Return the mount on a name in the directory with st_dev device and st_ino ino, or None.
 
-        Raises OSError, ENOENT, where a mount is there that must not be stepped onto.
+        Raises OSError (ENOENT) if it is a mount that must not be entered.
         """
         if self.is_live and self._looks.poll(0):
             self.update(self.scan())
@@ -178,7 +179,7 @@ class Submounts:
         return shown
 
     def on(self, directory: int, name: bytes) -> int:
-        """Return a new descriptor of what is mounted on a name in a directory, or -1.
+        """Return a new descriptor of the mount on a name in a directory, or -1.
 
         Raises OSError as at().
         """
@@ -187,9 +188,9 @@ class Submounts:
         return -1 if shown is None else os.dup(shown.fd)
 
     def scan(self) -> Seen:
-        """Return what is mounted below SOURCE now; a thread may call it.
+        """Return the mounts below SOURCE now; a thread may call it.
 
-        Raises OSError where no descriptor is left to look.
+        Raises OSError if no descriptor is left for it.
         """
         seen = self._look()
         for _ in range(_LOOKS - 1):
@@ -200,10 +201,10 @@ class Submounts:
         return seen
 
     def update(self, seen: Seen) -> tuple[list[Place], list[Shown]]:
-        """Take over what scan() returned.
+        """Update the table with the result of scan().
 
-        Returns the places where something changed, and the mounts that are
-        gone, for the caller to close.
+        Returns the places where something changed, and the mounts that are gone,
+        which the caller has to close.
         """
         changed: list[Place] = []
         gone: list[Shown] = []
@@ -232,7 +233,7 @@ class Submounts:
         return changed, [shown for shown in gone if shown.fd != _NOT_SHOWN]
 
     def close(self) -> None:
-        """Let go of all but root, which belongs to the table of inodes."""
+        """Close all descriptors except root, which belongs to the table of inodes."""
         for shown in self._places.values():
             if shown.fd != _NOT_SHOWN:
                 os.close(shown.fd)
@@ -255,7 +256,7 @@ class Submounts:
         return clone
 
     def _follow(self, clone: int, mount: Mount | None) -> None:
-        """Give a clone the attributes that its mount has by now, and those that are wanted."""
+        """Give a clone the present attributes of its mount, and those that are wanted."""
         inherited = _attributes_of(mount)
         if self._inherited.get(clone) != inherited:
             attributes = inherited & ~self._cleared | self._attributes
@@ -270,7 +271,7 @@ class Submounts:
                 return before
             return Shown(_NOT_SHOWN, MountId(mount.id, None), 0, 0, mount.fstype)
         with suppress(OSError):
-            if known is not None:  # it is before: scan() and update() take turns
+            if known is not None:  # the same as before, since scan() and update() alternate
                 self._follow(known.fd, mount)
                 return known
             assert fd is not None
@@ -328,7 +329,7 @@ class Submounts:
         return seen
 
     def _reach(self, path: bytes) -> tuple[Place, int]:
-        """Return the place that a path below SOURCE leads to, and a descriptor of what is there."""
+        """Return the place at a path below SOURCE, and a descriptor of the object there."""
         path, _, name = path.rpartition(b"/")
         parent = open_cached(self.source, path or b".")
         try:
@@ -347,7 +348,7 @@ def _close(found: dict[Place, Found]) -> None:
 def _is_on_top(
     point: bytes, by_id: dict[int, Mount], below: dict[int, Mount], own: Mount | None
 ) -> bool:
-    """Return whether the path of a mount point leads there, as the table of mounts has it.
+    """Return whether, by the table of mounts, the path of a mount point leads to its mount.
 
     by_id is that table, below the part of it that is below SOURCE, own the mount of SOURCE.
     """
@@ -369,7 +370,7 @@ def _attributes_of(mount: Mount | None) -> int:
 
 
 def _may_be_shown(mount: Mount, source: Mount | None) -> bool:
-    """Return whether a mount neither leads back nor is a server that some user runs.
+    """Return whether a mount neither leads back to ours nor is a server that some user runs.
 
     source is SOURCE's mount.
     """
@@ -379,7 +380,7 @@ def _may_be_shown(mount: Mount, source: Mount | None) -> bool:
         return any(f"user_id={user}" in mount.options for user in (0, os.geteuid()))
     if source is None or mount.device != source.device:
         return True
-    # A directory in which the mount point itself is goes on for ever.
+    # A mount that shows a directory which contains its own mount point has no end.
     with suppress(ValueError):
         return not contains(mount.root, source.inner_path(mount.mountpoint))
     return True

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``-o sync`` and ``-o dirsync``: a request ends when SOURCE's disk has what it did.
+"""``-o sync`` and ``-o dirsync``: a request ends when its change is on SOURCE's disk.
 
-fs.mount takes these operations in place of fs.operations' where a mount asks for them, so that
-others pay nothing.  What happened is told at once, as ever; only the answer
-waits, in a thread, for fsync(2).  Of what is written the kernel asks for by itself.
+fs.mount uses these operations instead of those of fs.operations if a mount asks for them, so
+other mounts pay nothing.  Events are queued at once, as always; only the answer waits for
+fsync(2), which runs in a thread.  For written data, the kernel sends FSYNC itself.
 
 Linux: IS_SYNC(), IS_DIRSYNC().
 """
@@ -23,10 +23,9 @@ from fusenotify.fs.requests import answered_later
 
 
 class SyncedOperations(Operations):
-    """Operations whose names are on the disk when they are answered.
+    """Operations that are answered when their changes of names are on the disk (dirsync).
 
-    all_of_it says that attributes are, too (sync); without, only what makes, moves and
-    removes names (dirsync).
+    With all_of_it, this holds for changes of attributes, too (sync).
     """
 
     all_of_it = False
@@ -84,7 +83,7 @@ class SyncedOperations(Operations):
     ) -> None:
         """RENAME, RENAME2."""
         await super().rename(parent_inode_old, name_old, parent_inode_new, name_new, flags, ctx)
-        # The new one first: never is neither name on the disk.
+        # The new directory first, so that at any time one of the two names is on the disk.
         await self._to_disk(ctx, parent_inode_new, parent_inode_old)
 
     async def create(
@@ -137,12 +136,12 @@ class SyncedOperations(Operations):
 
     @answered_later
     async def _to_disk(self, ctx: RequestContext, *numbers: int) -> None:
-        """Return when SOURCE's disk has what was done to these inodes.
+        """Wait until the changes of these inodes are on SOURCE's disk.
 
-        Raises FUSEError: EIO and the like; EAGAIN where too many requests of the user wait.
+        Raises FUSEError: EIO and the like; EAGAIN if too many requests of the user wait.
         """
         changed = [self.known[number] for number in dict.fromkeys(numbers)]
-        for inode in changed:  # it may be forgotten meanwhile
+        for inode in changed:  # otherwise it could be forgotten during the wait
             inode.pin()
         try:
             async with self.turns.place(ctx.uid, 0), self.turns.brief:
@@ -161,14 +160,14 @@ class FullySyncedOperations(SyncedOperations):
 
 
 def _sync(held: int, root: str) -> None:
-    """Call fsync(2) for an object; where it cannot be opened for that, for all of SOURCE.
+    """Call fsync(2) for an object, or syncfs(2) for SOURCE if the object cannot be opened.
 
-    held is an O_PATH descriptor of it, which is closed.
+    held is an O_PATH descriptor of the object, which is closed.
     """
     try:
         kind = os.fstat(held).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-            raise PermissionError  # a fifo, a device or a link is not ours to open
+            raise PermissionError  # opening a fifo or a device may have effects
         opened = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK)
     except (PermissionError, BlockingIOError):
         opened = -1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""System calls that the os module lacks, and the way from a descriptor to a path.
+"""System calls that the os module lacks, and paths for descriptors.
 
 All of fs uses this module.  All functions raise OSError.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from fusenotify.bits import IN_DELETE_SELF
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# For calls that never sleep: faster, as no other thread of Python's gets to run meanwhile.
+# For calls that never sleep: it is faster, since the GIL is not released.
 _libc_at_once = ctypes.PyDLL(None, use_errno=True)
 _open_tree = getattr(_libc_at_once, "open_tree", None)
 _getdents = getattr(_libc, "getdents64", None) or _libc.getdents  # of glibc, of musl
@@ -35,17 +35,18 @@ _TRIES = 3
 # struct file_handle: the length of the handle, its type, the handle.
 _HANDLE_HEADER = 8
 _MAX_HANDLE = 128
-# As much of a directory as is read at a time: a hundred names or two.
+# How many bytes of a directory are read at a time: one or two hundred names.
 _DIRECTORY_BUFFER = 4096
-# struct linux_dirent64: inode number, the offset behind the entry, its length, type, and the name.
+# struct linux_dirent64: inode number, offset of the next entry, length and type of this one; the
+# name follows.
 _ENTRY = struct.Struct("=QqHB")
 _LONGEST_ENTRY = _ENTRY.size + 255 + 1 + 7  # with NUL and padding
 # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER.
 _SYNC_ALL = 7
-# Bytes: more than struct statfs has anywhere.
+# In bytes, more than struct statfs has on any architecture.
 _MOST_OF_STATFS = 512
 _DESCRIPTORS = "/proc/self/fd/"
-# What path_of() begins with.
+# The beginning of the paths that path_of() returns.
 _descriptors = _DESCRIPTORS
 _CAPABILITY_VERSION_3 = 0x20080522
 CAP_CHOWN = 0
@@ -66,7 +67,7 @@ class _CapabilityHeader(ctypes.Structure):
 
 
 class _Capabilities(ctypes.Structure):
-    """Of 32 capabilities; there are two of them."""
+    """The sets of 32 capabilities.  Linux has two of these structures for 64 capabilities."""
 
     _fields_ = (
         ("effective", ctypes.c_uint32),
@@ -80,14 +81,14 @@ _directory_bytes = memoryview(_directory).cast("B")
 _capability_header = ctypes.byref(_CapabilityHeader(_CAPABILITY_VERSION_3, 0))
 _setfsuid, _setfsgid = _libc_at_once.setfsuid, _libc_at_once.setfsgid
 _capset = _libc_at_once.capset
-# Who the serving thread is to filesystems, as far as groups go.
+# The group of the serving thread for access to filesystems.
 _fs_gid = os.getegid()
 
 
 def enter_descriptors() -> None:
     """Make the directory of our descriptors the working directory.
 
-    path_of() then gives a name of one component, which the kernel finds in a
+    path_of() then returns a path of one component, which the kernel resolves in a
     third of the time.
     """
     global _descriptors
@@ -98,19 +99,19 @@ def enter_descriptors() -> None:
 def path_of(fd: int) -> str:
     """Return a path to the object of a descriptor, O_PATH ones included.
 
-    It leads to the object itself: not behind a symbolic link, and also where
-    its last name is gone.
+    The path leads to the object itself: a symbolic link is not followed, and an
+    object without a name is found, too.
     """
     return f"{_descriptors}{fd}"
 
 
 def open_descriptors() -> int:
     """Return how many descriptors the process has open."""
-    return len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
+    return len(os.listdir("/proc/self/fd")) - 1  # without that of the listing
 
 
 def hold(fd: int) -> int:
-    """open_tree(2): return an O_PATH descriptor of the object that fd is open for.
+    """open_tree(2): return an O_PATH descriptor of fd's object.
 
     Raises OSError.
     """
@@ -122,7 +123,7 @@ def hold(fd: int) -> int:
 
 
 def getdents(fd: int) -> bytes:
-    """getdents64(2): return the next entries of a directory, for entries(); none at its end.
+    """getdents64(2): return the next entries of a directory, for entries(); b"" at its end.
 
     Raises OSError.
     """
@@ -133,29 +134,29 @@ def getdents(fd: int) -> bytes:
 
 
 def may_be_the_last(batch: bytes) -> bool:
-    """Return whether a batch of getdents() had room for another name, of whatever length."""
+    """Return whether a batch of getdents() had room for another name of any length."""
     return len(batch) <= _DIRECTORY_BUFFER - _LONGEST_ENTRY
 
 
 def entries(batch: bytes, begin: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield names of a batch of getdents(), from an index in it on.
+    """Yield the names in a batch of getdents(), from the index begin on.
 
-    With each come the index of the next one and the directory's offset there.
+    Each comes with the index of the next entry, and the directory's offset there.
     """
     unpack, end = _ENTRY.unpack_from, len(batch)
     while begin < end:
         _, offset, length, _ = unpack(batch, begin)
-        # Behind the NUL there may be anything.
+        # After the NUL there may be arbitrary bytes.
         name, _, _ = batch[begin + _ENTRY.size : begin + length].partition(b"\0")
         begin += length
         yield name, begin, offset
 
 
 def clone_mount(fd: int) -> int:
-    """open_tree(2): return an O_PATH descriptor of a new mount that shows what fd is open for.
+    """open_tree(2): return an O_PATH descriptor of a new mount that shows fd's directory.
 
-    It is in no tree, shows no mount that is below fd's, and ends when its last descriptor
-    is closed.
+    The mount is not in the tree, does not contain the mounts below fd, and ends when its last
+    descriptor is closed.
 
     Raises OSError: EPERM, EINVAL (mounts below are locked, or it is unbindable), ENOSYS.
     """
@@ -166,7 +167,7 @@ def clone_mount(fd: int) -> int:
 
 
 def set_mount_attributes(fd: int, attributes: int, cleared: int) -> None:
-    """mount_setattr(2): change MOUNT_ATTR_ flags of a clone, which hears of no other mounts.
+    """mount_setattr(2): change MOUNT_ATTR_ flags of a clone, and make its propagation private.
 
     Raises OSError.
     """
@@ -176,7 +177,7 @@ def set_mount_attributes(fd: int, attributes: int, cleared: int) -> None:
 
 
 def open_beneath(fd: int, path: bytes) -> int:
-    """openat2(2): return an O_PATH descriptor of a path below fd that no symbolic link is part of.
+    """openat2(2): return an O_PATH descriptor for a path below fd without symbolic links in it.
 
     Raises OSError.
     """
@@ -184,9 +185,9 @@ def open_beneath(fd: int, path: bytes) -> int:
 
 
 def open_cached(fd: int, path: bytes) -> int:
-    """Do as open_beneath() without asking anybody.  What is mounted on the way is entered.
+    """Do what open_beneath() does without asking a filesystem.  Mounts on the way are entered.
 
-    Raises OSError: EAGAIN where a filesystem would have to be asked.
+    Raises OSError: EAGAIN if a filesystem would have to be asked.
     """
     return _openat2(fd, path, _RESOLVE_BENEATH | _RESOLVE_CACHED)
 
@@ -197,7 +198,7 @@ def _openat2(fd: int, path: bytes, resolve: int) -> int:
     for _ in range(_TRIES):
         opened: int = _libc.syscall(_SYS_OPENAT2, fd, path, how, size)
         if opened >= 0 or ctypes.get_errno() != errno.EAGAIN:
-            break  # else a rename elsewhere may have come between
+            break  # EAGAIN may come from a rename elsewhere at the same time
     _check(min(opened, 0))
     return opened
 
@@ -210,16 +211,16 @@ def renameat2(source_fd: int, source: bytes, target_fd: int, target: bytes, flag
 def utimens(path: str, atime: int | None, mtime: int | None) -> None:
     """utimensat(2): set times, in nanoseconds since the epoch; None leaves one as it is."""
     if atime is not None and mtime is not None:
-        os.utime(path, ns=(atime, mtime))  # faster than ctypes, and has no word for the others
+        os.utime(path, ns=(atime, mtime))  # faster than ctypes, but can only set both
         return
     times = (_Timespec * 2)(_timespec(atime), _timespec(mtime))
     _check(_libc.utimensat(AT_FDCWD, os.fsencode(path), times, 0))
 
 
 def file_handle(fd: int) -> tuple[int, bytes]:
-    """name_to_handle_at(2): return a mount's id and the handle of fd's object in its filesystem.
+    """name_to_handle_at(2): return the id of fd's mount, and the file handle of fd's object.
 
-    Raises OSError, EOPNOTSUPP where the filesystem has no handles.
+    Raises OSError; EOPNOTSUPP if the filesystem has no handles.
     """
     buffer = ctypes.create_string_buffer(_HANDLE_HEADER + _MAX_HANDLE)
     length = ctypes.c_uint.from_buffer(buffer)
@@ -230,9 +231,9 @@ def file_handle(fd: int) -> tuple[int, bytes]:
 
 
 def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
-    """open_by_handle_at(2): open what a handle of anchor's filesystem names.
+    """open_by_handle_at(2): open the object of a file handle of anchor's filesystem.
 
-    anchor is no O_PATH descriptor.  Raises OSError: ESTALE (it is gone), EPERM.
+    anchor must not be an O_PATH descriptor.  Raises OSError: ESTALE (the object is gone), EPERM.
     """
     fd: int = _libc.open_by_handle_at(anchor, handle, flags)
     _check(min(fd, 0))
@@ -240,7 +241,7 @@ def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
 
 
 def filesystem_type(fd: int) -> int:
-    """fstatfs(2): return f_type, the kind of filesystem that fd's object is in.
+    """fstatfs(2): return f_type, the type of the filesystem of fd's object.
 
     Raises OSError.
     """
@@ -250,16 +251,16 @@ def filesystem_type(fd: int) -> int:
 
 
 class Known(NamedTuple):
-    """What the kernel knows of an object: the number of its filesystem, as "0:39", and its own."""
+    """What the kernel knows of an object: its filesystem's number, as in "0:39", and its own."""
 
     device: str
     ino: int
 
 
 def known_of(fd: int) -> Known | None:
-    """Call statx(2) without asking the filesystem; None where it does not say.
+    """Call statx(2) without asking the filesystem; return None if the kernel does not know.
 
-    So the object may be this daemon's own.
+    So it may be called for an object on this daemon's own mount.
     """
     answer = ctypes.create_string_buffer(_STATX_SIZE)
     flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
@@ -270,14 +271,14 @@ def known_of(fd: int) -> Known | None:
 
 
 def inotify() -> int:
-    """inotify_init1(2): return a descriptor whose reads do not wait.  Raises OSError."""
+    """inotify_init1(2): return a new descriptor, whose reads do not wait.  Raises OSError."""
     fd: int = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
     _check(min(fd, 0))
     return fd
 
 
 def watch(fd: int, path: str) -> int:
-    """inotify_add_watch(2): return the watch of a path's object, which tells of its removal.
+    """inotify_add_watch(2): watch the object at a path for its removal; return the descriptor.
 
     Raises OSError.
     """
@@ -292,24 +293,27 @@ def unwatch(fd: int, wd: int) -> None:
 
 
 def sync_file(fd: int) -> None:
-    """sync_file_range(2): have a file's pages in memory written, and wait for that alone.
+    """sync_file_range(2): write a file's dirty pages, and wait only for that.
 
     Raises OSError.
     """
-    nothing = ctypes.c_int64(0)  # from the beginning, to the end
+    nothing = ctypes.c_int64(0)  # offset and length 0: the whole file
     _check(_libc.sync_file_range(fd, nothing, nothing, ctypes.c_uint(_SYNC_ALL)))
 
 
 def set_fs_uid(uid: int) -> None:
-    """setfsuid(2): who this thread is to filesystems.
+    """setfsuid(2): set the user of this thread for access to filesystems.
 
-    Leaving uid 0 takes the capabilities about files, coming back gives them.
+    Changing from uid 0 removes the capabilities for files, changing back restores them.
     """
     _setfsuid(uid)
 
 
 def set_fs_gid(gid: int) -> None:
-    """setfsgid(2): of which group the serving thread, and no other, is to filesystems."""
+    """setfsgid(2): set the group of the serving thread for access to filesystems.
+
+    Only the serving thread may call this.
+    """
     global _fs_gid
     if gid != _fs_gid:
         _setfsgid(gid)
@@ -317,7 +321,7 @@ def set_fs_gid(gid: int) -> None:
 
 
 def give_up_resource_capability() -> None:
-    """capset(2): be bound by disk quotas, from now on and in threads to come.
+    """capset(2): be bound by disk quotas, in this thread and in later ones.
 
     Raises OSError.
     """
@@ -330,7 +334,7 @@ def give_up_resource_capability() -> None:
 
 
 def regain_capabilities(*without: int) -> None:
-    """capset(2): have again what give_up_resource_capability() left, without some.
+    """capset(2): regain the capabilities that give_up_resource_capability() left, except some.
 
     Raises OSError.
     """
@@ -340,7 +344,7 @@ def regain_capabilities(*without: int) -> None:
 
 @cache
 def _regained(*without: int) -> ctypes.Array[_Capabilities]:
-    """Return what the process may have, without some."""
+    """Return all capabilities that the process may have, except some."""
     capabilities = _own_capabilities()
     for each in capabilities:
         each.effective = each.permitted

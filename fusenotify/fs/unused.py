@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The objects that nobody may hold any more, let go of some at a time.
+"""The objects that nobody may hold any more, which are removed a few at a time.
 
-fs.inodes puts them here and says what letting go is.  One FORGET can free a
-chain of directories as long as somebody cared to make it, or a file with
-thousands of names.  So a request lets go of TURN at most, and a task of its
-own of as many in each turn, while other requests are answered.
+fs.inodes puts them here and has the function that removes one.  One FORGET can
+free a chain of directories of any length, or a file with thousands of names.  So a
+request removes at most TURN of them; a task removes the rest, TURN at a time,
+while other requests are answered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 
 log = logging.getLogger(__name__)
 
-# How many objects or names are let go of before others have their turn: half a millisecond.
+# How many objects or names are removed before other tasks run; it takes half a millisecond.
 TURN = 256
 
 _T = TypeVar("_T")
@@ -27,9 +27,9 @@ _T = TypeVar("_T")
 class Unused(Generic[_T]):
     """A queue of objects that may be unused.
 
-    let_go looks at one, lets go of it or of a part of it, and returns whether
-    it has to be called for it again.  It may add others.  waiting are those
-    that it is to look at.
+    let_go looks at an object, removes it or a part of it if it is unused, and returns
+    whether it has to be called for it again.  It may add other objects.  waiting has the
+    objects that it has yet to look at.
     """
 
     def __init__(self, let_go: Callable[[_T], bool]) -> None:
@@ -38,13 +38,13 @@ class Unused(Generic[_T]):
         self._runs = False
 
     def add(self, candidate: _T) -> None:
-        """Look at candidate later: in the next turn, or soon where many wait."""
+        """Look at candidate later: in the next turn, or soon if many are waiting."""
         self.waiting.append(candidate)
         if len(self.waiting) > TURN:
             self._go_on()
 
     def turn(self) -> None:
-        """Let go of the next; a task does the rest where a turn is not enough."""
+        """Remove the next TURN objects or names; a task does the rest if there are more."""
         queue = self.waiting
         for _ in range(TURN):
             if not queue:
@@ -52,8 +52,8 @@ class Unused(Generic[_T]):
             candidate = queue.popleft()
             try:
                 more = self._let_go(candidate)
-            except Exception:  # nobody waits for an answer, and the others are still to come
-                log.exception("an object cannot be let go of")
+            except Exception:  # nobody waits for an answer, and the rest has to be done
+                log.exception("an object cannot be removed")
                 continue
             if more:
                 queue.appendleft(candidate)
@@ -62,7 +62,7 @@ class Unused(Generic[_T]):
 
     def _go_on(self) -> None:
         if self._runs or not _in_trio():
-            return  # outside trio, behind the mount's end, the next turn goes on
+            return  # outside trio, after the mount's end, the next turn goes on
         self._runs = True
         trio.lowlevel.spawn_system_task(self._run)
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Requests that have to wait: in turn, user by user, while all others are answered.
 
-Where the serving thread would sleep in a call, fs.requests has it done here:
-tried again until SOURCE does it at once, or in another thread.  fs.mount ends it.
+If the serving thread would sleep in a call, fs.requests has the call made here: it is
+repeated until SOURCE does it at once, or it is made in another thread.  fs.mount ends
+all waiting.
 
 Invariants
-    SHARE requests of one user, and MOST in all, are under way; those beyond
-        wait, and the users have turns.
-    A request whose program was killed ends, but for fsync(2), which Linux, too,
-        goes on with.  A thread that still does something for it keeps its place,
-        and undoes what came of it.
-    No thread does anything in a user's name: the umask is the whole process's.
+    At most SHARE requests of one user, and MOST in all, are under way.  Further
+        ones wait, and users take turns.
+    A request whose program was killed ends; only fsync(2) goes on, as on Linux.
+        A thread that still works for it keeps its place, and undoes the result.
+    No thread acts in a user's name, since the umask is that of the process.
 """
 
 from __future__ import annotations
@@ -30,34 +30,35 @@ from fusenotify.fs.syscalls import path_of
 
 MOST = 500
 SHARE = 100
-# How many more may wait, of one user, of all until only SHARE of each are let in, and in all.
-# Each takes a few KiB, and one of a process's 65,530 mappings for what pyfuse3 read it into.
+# How many more requests may wait: of one user, and of all users.  When WAITING_MANY wait, each user
+# may have only SHARE.  Each request takes a few KiB, and one of a process's 65,530 mappings for the
+# buffer into which pyfuse3 read it.
 WAITING_SHARE = 4000
 WAITING_MANY = 40_000
 WAITING_MOST = 50_000
 
-# One request in so many descriptors, and how many at most, for brief_places().
+# For brief_places(): one request per so many descriptors, and at most so many requests.
 _BRIEF_ONE_IN = 64
 _MOST_BRIEF = 16
 
-# How long SOURCE is left alone before it is tried again, in seconds: at first, at last.
+# The first and the longest pause before a call is repeated, in seconds.
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.25
-# How often a request looks whether its program was killed, in seconds.
+# How often a request checks whether its program was killed, in seconds.
 _LOOK = 1.0
 
 _T = TypeVar("_T")
 
 
 class Obstacle(Exception):
-    """What a request waits for before it is done: each kind says what."""
+    """A reason for which a request has to wait; each subclass is one."""
 
 
 class Leased(Obstacle):
-    """An open(2) that a lease holds up."""
+    """An open(2) has to wait for a lease."""
 
 
 class SleepingOpen(Obstacle):
-    """An open(2) that may sleep: held is an O_PATH descriptor for it to use and to close."""
+    """An open(2) may sleep.  held is an O_PATH descriptor of the file, which has to be closed."""
 
     def __init__(self, held: int, flags: int) -> None:
         super().__init__()
@@ -72,21 +73,22 @@ class SleepingOpen(Obstacle):
 def brief_places(limit: int) -> int:
     """Return how many requests at a time may have two descriptors that count for no user.
 
-    limit is how many descriptors there may be.
+    limit is how many descriptors the process may have.
     """
     return min(max(limit // _BRIEF_ONE_IN, 1), _MOST_BRIEF)
 
 
 class Turns:
-    """What the users of a mount have under way that may take long.
+    """The places of the requests of a mount that may take long, by user.
 
-    brief is what brief_places() says.
+    brief is the result of brief_places().
     """
 
     def __init__(self, brief: int = 1) -> None:
         self._free = MOST
         self._taken: Counter[int] = Counter()  # by uid
-        # By uid, whose turn is next in front.  A request's event comes with its place.
+        # By uid; the user whose turn is next comes first.  A request's event is set when it gets
+        # its place.
         self._waiting: dict[int, deque[trio.Event]] = {}
         self._waiting_count = 0
         self._threads = trio.CapacityLimiter(MOST)
@@ -94,17 +96,17 @@ class Turns:
         self.brief = trio.CapacityLimiter(brief)
 
     def end(self) -> None:
-        """Make all that waits, but for threads that must be waited for, fail now."""
+        """Make all waiting requests fail now, except those that must wait for a thread."""
         self._ended.set()
         for places in self._waiting.values():
             for place in places:
                 place.set()
 
     async def until_possible(self, uid: int, pid: int, attempt: Callable[[], _T]) -> _T:
-        """Call attempt until it does not raise Leased; return what it returns.
+        """Call attempt until it does not raise Leased; return its result.
 
-        Raises OSError: EINTR where the program was killed, ECONNABORTED at the
-        end, EAGAIN where too many requests of the user wait.
+        Raises OSError: EINTR if the program was killed, ECONNABORTED after end(),
+        EAGAIN if too many requests of the user wait.
         """
         async with self.place(uid, pid):
             pause = _FIRST_PAUSE
@@ -117,7 +119,7 @@ class Turns:
                 pause = min(2 * pause, _LAST_PAUSE)
 
     async def until_done(self, uid: int, pid: int, work: Callable[[], Awaitable[None]]) -> None:
-        """Wait for work, which is cancelled at the end.  Raises OSError as until_possible()."""
+        """Wait for work, which end() cancels.  Raises OSError as until_possible()."""
         async with self.place(uid, pid):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._at_end, nursery.cancel_scope.cancel)
@@ -130,16 +132,16 @@ class Turns:
         action()
 
     async def in_thread(self, uid: int, function: Callable[[], _T]) -> _T:
-        """Call function in a thread, and wait until it is done whatever happens.
+        """Call function in a thread, wait until it is done in any case, and return its result.
 
-        Raises OSError, EAGAIN where too many requests of the user wait, and
-        what function raises.
+        Raises OSError (EAGAIN) if too many requests of the user wait, and what
+        function raises.
         """
         async with self.place(uid, 0):
             return await self.thread(function)
 
     async def thread(self, function: Callable[[], _T]) -> _T:
-        """Call function in a thread for who has a place already.  Raises what function raises."""
+        """Call function in a thread.  The caller has a place.  Raises what function raises."""
         return await trio.to_thread.run_sync(function, limiter=self._threads)
 
     async def unless_killed(
@@ -151,10 +153,10 @@ class Turns:
         undo: Callable[[_T], object],
         ended: Callable[[], object],
     ) -> _T:
-        """Make a call with a descriptor in a thread, which closes it; return what it returns.
+        """Return call(held), made in a thread, which also closes the descriptor held.
 
-        Where nobody waits for that any more, it is undone when it comes.  ended is
-        called when the thread has ended, or none was had.
+        If the request ends first, undo is called with the result later.  ended is called
+        when the thread has ended, or if there was none.
 
         Raises OSError, also as until_possible(), and what the call raises.
         """
@@ -178,9 +180,9 @@ class Turns:
 
     async def _work(self, uid: int, work: _Work[Any], ended: Callable[[], object]) -> None:
         try:
-            # At the end of the daemon no thread is waited for.
+            # When the daemon ends, it does not wait for threads.
             await trio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)
-        except RuntimeError:  # no thread can be had: a system task must not fail
+        except RuntimeError:  # no thread can be started; a system task must not fail
             work.give_up()
         finally:
             self._leave(uid)
@@ -191,11 +193,11 @@ class Turns:
 
     @asynccontextmanager
     async def place(self, uid: int, pid: int) -> AsyncIterator[None]:
-        """Wait for a place of a user's, and have it in the block.
+        """Wait for a place of a user, and keep it during the with block.
 
-        What a request holds while it waits for one, many may hold: no descriptor.
+        Many requests may wait here, so none may hold a descriptor while it does.
 
-        Raises OSError as until_possible(); where pid is 0 not for a killed program.
+        Raises OSError as until_possible(); if pid is 0, not for a killed program.
         """
         await self._enter(uid, pid)
         try:
@@ -204,7 +206,7 @@ class Turns:
             self._leave(uid)
 
     async def _enter(self, uid: int, pid: int) -> None:
-        """Wait for a place of a user's."""
+        """Wait for a place of a user."""
         queue = self._waiting.get(uid)
         if queue is None and self._free and self._taken[uid] < SHARE:
             self._take(uid)
@@ -225,7 +227,7 @@ class Turns:
                 self._check(pid)
         except BaseException:
             if self._ended.is_set():
-                pass  # nobody counts any more
+                pass  # places are not counted any more
             elif place.is_set():
                 self._leave(uid)
             else:
@@ -245,7 +247,7 @@ class Turns:
         if not self._taken[uid]:
             del self._taken[uid]
         while self._free:
-            # Few have all their places: the first one or two that wait, or nobody.
+            # Few users have all their places, so this is one of the first users, or none.
             turn = next((user for user in self._waiting if self._taken[user] < SHARE), None)
             if turn is None:
                 return
@@ -257,7 +259,7 @@ class Turns:
                 self._waiting[turn] = queue  # behind the others
 
     def _check(self, pid: int) -> None:
-        """Raise OSError where a request need not wait any longer."""
+        """Raise OSError if a request need not wait any longer."""
         if self._ended.is_set():
             raise OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
         if is_killed(pid):
@@ -265,7 +267,7 @@ class Turns:
 
 
 class _Work(Generic[_T]):
-    """A call in a thread, as of Turns.unless_killed()."""
+    """A call in a thread, for Turns.unless_killed()."""
 
     def __init__(self, held: int, call: Callable[[int], _T], undo: Callable[[_T], object]) -> None:
         self.done = trio.Event()
@@ -274,7 +276,7 @@ class _Work(Generic[_T]):
         self._undo = undo
         self._lock = threading.Lock()
         self._is_left = False
-        # What was returned, once something was.
+        # The result, once there is one.
         self._results: list[_T] = []
         self._error: Exception | None = None
 
@@ -294,19 +296,19 @@ class _Work(Generic[_T]):
         self._undo(result)
 
     def give_up(self) -> None:
-        """It did not begin, and does not."""
+        """Make result() raise EAGAIN, since no thread could be started."""
         os.close(self._held)
         self._error = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def leave(self) -> None:
-        """Nobody waits for it any more."""
+        """Undo the call, now or when it has returned, since nobody waits for it any more."""
         with self._lock:
             self._is_left = True
             for result in self._results:
                 self._undo(result)
 
     def result(self) -> _T:
-        """Return what the call returned, or raise what it raised."""
+        """Return the call's result, or raise its exception."""
         if self._error is not None:
             raise self._error
         return self._results[0]

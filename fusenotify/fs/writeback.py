@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stores to shared mappings, written back before a file's times are set.
+"""Writing back of stores to shared mappings before a file's times are set.
 
-The kernel writes such pages back when it likes, as WRITEs like any other, and
-each moves mtime: a time that a program sets would be overwritten.  So SETATTR
-of a file that may be mapped waits here until what was stored is written.
+The kernel writes such pages back when it likes, as ordinary WRITEs, each of which
+changes mtime; so a time that a program has set would be overwritten.  Therefore a
+SETATTR of a file that may be mapped waits here until the stores are written back.
 
-The daemon cannot have the kernel do that itself.  It would sleep in the kernel
-until the WRITEs are answered, with /dev/fuse open, and if the daemon was killed
-meanwhile, nobody would answer them, and the connection would never end.  So a
-process of its own does, which has nothing else open: it opens the file through
-the mount, by its handle (fs.file_requests answers that, and tells nobody).
-Only root may.
+The daemon cannot ask the kernel for that itself.  It would sleep in the kernel
+until the WRITEs are answered, with /dev/fuse open; if the daemon was killed during
+that time, nobody would answer them, and the connection would never end.  So a
+separate process does it, which has nothing else open: it opens the file through
+the mount, by its handle (fs.file_requests answers that request, without an event).
+Only root may do this.
 
 Invariants
-    The process is forked before the mount, uses nothing that another thread of
-        the daemon may hold a lock of, as logging, and ends with the daemon,
-        however that ends.
-    It closes what it opened only behind its answer: close(2) waits for the
-        lock that the kernel holds for the SETATTR.
+    The process is forked before the mount.  It uses nothing with a lock that
+        another thread of the daemon may hold, such as logging, and it ends with
+        the daemon, in whatever way that ends.
+    It closes the file only after its answer, since close(2) waits for the lock
+        that the kernel holds for the SETATTR.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from fusenotify.fs.own_root import OwnRoot
 from fusenotify.fs.syscalls import AT_FDCWD, open_by_handle, sync_file
 from fusenotify.fs.waiting import Obstacle
 
-# What the process has open instead of a descriptor of SOURCE.
+# The file handle that the process gets; there is no descriptor of SOURCE behind it.
 OWN_FILE = 1 << 32
 
-# The id of the mount, and the inode's number.
+# A request: the id of the mount, and the inode's number.
 _ASKED = struct.Struct("=QQ")
 # struct file_handle of FUSE: its length, its type, FILEID_INO64_GEN, nodeid and generation.
 _HANDLE = struct.Struct("=IiIII")
@@ -50,14 +50,14 @@ _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
 class Unwritten(Obstacle):
-    """What was stored to a mapping of a file may not be written yet."""
+    """Stores to a mapping of the file may not be written back yet."""
 
 
 class WriteBack:
-    """The process, as the daemon sees it; start() makes it.
+    """The daemon's side of the process, which start() makes.
 
-    mount is the mount's id in mountinfo, 0 until it is known.  under_way counts what the
-    process has been asked for and not yet done.
+    mount is the mount's id in mountinfo, 0 until it is known.  under_way counts the requests
+    to the process that are not done yet.
     """
 
     def __init__(self, control: socket.socket, pid: int) -> None:
@@ -68,9 +68,9 @@ class WriteBack:
 
     @classmethod
     def start(cls) -> WriteBack | None:
-        """Fork the process that works on what will be mounted.
+        """Fork the process, before the mount is made.
 
-        Returns None where it would be of no use, or cannot be had.
+        Returns None if the process would be of no use, or cannot be forked.
         """
         if os.geteuid():
             return None
@@ -90,10 +90,10 @@ class WriteBack:
         return cls(ours, pid)
 
     async def of(self, number: int) -> None:
-        """Return when what was stored until now to mappings of an inode is written.
+        """Wait until all stores to mappings of an inode up to now are written back.
 
-        Or when that cannot be had: no path leads to the mount, the
-        process was killed, or no descriptor is left.
+        Also returns if that is impossible: no path leads to the mount, the process was
+        killed, or no descriptor is left.
         """
         try:
             reader, writer = os.pipe()
@@ -113,30 +113,30 @@ class WriteBack:
             os.close(reader)
 
     def asks(self, pid: int) -> bool:
-        """Return whether a request is the process's own, while something is under way."""
+        """Return whether a request comes from the process.  Call it only while under_way."""
         with suppress(OSError):
             return os.getsid(pid) == self._pid
         return False
 
     def close(self) -> None:
-        """Let the process end."""
+        """Make the process end."""
         self._control.close()
         with suppress(OSError):
             os.waitpid(self._pid, os.WNOHANG)
 
 
 def _run(control: int) -> None:
-    """Be the process; never returns."""
+    """Run the process; never return."""
     try:
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         os.setsid()
-        gc.freeze()  # it shares the daemon's memory as long as it does not write there
+        gc.freeze()  # memory stays shared with the daemon as long as it is not written to
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(nothing, standard)
         os.closerange(3, control)
-        # Those that were inherited may be above the limit of open files.
+        # Inherited descriptors may be above the limit of open files.
         os.closerange(control + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
         with socket.socket(fileno=control) as asked:
             root = None
@@ -152,7 +152,7 @@ def _run(control: int) -> None:
 
 
 def _write(root: OwnRoot, number: int, writer: int) -> None:
-    """Have an inode's pages written; whoever has the other end of writer sees its end."""
+    """Write an inode's pages back; closing writer tells the other end that it is done."""
     opened = -1
     try:
         with suppress(OSError):

@@ -450,7 +450,7 @@ def test_a_users_connections_take_of_the_same_share_as_files(tight: Mounted) -> 
                 except OSError as error:
                     refusal = str(error)
                     break
-        assert f"user {uid} holds a share of" in refusal
+        assert f"user {uid} has used up the user's share of" in refusal
         return clients
 
     first = connect_all(1001)

@@ -260,7 +260,7 @@ def test_auto_unmount_leaves_no_dead_mount_behind(mounting: Mounting) -> None:
         ("max_read=8192", "pyfuse3 cannot limit reads"),
         ("fsname=", "a name is missing"),
         ("subtype=mine", "the subtype is fusenotify"),
-        ("wavelength", "unknown FUSE option"),
+        ("wavelength", "unknown option"),
     ],
 )
 def test_bad_options_are_refused(mounting: Mounting, option: str, complaint: str) -> None:

@@ -191,7 +191,7 @@ def test_an_error_in_letting_go_keeps_the_others_from_nothing(
         unused.add(number)
     unused.turn()
     assert gone == [0, 2]
-    assert "cannot be let go of" in caplog.text
+    assert "cannot be removed" in caplog.text
 
 
 def test_a_request_without_an_answer_fails_for_the_log_alone(
