@@ -27,6 +27,7 @@ from importlib import metadata
 from types import ModuleType
 
 from fusenotify.cli.commands import ALIASES, COMMANDS, EXAMPLES, examples, overview, unknown
+from fusenotify.cli.printable import printable
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.protocol.errors import ProtocolError
 
@@ -156,5 +157,10 @@ def _version() -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"fusenotify: {message}", file=sys.stderr)
+    said = f"fusenotify: {printable(message)}"
+    if "JOURNAL_STREAM" in os.environ:
+        from fusenotify.mounting import journald
+
+        said = journald.for_stderr(journald.ERROR, said)
+    print(said, file=sys.stderr)
     return status

@@ -85,7 +85,7 @@ def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> i
     # From here on pyfuse3 is known to be there.
     from fusenotify.mounting import daemon
 
-    told = messages.begin()
+    told = messages.begin(settings.log_level, settings.log_file)
     in_background = ready_fd is not None and until_eof is None
 
     def announce(mount: MountId, socket: str) -> None:

@@ -18,6 +18,7 @@ from dataclasses import asdict
 
 from fusenotify.admission import Admission, Quotas
 from fusenotify.bits import IN_ALL_EVENTS, names
+from fusenotify.cli import log_options
 from fusenotify.cli.counts import LIMITS, QUOTAS, add_options, count
 from fusenotify.masks import plain
 from fusenotify.mounting.mountpoints import resolve
@@ -145,6 +146,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for tests: let root and the daemon's user cause faults ('fusenotify fault')",
     )
+    log_options.declare(parser)
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
@@ -177,6 +179,8 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         faults=arguments.faults,
         journal=_journal(arguments),
         activity=arguments.activity,
+        log_level=log_options.level_of(arguments),
+        log_file=arguments.log_file and os.path.abspath(arguments.log_file),
     )
 
 

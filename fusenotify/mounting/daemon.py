@@ -28,6 +28,7 @@ from fusenotify.engine.activity import Activity, ActivityHooks
 from fusenotify.engine.core import Core
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.policy import semantics
+from fusenotify.fs import logged
 from fusenotify.fs.mount import Mount, MountError
 from fusenotify.fs.operations import Operations
 from fusenotify.fs.syncing import FullySyncedOperations, SyncedOperations
@@ -146,9 +147,12 @@ async def _run(
                         attached,
                         partial(announce, attached.id, file.path),
                     )
+                    log.info("%r is mounted at %r", settings.source, settings.mountpoint)
+                    log.info("clients are served at %r", file.path)
                     await mount.serve()
                     helpers.cancel_scope.cancel()
             finally:
+                log.info("%r is unmounted", settings.mountpoint)
                 ending()
                 mount.close()  # tells the watches, for the server to drain
                 await _detach(attached)  # where an error ended it
@@ -156,6 +160,7 @@ async def _run(
                 file.remove()
             await server.drain(DRAIN_SECONDS)
             clients.cancel_scope.cancel()
+        log.info("the daemon of %r ends", settings.mountpoint)
 
 
 @contextlib.contextmanager
@@ -220,9 +225,10 @@ def _without_a_place(settings: Settings, error: OSError) -> Exception:
 
 def _operations(flags: int) -> type[Operations]:
     """Return what answers the requests of a mount with these flags."""
+    operations = SyncedOperations if flags & MS_DIRSYNC else Operations
     if flags & MS_SYNCHRONOUS:
-        return FullySyncedOperations
-    return SyncedOperations if flags & MS_DIRSYNC else Operations
+        operations = FullySyncedOperations
+    return logged.logged(operations) if logged.wanted() else operations
 
 
 def _clean_up_after_fusermount(mountpoint: str) -> None:
@@ -274,6 +280,7 @@ async def _end_on_signal(
     mount: Mount, attached: Attached, signals: EndSignals, ending: Callable[[], None]
 ) -> None:
     await signals.wait_for(1)
+    log.info("a signal asks for the end")
     ending()
     await _detach(attached)
     with trio.move_on_after(GRACE_SECONDS):
@@ -283,6 +290,7 @@ async def _end_on_signal(
 
 async def _end_on_eof(mount: Mount, attached: Attached, descriptor: int) -> None:
     await trio.lowlevel.wait_readable(descriptor)
+    log.info("the program that asked for the mount has ended")
     await _detach(attached)
     await trio.sleep(GRACE_SECONDS)
     mount.terminate()

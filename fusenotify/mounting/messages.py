@@ -8,14 +8,15 @@ then it would wait for itself.
 Invariants
     The serving thread opens nothing for a message: tracebacks and warnings
         name files and lines, and show no sources.
-    Another thread writes the messages.  Where it gets stuck, those beyond
-        MOST are dropped.
+    Another thread writes the messages.  If it gets stuck, those beyond MOST are dropped;
+        so are those for which a disk has no room.  How many, it says when it can.
+    A log file is open before the mount is made, and is not opened again by its path, which
+        may lead into the mount by then.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import linecache
 import logging
 import os
@@ -26,6 +27,11 @@ import threading
 import tracemalloc  # noqa: F401 - the first warning would import it
 from typing import Any
 
+from fusenotify.mounting import journald
+
+_FILE_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+_FILE_FORMAT.default_msec_format = "%s.%03d"
+_DROPPED = "%d messages before this one were not written"
 # How many messages may wait to be written.
 MOST = 1000
 # How long the end of the process waits for the last ones.
@@ -35,20 +41,30 @@ log = logging.getLogger(__name__)
 
 
 class Messages(logging.Handler):
-    """Writes the messages of this process: to stderr, behind leave_the_terminal() to syslog."""
+    """Writes the messages of this process: to a file, or else to stderr, and later to syslog.
 
-    def __init__(self) -> None:
+    file is a descriptor of the file, None without one.
+    """
+
+    def __init__(self, file: int | None) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("fusenotify: %(message)s"))
+        self._file = file
         self._say = _to_stderr
+        if file is not None:
+            self._say = self._to_file
+            self.setFormatter(_FILE_FORMAT)
         # This kind may be put to also where the garbage collector interrupts a put.
-        self._waiting: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[int, str] | threading.Event] = queue.SimpleQueue()
         self._sink = os.open(os.devnull, os.O_RDWR)
         self._writer: threading.Thread | None = None
+        self._dropped = self._failed = self._told = 0
+        self._torn = False  # whether the end of the file is half a line
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._waiting.qsize() < MOST:
-            self._waiting.put(self.format(record))
+            self._waiting.put((record.levelno, self.format(record)))
+        else:
+            self._dropped += 1
         if self._writer is None:  # not before: what forks at the start has one thread
             self._writer = threading.Thread(target=self._write, daemon=True)
             self._writer.start()
@@ -64,23 +80,49 @@ class Messages(logging.Handler):
     def leave_the_terminal(self) -> None:
         """Let go of the caller's stderr."""
         self.flush()
-        self._say = _to_syslog
+        if self._file is None:
+            self._say = _to_syslog
         os.dup2(self._sink, sys.stderr.fileno())
 
     def _write(self) -> None:
         while True:
             message = self._waiting.get()
-            if isinstance(message, str):
-                with contextlib.suppress(OSError):  # nobody reads it
-                    self._say(message)
-            else:
+            if isinstance(message, threading.Event):
                 message.set()
+                continue
+            try:
+                self._tell_dropped()
+                self._say(*message)
+            except OSError:  # nobody reads it, or the disk is full
+                self._failed += 1
+
+    def _tell_dropped(self) -> None:
+        """Say how many messages were dropped, once there is room again."""
+        dropped = self._dropped + self._failed - self._told
+        if dropped:
+            record = log.makeRecord(log.name, logging.WARNING, "", 0, _DROPPED, (dropped,), None)
+            self._say(record.levelno, self.format(record))
+            self._told += dropped
+
+    def _to_file(self, level: int, text: str) -> None:
+        assert self._file is not None
+        line = b"\n" * self._torn + f"{text}\n".encode(errors="backslashreplace")
+        self._torn = os.write(self._file, line) < len(line)
 
 
-def begin() -> Messages:
-    """Send all messages of this process, uncaught exceptions too, on their way."""
-    messages = Messages()
+def begin(level: str, file: str | None) -> Messages:
+    """Send the messages of this process on their way, uncaught exceptions, too.
+
+    level is the name of the lowest level of logging that is not left out.
+    They go to a file, if one is named, which is made for its owner alone if it does not exist.
+
+    Raises OSError if the file cannot be opened.
+    """
+    messages = Messages(None if file is None else _opened(file))
+    if file is None:
+        messages.setFormatter(logging.Formatter("fusenotify: %(message)s"))
     logging.basicConfig(handlers=[messages], force=True)
+    logging.getLogger("fusenotify").setLevel(level)
     atexit.register(messages.flush)
     for name, function in (("checkcache", _check_nothing), ("updatecache", _read_nothing)):
         setattr(linecache, name, function)
@@ -90,13 +132,19 @@ def begin() -> Messages:
     return messages
 
 
-def _to_stderr(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+def _opened(file: str) -> int:
+    """Return a descriptor that appends to a file.  A fifo that nobody reads is ENXIO."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(file, flags, 0o600)
+
+
+def _to_stderr(level: int, text: str) -> None:
+    sys.stderr.write(f"{journald.for_stderr(level, text)}\n")
     sys.stderr.flush()
 
 
-def _to_syslog(text: str) -> None:
-    syslog.syslog(syslog.LOG_ERR, text)
+def _to_syslog(level: int, text: str) -> None:
+    syslog.syslog(journald.priority(level), text)
 
 
 def _uncaught(kind: Any, error: Any, trace: Any) -> None:

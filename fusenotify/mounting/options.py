@@ -99,7 +99,6 @@ FUSE_MEANINGS = {
     "subtype=": "fusenotify, and nothing else",
     "auto_unmount": "fusermount3 waits for the daemon's end, and unmounts then",
     "remount": "change the mount that is there",
-    "debug": "libfuse says what it does",
 }
 GENERAL_MEANINGS = {
     "ro": "nobody may write",

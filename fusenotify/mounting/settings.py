@@ -71,6 +71,7 @@ class Settings:
     by options too.  faults lets testers cause some.  journal is what is kept of changes, if
     anything is.
     activity is how many of the latest operations are remembered, for a test's report.
+    log_level is a level's name in logging, log_file an absolute path, None for stderr or syslog.
     """
 
     source: str
@@ -88,6 +89,8 @@ class Settings:
     faults: bool = False
     activity: int = 0
     journal: JournalSettings | None = None
+    log_level: str = "WARNING"
+    log_file: str | None = None
 
     @property
     def journal_path(self) -> str | None:

@@ -9,6 +9,7 @@ writes /proc/sys/fs/inotify.
 from __future__ import annotations
 
 import errno
+import logging
 from dataclasses import fields
 
 from fusenotify.admission import Quotas
@@ -17,6 +18,8 @@ from fusenotify.engine.limits import MOST, Limits
 from fusenotify.protocol.messages import MAX_ANSWER_FRAME, MAX_REQUEST_FRAME, LimitsOf
 from fusenotify.protocol.status import LimitsStatus
 from fusenotify.server.peer import is_privileged
+
+log = logging.getLogger(__name__)
 
 
 def limits_status(limits: Limits, quotas: Quotas) -> LimitsStatus:
@@ -49,4 +52,5 @@ def set_limits(limits: Limits, request: LimitsOf, who: Credentials) -> None:
         if not 0 <= number <= MOST:
             raise OSError(errno.EINVAL, f"{name} is 0 to {MOST}, not {number}")
     for name, number in wanted.items():
+        log.info("%s is %d from now on", name, number)
         setattr(limits, name, number)

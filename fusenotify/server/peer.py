@@ -40,6 +40,11 @@ def is_privileged(who: Credentials) -> bool:
     return who.uid in (0, os.geteuid())
 
 
+def named(who: Credentials) -> str:
+    """Return who a client is, for the log."""
+    return f"client {who.pid} ({ascii(who.command or b'')[2:-1]}), user {who.uid},"
+
+
 def _is_in_another_user_namespace(pid: int) -> bool:
     """Return True if /proc shows that the process is.  Linux: user_namespaces(7)."""
     if not shows_our_numbers():

@@ -27,7 +27,8 @@ from fusenotify.protocol.messages import MAX_READ, ActivityOf, CauseFault, Event
 from fusenotify.server.devices import message_of
 from fusenotify.server.faults import Faults
 from fusenotify.server.history import History
-from fusenotify.server.peer import credentials, is_privileged
+from fusenotify.server.logged import session_class
+from fusenotify.server.peer import credentials, is_privileged, named
 from fusenotify.server.session import Session
 from fusenotify.server.status import status_for
 from fusenotify.server.tree import Tree
@@ -156,16 +157,18 @@ class Server:
         """Run a session; trio closes the stream when it ends."""
         try:
             who = credentials(stream.socket.fileno())
-            session = Session(self, stream, who)
+            session = session_class()(self, stream, who)
             try:
                 self._check_admitted(who)
                 self.tree.client_came(who.uid)
             except OSError as refusal:
+                log.info("%s may not connect: %s", named(who), refusal.strerror)
                 await session.refuse(refusal.errno or errno.EACCES, refusal.strerror or "")
                 await session.end()
                 return
             own = self._by_user.setdefault(who.uid, {})
             own[session] = self._sessions[session] = None
+            log.info("%s has connected", named(who))
             try:
                 with self.turns.connected(who):
                     await session.run()
@@ -175,6 +178,7 @@ class Server:
                 if not own:
                     self._by_user.pop(who.uid, None)
                 self.tree.client_went(who.uid)
+                log.info("%s has gone", named(who))
         except Exception:
             # A bug may cost this client the connection, but must not end the mount.
             log.exception("the connection of a client failed")

@@ -315,7 +315,7 @@ def test_wrong_usage_is_status_2(arguments: list[str], message: str) -> None:
 
 def test_a_path_on_no_mount_is_told_what_serves_there(tmp_path: Path) -> None:
     done = fusenotify("top", tmp_path)
-    assert "inotifywait and watchdog" in done.stderr
+    assert "use inotifywait or watchdog there" in done.stderr
     assert done.returncode == 1
 
 

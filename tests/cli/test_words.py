@@ -29,6 +29,7 @@ def options() -> list[str]:
     parser = argparse.ArgumentParser(prog="mount", allow_abbrev=False)
     mount.configure(parser)
     words = parser.format_usage().replace("[", " ").replace("]", " ").split()
+    words[words.index("-v")] = "--verbose"
     return [word for word in words if word.startswith("--") and word not in NO_WORDS]
 
 
@@ -56,6 +57,9 @@ EXAMPLES = [
     "--max-user-connections=68",
     "--max-waiting-requests=69",
     "--faults",
+    "--verbose",
+    "--debug",
+    "--log-file=/x/log",
 ]
 
 

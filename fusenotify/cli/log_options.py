@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The options of ``fusenotify mount`` that say what its daemon logs, and where.
+
+cli.mount_settings declares them with the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="log the mount's beginning and end, and clients",
+    )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="log each request of programs and clients, too (implies -v)",
+    )
+    parser.add_argument(
+        "--log-file",
+        metavar="FILE",
+        help="log to the end of FILE (stderr; in the background syslog)",
+    )
+
+
+def level_of(arguments: argparse.Namespace) -> str:
+    """Return from which level of logging on there are messages."""
+    if arguments.debug:
+        return "DEBUG"
+    return "INFO" if arguments.verbose else "WARNING"
