@@ -60,6 +60,11 @@ EXAMPLES = [
     "--verbose",
     "--debug",
     "--log-file=/x/log",
+    "--journal=/x/journal",
+    "--journal-size=70M",
+    "--journal-age=71d",
+    "--journal-events=create",
+    "--journal-sync",
 ]
 
 
@@ -74,9 +79,10 @@ def test_there_is_an_example_of_each() -> None:
 
 @pytest.mark.parametrize("option", EXAMPLES)
 def test_a_word_does_what_its_option_does(option: str) -> None:
-    by_word = settings_of(parsed("-o", f"ro,{as_word(option)},acl"))
-    assert by_word == settings_of(parsed("-o", "ro,acl", option))
-    assert by_word != settings_of(parsed("-o", "ro,acl"))
+    others = "ro,acl,journal" if option.startswith("--journal-") else "ro,acl"
+    by_word = settings_of(parsed("-o", f"{as_word(option)},{others}"))
+    assert by_word == settings_of(parsed("-o", others, option))
+    assert by_word != settings_of(parsed("-o", others))
 
 
 def test_of_contrary_words_and_options_the_last_counts() -> None:
