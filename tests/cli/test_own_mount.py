@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from fusenotify import Mounted, mountinfo
 from fusenotify.mounting.mountpoints import find, take_away
 from fusenotify.mounting.settings import socket_directory
 from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify, until
-from tests.conftest import Mounting, User
+from tests.conftest import Mounting, User, modules
 
 pytestmark = [
     pytest.mark.mount,
@@ -211,3 +212,34 @@ def test_another_mount_that_has_its_number_may_go_at_any_moment(
     looks = iter([other])
     monkeypatch.setattr(mountinfo, "mount_with_id", lambda _: next(looks, None))
     take_away(mountinfo.MountId(other.id, 1), lazy=True)
+
+
+FORKS = """
+import os, signal, sys
+import fusenotify
+
+with fusenotify.mounted(*sys.argv[1:]) as mount:
+    if not os.fork():
+        sys.exit()  # it leaves the block, too
+    os.wait()
+    assert os.path.ismount(mount.mountpoint)
+    if not (child := os.fork()):
+        signal.pause()
+    print(mount.pid, child, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_child_of_fork_neither_ends_a_mount_nor_keeps_it(tmp_path: Path) -> None:
+    for name in ("source", "mnt"):
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-c", FORKS, *map(str, (tmp_path / "source", tmp_path / "mnt"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=modules()) as program:
+        assert program.stdout is not None
+        daemon, child = map(int, program.stdout.readline().split())
+        try:
+            assert ended(daemon)
+            assert not os.path.ismount(tmp_path / "mnt")
+            os.kill(child, 0)  # which is still there
+        finally:
+            os.kill(child, signal.SIGKILL)
