@@ -154,10 +154,10 @@ class Shell:
         if before := block.notes.get("before"):
             self._do(before, ["..."], numbers_vary)
         for step in steps(block.text):
-            watches = self._watches()
+            watching = self._watching()
             printed = self._do(step.command, step.shown, numbers_vary)
             if step.command.endswith("&") and not step.shown:
-                self._wait_for_watches(watches + 1)
+                self._wait_for_another(watching)
             if not matched(step.shown, printed, numbers_vary):
                 difference = "\n".join(
                     difflib.unified_diff(step.shown, printed, "shown", "printed", lineterm="")
@@ -173,17 +173,19 @@ class Shell:
             if mount.fstype == mountinfo.FSTYPE and mount.mountpoint.startswith(inside)
         ]
 
-    def _watches(self) -> int:
-        """Return how many watches there are in the mounts of the directory."""
-        watches = 0
+    def _watching(self) -> set[int]:
+        """Return the processes that watch something in the mounts of the directory."""
+        found = set()
         for mountpoint in self._mountpoints():
             with Client(os.getxattr(mountpoint, SOCKET_XATTR)) as client:
-                watches += sum(user.watches for user in client.status().users)
-        return watches
+                for each in client.status().clients:
+                    if any(device.watches for device in each.devices):
+                        found.add(each.pid)
+        return found
 
-    def _wait_for_watches(self, number: int) -> None:
+    def _wait_for_another(self, before: set[int]) -> None:
         """Wait for a program in the background that does not say when it watches."""
-        until(lambda: self._watches() >= number, "it watches")
+        until(lambda: bool(self._watching() - before), "it watches")
 
     def _do(self, command: str, shown: list[str], numbers_vary: bool) -> list[str]:
         """Run a command until it ended and what is shown was printed, or for PATIENCE."""
