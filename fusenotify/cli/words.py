@@ -84,7 +84,7 @@ class Settings:
     def meanings(self) -> dict[str, str]:
         """Return the words as they are written, and what they mean."""
         return {
-            word if action.nargs == 0 else f"{word}={_value(action)}": (action.help or "")
+            _written(word, action): (action.help or "")
             % {**vars(action), "prog": "fusenotify mount"}
             for word, action in self._parser.by_word.items()
         }
@@ -203,6 +203,13 @@ def _option_of(action: argparse.Action) -> str:
 
 def _as_word(option: str) -> str:
     return option.removeprefix("--").replace("-", "_")
+
+
+def _written(word: str, action: argparse.Action) -> str:
+    """Return a word as people write it, with what stands for its value."""
+    if action.nargs == 0:
+        return word
+    return f"{word}[={_value(action)}]" if action.nargs == "?" else f"{word}={_value(action)}"
 
 
 def _value(action: argparse.Action) -> str:

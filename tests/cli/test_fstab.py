@@ -134,7 +134,7 @@ def test_fstab_says_everything_and_the_environment_nothing(
     prepare: str, fstype: str, place: Path
 ) -> None:
     words = (
-        "max_queued_events=64,semantics=linux-2.6.18,socket={}/a.sock,socket_mode=640,exclusive,"
+        'max_queued_events=64,semantics=linux-2.6.18,socket="{}/a,b.sock",socket_mode=640,exclusive,'
         "allow_user=1,allow_user=2,defaults,noexec,nofail,_netdev,x-systemd.requires=/,X-a=b"
     )
     (place / "fstab").write_text(
@@ -142,7 +142,7 @@ def test_fstab_says_everything_and_the_environment_nothing(
     )
     done = script(
         place,
-        f"{prepare}; env -i mount -a; env -i mount -a; cat {{}}/mnt/file; stat -c %a {{}}/a.sock; "
+        f"{prepare}; env -i mount -a; env -i mount -a; cat {{}}/mnt/file; stat -c %a {{}}/a,b.sock; "
         "findmnt -n -o SOURCE,FSTYPE,OPTIONS {}/mnt; {}/bin/fusenotify limits {}/mnt; "
         "{}/bin/fusenotify status {}/mnt | grep -o 'linux-[0-9.]*'; umount {}/mnt; ls {}/mnt",
     )

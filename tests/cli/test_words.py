@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from itertools import pairwise
 
 import pytest
@@ -83,6 +84,13 @@ def test_a_word_does_what_its_option_does(option: str) -> None:
     by_word = settings_of(parsed("-o", f"{as_word(option)},{others}"))
     assert by_word == settings_of(parsed("-o", others, option))
     assert by_word != settings_of(parsed("-o", others))
+
+
+def test_a_word_may_have_a_value_or_none_where_its_option_may() -> None:
+    for word, option in (("journal", "--journal"), ("journal=/j", "--journal=/j")):
+        assert settings_of(parsed("-o", word)) == settings_of(parsed(option))
+    assert settings_of(parsed("-o", "journal")) != settings_of(parsed("-o", "journal=/j"))
+    assert Settings().meanings()["journal[=FILE]"]
 
 
 def test_of_contrary_words_and_options_the_last_counts() -> None:
@@ -170,7 +178,7 @@ def test_help_is_a_word_that_lists_all_with_a_sentence_each() -> None:
     for line, following in pairwise([*lines, ""]):
         if line.startswith("  ") and not line.startswith("   "):
             word, *sentence = line.split()
-            shown.add(word.partition("=")[0])
+            shown.add(re.split(r"[\[=]", word)[0])
             assert sentence or following.startswith("    "), line
     assert shown == {name.rstrip("=") for name in [*KNOWN_OPTIONS, *Settings().names()]} | {"x-*,"}
     assert max(map(len, lines)) <= 100
