@@ -142,7 +142,8 @@ def test_fstab_says_everything_and_the_environment_nothing(
     )
     done = script(
         place,
-        f"{prepare}; env -i mount -a; env -i mount -a; cat {{}}/mnt/file; stat -c %a {{}}/a,b.sock; "
+        f"{prepare}; env -i mount -a; env -i mount -a; cat {{}}/mnt/file; "
+        "stat -c %a {}/a,b.sock; "
         "findmnt -n -o SOURCE,FSTYPE,OPTIONS {}/mnt; {}/bin/fusenotify limits {}/mnt; "
         "{}/bin/fusenotify status {}/mnt | grep -o 'linux-[0-9.]*'; umount {}/mnt; ls {}/mnt",
     )
