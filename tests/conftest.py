@@ -44,6 +44,12 @@ exec "$@"
 # Where the project is installed, pytest has found its plugin already.
 PLUGIN = [] if entry_points(group="pytest11", name="fusenotify") else ["fusenotify.pytest_plugin"]
 pytest_plugins = ["pytester", *PLUGIN]
+# The configuration of runs of pytest in tests.  pytest-asyncio warns where it is not configured.
+USERS_PYPROJECT = """
+[tool.pytest.ini_options]
+filterwarnings = ["error"]
+addopts = "-p no:asyncio"
+"""
 
 # How long an example takes is the machine's affair: no test fails for it.
 settings.register_profile(

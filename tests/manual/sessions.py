@@ -127,7 +127,7 @@ class Shell:
                 "COLUMNS": "80",
                 "NO_COLOR": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTEST_ADDOPTS": "-p no:cacheprovider",
+                "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:asyncio",
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fusenotify import Mounted, cli
-from tests.conftest import PLUGIN, REPOSITORY
+from tests.conftest import PLUGIN, REPOSITORY, USERS_PYPROJECT
 from tests.manual import programs
 from tests.manual.pages import Block, blocks, of_kind, parse, paths
 from tests.manual.sessions import Shell, matched, steps
@@ -51,7 +51,7 @@ def test_the_tests_of_a_page_pass(
 ) -> None:
     monkeypatch.setenv("PYTEST_PLUGINS", ",".join(PLUGIN))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    pytester.makepyprojecttoml("[tool.pytest.ini_options]\nfilterwarnings = ['error']\n")
+    pytester.makepyprojecttoml(USERS_PYPROJECT)
     tests = [block.text for block in blocks(page) if block.kind == "test"]
     pytester.makepyfile(**{f"test_example_{number}": code for number, code in enumerate(tests)})
     expected = sum(code.count("def test_") for code in tests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import PLUGIN, REPOSITORY
+from tests.conftest import PLUGIN, REPOSITORY, USERS_PYPROJECT
 
 
 @pytest.fixture
@@ -13,7 +13,5 @@ def users(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """A user's directory of tests."""
     monkeypatch.setenv("PYTEST_PLUGINS", ",".join(PLUGIN))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    pytester.makepyprojecttoml(
-        "[tool.pytest.ini_options]\nfilterwarnings = ['error']\naddopts = '-p no:asyncio'\n"
-    )
+    pytester.makepyprojecttoml(USERS_PYPROJECT)
     return pytester
