@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a daemon says what goes wrong: without waiting for its own mount, or for a reader.
+"""The daemon's messages, written without waiting for its own mount or for a reader.
 
-cli.mount calls begin() in the process that will serve, before it mounts.  What
-the serving thread would open by path may lie in the mount that it serves, and
-then it would wait for itself.
+cli.mount calls begin() in the process that will serve, before it mounts.  A path
+that the serving thread opens may lie in the mount that it serves; it would then
+wait for itself.
 
 Invariants
     The serving thread opens nothing for a message: tracebacks and warnings
@@ -34,7 +34,7 @@ _FILE_FORMAT.default_msec_format = "%s.%03d"
 _DROPPED = "%d messages before this one were not written"
 # How many messages may wait to be written.
 MOST = 1000
-# How long the end of the process waits for the last ones.
+# How many seconds the end of the process waits for the last messages.
 _FLUSH_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Messages(logging.Handler):
             self._writer.start()
 
     def flush(self) -> None:
-        """Wait until what was said before is written, two seconds at most."""
+        """Wait until all earlier messages are written, at most two seconds."""
         if self._writer is None:
             return
         written = threading.Event()
@@ -78,7 +78,7 @@ class Messages(logging.Handler):
         written.wait(_FLUSH_SECONDS)
 
     def leave_the_terminal(self) -> None:
-        """Let go of the caller's stderr."""
+        """Stop using the caller's stderr."""
         self.flush()
         if self._file is None:
             self._say = _to_syslog
@@ -152,16 +152,16 @@ def _uncaught(kind: Any, error: Any, trace: Any) -> None:
 
 
 def _ignored(happened: sys.UnraisableHookArgs | threading.ExceptHookArgs) -> None:
-    """Report an exception in a thread, or where none can be raised."""
+    """Report an exception in a thread, or one that cannot be raised."""
     where = getattr(happened, "object", None) or getattr(happened, "thread", None)
     error = (happened.exc_type, happened.exc_value, happened.exc_traceback)
     log.error("ignored in %r", where, exc_info=error)  # type: ignore[arg-type]
 
 
 def _check_nothing(filename: str | None = None) -> None:
-    """Stand in for linecache.checkcache(), which looks whether sources have changed."""
+    """Replace linecache.checkcache(), which looks whether source files have changed."""
 
 
 def _read_nothing(filename: str, module_globals: object = None) -> list[str]:  # noqa: ARG001
-    """Stand in for linecache.updatecache(), which reads sources."""
+    """Replace linecache.updatecache(), which reads source files."""
     return []
