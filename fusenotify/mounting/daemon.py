@@ -223,7 +223,7 @@ def _without_a_place(settings: Settings, error: OSError) -> Exception:
 
 
 def _operations(flags: int) -> type[Operations]:
-    """Return what answers the requests of a mount with these flags."""
+    """Return the class that answers the requests of a mount with these flags."""
     operations = SyncedOperations if flags & MS_DIRSYNC else Operations
     if flags & MS_SYNCHRONOUS:
         operations = FullySyncedOperations

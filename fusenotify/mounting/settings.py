@@ -63,15 +63,14 @@ class JournalSettings:
 class Settings:
     """One mount.
 
-    source and mountpoint are absolute, and equal for a mount in place; wanted_socket is,
-    too, where one was said.  options are FUSE's, one ``-o`` word each.  access is
-    one of ACCESSES.  poll is how long, in microseconds, the daemon looks for the
-    next request of a busy stream before it sleeps.  wanted_socket_mode is
-    the socket's permissions, where they were said.  view is how SOURCE is shown,
-    by options too.  faults lets testers cause some.  journal is what is kept of changes, if
-    anything is.
-    activity is how many of the latest operations are remembered, for a test's report.
-    log_level is a level's name in logging, log_file an absolute path, None for stderr or syslog.
+    source and mountpoint are absolute paths, and equal for a mount in place.  wanted_socket
+    is an absolute path, or None for a default socket.  options are FUSE's, one ``-o`` word
+    each.  access is one of ACCESSES.  poll is how many microseconds the daemon looks for the
+    next request of a busy stream before it sleeps.  wanted_socket_mode has the permissions of
+    the socket, or is None for the default.  view says how SOURCE is shown.  faults allows
+    faults.  journal has the settings of the journal, if there is one.  activity is how many
+    of the latest operations are remembered, for the report of a test.  log_level is the name
+    of a level of logging, log_file an absolute path, or None for stderr or syslog.
     """
 
     source: str

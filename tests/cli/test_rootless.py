@@ -119,7 +119,8 @@ REFUSALS = [
         "cp $(which fusermount3) fm; chmod 755 fm; mount --bind fm $(which fusermount3)",
         "",
         "/usr/bin/fusermount3 is not a set-user-ID program of root here; unless a sandbox hides "
-        "the bit, root can set it with 'chmod u+s /usr/bin/fusermount3', or mount in a user namespace, as 'unshare -Urm' makes one",
+        "the bit, root can set it with 'chmod u+s /usr/bin/fusermount3', or mount in a user "
+        "namespace, as 'unshare -Urm' makes one",
         id="fusermount3 without its bit",
     ),
     pytest.param(
