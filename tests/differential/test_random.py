@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user, too"),
 ]
 
-_OPERATIONS = 10_000
+_OPERATIONS = 4_000
 
 
 @pytest.fixture

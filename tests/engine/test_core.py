@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -356,7 +356,7 @@ def test_a_name_costs_the_same_however_many_the_file_has() -> None:
     def seconds(files: list[Inode]) -> float:
         """Make a name of each file, use it again, and drop it."""
         core, top = Core(), Inode(True)
-        begin = perf_counter()
+        begin = thread_time()
         for _ in range(2):
             for name, file in zip(names, files, strict=True):
                 core.instantiate(top, name, file)
@@ -364,7 +364,7 @@ def test_a_name_costs_the_same_however_many_the_file_has() -> None:
         for dentry in list(top.children.values()):
             core.unhash(dentry)
         assert top.children == {}
-        return perf_counter() - begin
+        return thread_time() - begin
 
     one_each = seconds([Inode(False) for _ in names])
     assert seconds([Inode(False)] * len(names)) < 20 * one_each

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -872,10 +872,10 @@ def test_a_tree_watch_is_set_up_and_moved_in_no_time_however_large_the_tree_is()
         for inner in range(1000):
             engine.core.instantiate(directory, b"%d" % inner, Inode(is_dir=True))
     device = engine.device()
-    start = perf_counter()
+    start = thread_time()
     device.watch(".", tree=True)
     engine.rename("a", "b")
-    assert perf_counter() - start < 0.01
+    assert thread_time() - start < 0.01
     assert not engine.core.trees.known or len(engine.core.trees.known) < 10
 
 

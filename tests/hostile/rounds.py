@@ -141,9 +141,10 @@ def _end(world: World, report: Report) -> None:
     if left:
         report.problems.append(f"processes that SIGKILL does not end: {left}")
     deadline = time.monotonic() + _PATIENCE
+    known = {world.pid, *world.strangers}
     others: dict[int, str] = {}
     while time.monotonic() < deadline:
-        others = {pid: what for pid, what in users.children().items() if pid != world.pid}
+        others = {pid: what for pid, what in users.children().items() if pid not in known}
         others = {pid: what for pid, what in others.items() if not users.reap(pid, 0.0)}
         if not others:
             return

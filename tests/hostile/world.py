@@ -90,12 +90,16 @@ State = dict[str, tuple[object, ...]]
 
 
 class World:
-    """A mount, and the state of root's and the other user's files at the beginning."""
+    """A mount, and the state of root's and the other user's files at the beginning.
+
+    strangers are the children that this process had before.
+    """
 
     def __init__(self, top: Path, settings: Settings, attacker: int, victim: int) -> None:
         self.settings = settings
         self.attacker = attacker
         self.victim = victim
+        self.strangers = frozenset(users.children())
         self.top = top
         self.source = top / "source"
         self.mountpoint = self.source if settings.in_place else top / "mnt"

@@ -26,9 +26,7 @@ from fusenotify.events import unpack
 from fusenotify.masks import IN_CREATE, IN_ONLYDIR, IN_Q_OVERFLOW
 from tests.server.acting import User, acting_as
 from tests.server.test_verdicts import USERS
-from tests.server.verdict_trees import Tree, give_owner_and_mode, relative_links
-
-TREES = 100
+from tests.server.verdict_trees import TREES, Tree, give_owner_and_mode, relative_links
 
 pytestmark = [
     pytest.mark.mount,

@@ -27,9 +27,8 @@ import fusenotify
 from fusenotify.client import Client
 from fusenotify.masks import IN_ALL_EVENTS, IN_DONT_FOLLOW, IN_ONLYDIR
 from tests.server.acting import User, acting_as
-from tests.server.verdict_trees import IDS, Tree, absolute_links, long_chain, relative_links
+from tests.server.verdict_trees import IDS, TREES, Tree, absolute_links, long_chain, relative_links
 
-TREES = 100
 QUESTIONS = 30
 PROTECTED_SYMLINKS = Path("/proc/sys/fs/protected_symlinks")
 

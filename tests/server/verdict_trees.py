@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 
 IDS = (4001, 4002, 4003, 4004)
+# How many trees of a kind a test draws.
+TREES = int(os.environ.get("FUSENOTIFY_TREES", "40"))
 
 _MODES = [0o755, 0o755, 0o700, 0o750, 0o710, 0o711, 0o644, 0o444, 0o070, 0o007, 0, 0o1777, 0o2775]
 _NAMES = [b"a", b"b", b"c", b"d"]
