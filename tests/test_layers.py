@@ -61,7 +61,7 @@ LIBRARIES = {
     "client": {"anyio", "typing_extensions"},
     "mounting": {"trio"},
     "run": set[str](),
-    "cli": {"msgspec", "rich"},
+    "cli": {"msgspec", "rich", "shtab"},
     "testing": set[str](),
     "watchdog": {"watchdog"},
     "": set[str](),

@@ -129,6 +129,14 @@ def configure(name: str, parser: argparse.ArgumentParser) -> ModuleType:
     return module
 
 
+def configured_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of the command line, and that of each command, with all arguments."""
+    program, commands = parsers()
+    for name, command in commands.items():
+        configure(name, command)
+    return program, commands
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     program, commands = parsers()
     if not argv:

@@ -19,12 +19,13 @@ class Command:
     examples: tuple[str, ...]
 
 
-MOUNT, LOOK, CHANGE, TEST = "mount", "look", "change", "test"
+MOUNT, LOOK, CHANGE, TEST, SHELL = "mount", "look", "change", "test", "shell"
 GROUPS = {
     MOUNT: "Make mounts, and take them away",
     LOOK: "Look at what happens",
     CHANGE: "Change a mount",
     TEST: "Test a watcher",
+    SHELL: "Set up your shell",
 }
 
 COMMANDS = {
@@ -97,6 +98,11 @@ COMMANDS = {
         TEST,
         "let something go wrong, for a test, on a mount made with --faults",
         ("fusenotify fault MNT overflow", "fusenotify fault MNT lose 3 --mask CREATE"),
+    ),
+    "completion": Command(
+        SHELL,
+        "print what makes bash, zsh or fish complete fusenotify's command line",
+        ('eval "$(fusenotify completion bash)"', "fusenotify completion fish | source"),
     ),
 }
 # Other names of commands, which are taken and not shown.

@@ -30,7 +30,7 @@ from fusenotify.client.locate import is_out_of_sight
 from fusenotify.protocol.errors import ProtocolError
 
 # What -e takes, in any case.
-_EVENTS = {
+EVENTS = {
     word.encode(): int(getattr(bits, f"IN_{word}"))
     for word in (
         *("ACCESS", "MODIFY", "ATTRIB", "CLOSE_WRITE", "CLOSE_NOWRITE", "OPEN"),
@@ -71,7 +71,7 @@ IGNORE = Option(
     "of what a line in a directory's .gitignore would name say nothing; more than once, each is "
     "a line (not in inotify-tools)",
 )
-EPILOG = f"Events: {b', '.join(sorted(_EVENTS)).lower().decode()}."
+EPILOG = f"Events: {b', '.join(sorted(EVENTS)).lower().decode()}."
 
 
 class Refused(Exception):
@@ -312,7 +312,7 @@ def events(text: bytes) -> int | None:
     rest = text
     while rest:
         word, comma, rest = rest.partition(b",")
-        event = _EVENTS.get(word.upper(), 0)
+        event = EVENTS.get(word.upper(), 0)
         if word and not event:
             return None
         if not word or (comma and not rest):

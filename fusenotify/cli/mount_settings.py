@@ -33,8 +33,6 @@ from fusenotify.mounting.settings import (
     JournalSettings,
     Limits,
     Settings,
-    socket_directory,
-    state_directory,
 )
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
@@ -46,7 +44,10 @@ _DEFAULTS = asdict(Limits()) | asdict(Quotas())
 def declare(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--socket", metavar="PATH", help=f"where clients connect (in {socket_directory()})"
+        "--socket",
+        metavar="PATH",
+        help="where clients connect (a file in /run/fusenotify for root, for others in "
+        "$XDG_RUNTIME_DIR/fusenotify)",
     )
     parser.add_argument(
         "--socket-mode",
@@ -110,8 +111,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         const="",
-        help="keep what changes in a journal, for 'fusenotify since': in FILE, or in "
-        f"{state_directory()}",
+        help="keep what changes in a journal, for 'fusenotify since': in FILE, or in a file in "
+        "/var/lib/fusenotify for root, for others in $XDG_STATE_HOME/fusenotify or "
+        "~/.local/state/fusenotify",
     )
     parser.add_argument(
         "--journal-size",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fusenotify.mounting.checks import packages_to_install
 from tests.cli.command import FUSENOTIFY, environment, fusenotify
 from tests.conftest import REPOSITORY, Mounting, User
 
@@ -127,8 +128,34 @@ def test_without_pyfuse3_it_says_what_to_install(place: Path) -> None:
     )
     assert done.returncode == 1
     assert "pip install 'fusenotify[mount]'" in done.stderr
-    assert "the Debian packages fuse3 libfuse3-dev pkg-config gcc" in done.stderr
+    assert "first install fuse3 " in done.stderr or "first install on Debian fuse3 " in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("os_release", "packages"),
+    [
+        ({"ID": "debian"}, "fuse3 libfuse3-dev pkg-config gcc python3-dev"),
+        (
+            {"ID": "mint", "ID_LIKE": "ubuntu debian"},
+            "fuse3 libfuse3-dev pkg-config gcc python3-dev",
+        ),
+        ({"ID": "rocky", "ID_LIKE": "rhel fedora"}, "fuse3 fuse3-devel pkgconf gcc python3-devel"),
+        ({"ID": "arch"}, "fuse3 pkgconf gcc"),
+        ({"ID": "alpine"}, "fuse3 fuse3-dev pkgconf gcc musl-dev python3-dev"),
+    ],
+)
+def test_what_to_install_is_said_as_the_distribution_calls_it(
+    os_release: dict[str, str], packages: str
+) -> None:
+    assert packages_to_install(os_release) == packages
+
+
+@pytest.mark.parametrize("os_release", [{}, {"ID": "plan9"}])
+def test_where_the_distribution_is_unknown_all_are_said(os_release: dict[str, str]) -> None:
+    said = packages_to_install(os_release)
+    assert said.startswith("on Debian fuse3 libfuse3-dev pkg-config gcc python3-dev, on Fedora ")
+    assert ", on Arch fuse3 pkgconf gcc, on Alpine fuse3 fuse3-dev " in said
 
 
 def test_without_dev_fuse_it_says_how_to_get_it(place: Path) -> None:
@@ -163,7 +190,7 @@ def test_without_fusermount3_a_user_is_told_the_package(public_path: Path, nobod
         *(nobody.python, "-m", "fusenotify", "mount", str(source), str(mountpoint)),
         env={"PATH": "/nonexistent"},
     )
-    assert done.stderr == "fusenotify: fusermount3 is missing: install the Debian package fuse3\n"
+    assert done.stderr == "fusenotify: fusermount3 is missing: install the package fuse3\n"
     assert done.returncode == 1
 
 

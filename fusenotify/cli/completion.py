@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify completion SHELL``: print what makes a shell complete the command line.
+
+shtab forms it from the parsers of all commands.  What an argument may be, where the parser
+does not say it, stands here by what the argument is called: mount points are read from
+/proc/mounts when they are asked for, lists of words are completed behind each comma.
+A wheel has the same in the files where shells look (hatch_build.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import shtab
+
+from fusenotify.cli.inotify_tools import EVENTS
+from fusenotify.cli.words import Settings
+from fusenotify.mounting.options import KNOWN_OPTIONS
+
+SHELLS = ("bash", "zsh", "fish")
+
+# What shtab takes for one kind of argument: a function of each shell, and what defines these.
+_Completed = dict[str, Any]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the script of a shell."""
+    print(script(arguments.shell))
+    return 0
+
+
+def script(shell: str) -> str:
+    """Return what a shell evaluates, or loads from a file, to complete ``fusenotify``."""
+    from fusenotify.cli import configured_parsers
+
+    program, parsers = configured_parsers()
+    for name, parser in parsers.items():
+        for action in _arguments(parser):
+            called = str(action.metavar)
+            # What is to become a mount point is a directory like others.
+            kind = _DIRECTORY if (name, called) == ("mount", "MNT") else _KINDS.get(called)
+            if kind is not None:
+                action.complete = kind  # type: ignore[attr-defined]
+    return shtab.complete(program, shell)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield what a parser takes, and those of its subcommands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _arguments(below)
+
+
+def _list_of(name: str, words: Iterable[str]) -> _Completed:
+    """Return how a list of words is completed; name is for the functions that do it."""
+    text = " ".join(sorted(words))
+    return {
+        "bash": f"_fusenotify_{name}",
+        "zsh": f"_values -s , {name} {text}",
+        "fish": f"(_fusenotify_behind_comma {text})",
+        "preamble": {
+            "bash": f"""
+_fusenotify_{name}() {{
+  compgen -P "${{1%"${{1##*,}}"}}" -W "{text}" -- "${{1##*,}}"
+}}""",
+            "fish": """
+function _fusenotify_behind_comma
+  set -l before (commandline -ct | string replace -r '[^,]*$' '')
+  for word in $argv
+    echo $before$word
+  end
+end""",
+        },
+    }
+
+
+# shtab has bash quote what a function gives that is called "..._dir...".
+_MOUNTS: _Completed = {
+    "bash": "_fusenotify_dirs_of_mounts",
+    "zsh": "_fusenotify_mounts",
+    "fish": "(_fusenotify_mounts)",
+    "preamble": {
+        "bash": r"""
+_fusenotify_dirs_of_mounts() {
+  local source target type rest word=${1//\\/}
+  while read -r source target type rest; do
+    [[ $type == fuse.fusenotify ]] || continue
+    printf -v target %b "$target"
+    [[ $target == "$word"* ]] && printf '%s\n' "$target"
+  done </proc/mounts
+  [[ $word ]] && compgen -d -- "$word"
+}""",
+        "zsh": r"""
+_fusenotify_mounts() {
+  local source target type rest
+  local -a mounts
+  while read -r source target type rest; do
+    [[ $type == fuse.fusenotify ]] && mounts+=("${(g:o:)target}")
+  done </proc/mounts
+  compadd -f -a mounts
+  _files -/
+}""",
+        "fish": r"""
+function _fusenotify_mounts
+  while read -l source target type rest
+    test "$type" = fuse.fusenotify; and string unescape -- $target
+  end </proc/mounts
+  __fish_complete_directories (commandline -ct)
+end""",
+    },
+}
+_FILE: _Completed = dict(shtab.FILE)
+_DIRECTORY: _Completed = dict(shtab.DIRECTORY)
+# By what arguments are called in usage lines.
+_KINDS = {
+    "MNT": _MOUNTS,
+    "SOURCE": _DIRECTORY,
+    "PATH": _FILE,
+    "FILE": _FILE,
+    "EVENT[,EVENT...]": _list_of("events", [word.decode().lower() for word in EVENTS]),
+    "OPTION[,OPTION...]": _list_of("options", [*KNOWN_OPTIONS, *Settings().names()]),
+}
