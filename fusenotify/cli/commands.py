@@ -19,10 +19,11 @@ class Command:
     examples: tuple[str, ...]
 
 
-MOUNT, LOOK, CHANGE, TEST, SHELL = "mount", "look", "change", "test", "shell"
+MOUNT, LOOK, MANY, CHANGE, TEST, SHELL = "mount", "look", "many", "change", "test", "shell"
 GROUPS = {
     MOUNT: "Make mounts, and take them away",
     LOOK: "Look at what happens",
+    MANY: "Follow many machines",
     CHANGE: "Change a mount",
     TEST: "Test a watcher",
     SHELL: "Set up your shell",
@@ -79,6 +80,19 @@ COMMANDS = {
             "fusenotify since CURSOR MNT --changes",
             "fusenotify since --cursor-file ~/.seen MNT/docs",
             "fusenotify since CURSOR MNT --follow --json",
+        ),
+    ),
+    "publish": Command(
+        MANY,
+        "put a mount's journal into a NATS JetStream stream",
+        ("fusenotify publish MNT --to nats://HOST:4222",),
+    ),
+    "subscribe": Command(
+        MANY,
+        "print what many mounts put there",
+        (
+            "fusenotify subscribe --from nats://HOST:4222",
+            "fusenotify subscribe --from nats://HOST 'fusenotify.web1.>' --durable backup --json",
         ),
     ),
     "limits": Command(

@@ -19,10 +19,11 @@ from fusenotify.bits import (
     names,
 )
 from fusenotify.cli.libc import formatted_time
-from fusenotify.cli.printable import plain, user_name
+from fusenotify.cli.printable import user_name
 from fusenotify.cli.watching import Told
 from fusenotify.client.events import DetailedInotifyEvent
 from fusenotify.masks import Mask
+from fusenotify.plain import plain
 
 DEFAULT_FORMAT = b"%w %,e %f\n"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Names of files, commands and users as they may be shown to people, or put into JSON.
+"""Names of files, commands and users as they may be shown to people.
 
 A name may be any bytes.  Whatever prints one for people takes it from here, but for
 wait and watch, which print names as they are, as inotify-tools do.
@@ -7,12 +7,10 @@ wait and watch, which print names as they are, as inotify-tools do.
 
 from __future__ import annotations
 
-import base64
 import os
 import pwd
 import sys
 from functools import cache
-from typing import Any
 
 
 def printable(name: str | bytes) -> str:
@@ -33,23 +31,6 @@ def _escaped(character: str) -> str:
     if len(undecoded) == 1:
         return f"\\x{undecoded[0]:02x}" if character not in "\t\n\r" else ascii(character)[1:-1]
     return ascii(character)[1:-1]
-
-
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values for JSON.
-
-    Of bytes that are not UTF-8, what is not is U+FFFD, and beside them, under a name
-    with _base64 behind, is what they are.
-    """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if not isinstance(value, bytes):
-            found[key] = value
-            continue
-        found[key] = value.decode(errors="replace")
-        if found[key].encode() != value:
-            found[f"{key}_base64"] = base64.b64encode(value).decode()
-    return found
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fusenotify.cli.printable import plain
+from fusenotify.plain import plain
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import ClientStatus
 

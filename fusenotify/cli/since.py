@@ -35,6 +35,7 @@ _REASONS = {
     "path": "a path was too long",
     "expired": "the journal does not go back so far",
     "other journal": "the cursor is of another journal",
+    "too large": "a message would have been too large",
     "future": "the cursor is newer than the journal",
 }
 
@@ -193,10 +194,10 @@ def _print_events(events: Iterable[PastEvent], place: _Place, arguments: argpars
             _tell_missing(event)
         elif event.old_path is not None:
             moved_from = IN_MOVED_FROM | event.mask & IN_ISDIR
-            out.write(_line(moved_from, place.shown(event.old_path)))
-            out.write(_line(event.mask, place.shown(event.path)))
+            out.write(past_line(moved_from, place.shown(event.old_path)))
+            out.write(past_line(event.mask, place.shown(event.path)))
         else:
-            out.write(_line(event.mask, place.shown(event.path)))
+            out.write(past_line(event.mask, place.shown(event.path)))
         if arguments.follow:
             out.flush()
     return status
@@ -217,7 +218,7 @@ def _print_changes(events: Iterable[PastEvent], place: _Place, json: bool) -> in
     return _MISSING if changes.gaps else 0
 
 
-def _line(mask: int, path: bytes) -> bytes:
+def past_line(mask: int, path: bytes) -> bytes:
     """Return an event as ``fusenotify wait`` prints it."""
     directory, slash, name = path.rpartition(b"/")
     return b"%s %s %s\n" % (directory + slash, b",".join(event_words(mask)), name)
@@ -257,9 +258,14 @@ def _change_object(change: Change, place: _Place) -> bytes:
 
 
 def _tell_missing(gap: PastEvent) -> None:
+    print(missing(gap), file=sys.stderr)
+
+
+def missing(gap: PastEvent) -> str:
+    """Return what a gap says, for people."""
     reason = _REASONS.get(gap.reason or "", gap.reason or "for no known reason")
     since = f"between {_time(gap.since)} and" if gap.since else "before"
-    print(f"Changes {since} {_time(gap.time)} may be missing: {reason}", file=sys.stderr)
+    return f"Changes {since} {_time(gap.time)} may be missing: {reason}"
 
 
 def _time(nanoseconds: int | None) -> str:

@@ -11,6 +11,9 @@ import msgspec
 
 from fusenotify.events import detailed_size
 
+# The cursor of the place before the first entry, in any journal.
+BEGINNING = "begin"
+
 
 class PastEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One change, or a gap.  What is not known, or not for this user to know, is left out.

@@ -27,7 +27,7 @@ from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
 from fusenotify.history.reading import Reading, half
 from fusenotify.protocol.messages import MAX_READ, Past, Since
-from fusenotify.protocol.past import PastEvent
+from fusenotify.protocol.past import BEGINNING, PastEvent
 from fusenotify.protocol.status import JournalStatus
 from fusenotify.server.deadlines import deadline_of
 from fusenotify.server.peer import is_privileged
@@ -118,8 +118,10 @@ class History:
         if not is_privileged(who):
             with self._tree.resolved(request.path or b"/", who, follow=False, directory=False):
                 pass
+        beginning = Cursor(self._store.id, 0)
+        cursor = str(beginning) if request.cursor == BEGINNING else request.cursor
         try:
-            reading = Reading(self._store, request.cursor, request.path)
+            reading = Reading(self._store, cursor, request.path)
         except ValueError as error:
             raise OSError(errno.EINVAL, str(error)) from None
         await self._tree.fence()

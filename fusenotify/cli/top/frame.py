@@ -21,9 +21,10 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from fusenotify.cli.printable import plain, printable, user_name
+from fusenotify.cli.printable import printable, user_name
 from fusenotify.cli.report import client_fields
 from fusenotify.cli.top.activity import Actor, Row, Sample
+from fusenotify.plain import plain
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import ClientStatus, DeviceStatus
 

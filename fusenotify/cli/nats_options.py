@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``fusenotify publish`` and ``subscribe`` have in common: the server, and the extra."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fusenotify.mounting.failure import Failure
+
+if TYPE_CHECKING:
+    from fusenotify.nats.connection import Address
+
+
+def add_server(parser: argparse.ArgumentParser, option: str) -> None:
+    """Declare where the server is, and the stream."""
+    parser.add_argument(
+        option,
+        dest="server",
+        metavar="URL",
+        type=_url,
+        required=True,
+        help="the NATS server with JetStream, as nats://HOST:4222 or nats://USER:PASSWORD@HOST",
+    )
+    parser.add_argument(
+        "--credentials", metavar="FILE", help="a file that lets in, as nsc makes them (.creds)"
+    )
+    parser.add_argument(
+        "--stream", metavar="NAME", default="FUSENOTIFY", help="the stream's name (%(default)s)"
+    )
+
+
+def address_of(arguments: argparse.Namespace) -> Address:
+    """Return the server that the arguments name."""
+    from fusenotify.nats.connection import Address
+
+    return Address(arguments.server, arguments.credentials)
+
+
+@contextlib.contextmanager
+def extra() -> Iterator[None]:
+    """Say how to install what an import in the block misses.
+
+    Raises Failure.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise Failure(
+            f"this needs nats-py, which cannot be imported ({error}): "
+            "pip install 'fusenotify[nats]'"
+        ) from error
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an address such as nats://HOST:4222")
+    return text

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify publish MNT --to URL``: put a mount's journal into a NATS JetStream stream."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from fusenotify.cli.nats_options import add_server, address_of, extra
+from fusenotify.client.locate import locate
+from fusenotify.mounting.failure import Failure
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("mountpoint", metavar="MNT", help="the mount, made with --journal")
+    add_server(parser, "--to")
+    parser.add_argument(
+        "--subject",
+        metavar="PREFIX",
+        default="fusenotify",
+        help="what subjects begin with, before the machine and the mount (%(default)s)",
+    )
+    parser.add_argument(
+        "--machine", metavar="NAME", help="what the machine is called there (its host name)"
+    )
+    parser.add_argument(
+        "--window",
+        metavar="N",
+        type=_window,
+        default=1000,
+        help="how many messages may wait for an acknowledgement; 1 keeps the order also where a "
+        "cluster changes its leader (%(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Publish until the mount is gone, or this is interrupted."""
+    with extra():
+        from fusenotify.nats import Refused, publish
+    publishing = publish(
+        locate(arguments.mountpoint).socket,
+        address_of(arguments),
+        stream=arguments.stream,
+        prefix=arguments.subject,
+        machine=arguments.machine,
+        window=arguments.window,
+    )
+    try:
+        asyncio.run(publishing)
+    except Refused as refused:
+        raise Failure(str(refused)) from None
+    return 0
+
+
+def _window(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 1 and 100000")
+    return int(text)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``fusenotify subscribe --from URL [SUBJECT ...]``: print what many mounts publish."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fusenotify.bits import IN_ISDIR, IN_MOVED_FROM, IN_Q_OVERFLOW, names
+from fusenotify.cli.lines import json_object
+from fusenotify.cli.nats_options import add_server, address_of, extra
+from fusenotify.cli.since import missing, past_line
+from fusenotify.mounting.failure import Failure
+
+if TYPE_CHECKING:
+    from fusenotify.nats import Received
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "subjects",
+        metavar="SUBJECT",
+        nargs="*",
+        help="what to be told of, as 'fusenotify.web1.>' (everything)",
+    )
+    add_server(parser, "--from")
+    parser.add_argument(
+        "--since",
+        metavar="TIME|NUMBER",
+        type=_since,
+        help="begin with what was published at a time (2026-01-31T12:00), or with a message of the "
+        "stream, 1 being the first; without it, with what comes",
+    )
+    parser.add_argument(
+        "--durable",
+        metavar="NAME",
+        help="go on where the last subscriber of that name stopped, on whatever machine",
+    )
+    parser.add_argument("--json", action="store_true", help="one object a line, for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what comes until this is interrupted."""
+    with extra():
+        from fusenotify.nats import Refused
+    try:
+        asyncio.run(_print_all(arguments))
+    except Refused as refused:
+        raise Failure(str(refused)) from None
+    return 0
+
+
+async def _print_all(arguments: argparse.Namespace) -> None:
+    from fusenotify.nats import subscribe
+
+    received = subscribe(
+        address_of(arguments),
+        arguments.subjects,
+        stream=arguments.stream,
+        since=arguments.since,
+        durable=arguments.durable,
+    )
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+    loop.add_signal_handler(signal.SIGTERM, this.cancel)
+    form = _object if arguments.json else _lines
+    with contextlib.suppress(asyncio.CancelledError):
+        async with contextlib.aclosing(received):
+            async for each in received:
+                sys.stdout.buffer.write(form(each))
+                sys.stdout.buffer.flush()
+
+
+def _lines(received: Received) -> bytes:
+    """Return the lines of an event: those of ``fusenotify since``, behind the machine's name."""
+    event, mount = received.event, received.mount.rstrip(b"/")
+    machine = received.machine.encode() + b" "
+    if event.mask & IN_Q_OVERFLOW:
+        return machine + mount + b": " + missing(event).encode() + b"\n"
+    path = mount + b"/" + event.path
+    if event.old_path is None:
+        return machine + past_line(event.mask, path)
+    moved_from = IN_MOVED_FROM | event.mask & IN_ISDIR
+    old = past_line(moved_from, mount + b"/" + event.old_path)
+    return machine + old + machine + past_line(event.mask, path)
+
+
+def _object(received: Received) -> bytes:
+    event = received.event
+    values = {
+        "number": received.number,
+        "machine": received.machine,
+        "mount": received.mount,
+        "events": names(event.mask),
+        **msgspec.structs.asdict(event),
+        "replaced": event.replaced or None,
+        "exchanged": event.exchanged or None,
+    }
+    return json_object(values)
+
+
+def _since(text: str) -> int | datetime:
+    if text.isdecimal():
+        return int(text)
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is neither a time such as 2026-01-31T12:00 nor a number"
+        ) from None

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A connection to a NATS server with JetStream, and what can be wrong with one.
+
+Connections do not reconnect by themselves: what was on its way is not known then, so publisher
+and subscriber make a new one, and go on from what is in the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+STREAM = "FUSENOTIFY"
+PREFIX = "fusenotify"
+_CONNECT_SECONDS = 5
+# More than any publisher's window.
+MOST_PENDING = 100_000
+
+# What a server that is away, or a cluster without a leader, causes.
+TRANSIENT = (
+    OSError,
+    asyncio.TimeoutError,
+    nats.errors.Error,
+    nats.js.errors.ServiceUnavailableError,
+    nats.js.errors.NoStreamResponseError,
+)
+
+
+class Refused(Exception):
+    """What was asked cannot be had from this server; the message is for people."""
+
+
+class NotThere(Refused):
+    """JetStream, or the stream, is not there: a server that came back may have it soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server, and how to be let in.
+
+    url is as in nats://user:password@host:4222; credentials is a file, as nsc makes it, or None.
+    """
+
+    url: str
+    credentials: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL without what is secret in it."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 4222}"
+
+
+@contextlib.asynccontextmanager
+async def connected(address: Address) -> AsyncIterator[JetStreamContext]:
+    """Yield JetStream on a new connection, which is closed at the end.
+
+    Raises Refused for what waiting does not mend, and one of TRANSIENT for a server that is away.
+    """
+    client = Client()
+    said: list[Exception] = []
+
+    async def hear(error: Exception) -> None:
+        said.append(error)
+
+    try:
+        await client.connect(
+            address.url,
+            error_cb=hear,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=_CONNECT_SECONDS,
+            user_credentials=address.credentials,
+        )
+    except (ValueError, FileNotFoundError, nats.errors.InvalidUserCredentialsError) as error:
+        raise Refused(f"{address.shown}: {error}") from None
+    except (nats.errors.NoServersError, nats.errors.Error) as error:
+        text = " ".join(map(str, [error, *said])).lower()
+        if "authorization" in text or "authentication" in text:
+            raise Refused(f"{address.shown}: the server refuses these credentials") from None
+        raise ConnectionError(f"{address.shown}: no server answers ({error})") from None
+    try:
+        yield client.jetstream(publish_async_max_pending=MOST_PENDING)
+    finally:
+        with contextlib.suppress(*TRANSIENT):
+            await client.close()
+
+
+async def check_stream(
+    jetstream: JetStreamContext, address: Address, stream: str, subjects: str
+) -> None:
+    """Refuse a server without JetStream, and a stream that does not take subjects.
+
+    Where there is no such stream it is made.
+
+    Raises Refused.
+    """
+    try:
+        info = await jetstream.stream_info(stream)
+    except nats.js.errors.NotFoundError:
+        try:
+            info = await jetstream.add_stream(name=stream, subjects=[subjects])
+        except nats.js.errors.APIError as error:
+            raise Refused(f"the stream {stream} cannot be made: {error.description}") from None
+    except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
+        raise no_jetstream(address) from None
+    except nats.js.errors.APIError as error:
+        raise Refused(f"{address.shown}: {error.description}") from None
+    if not any(covers(each, subjects) for each in info.config.subjects or ()):
+        kept = ", ".join(info.config.subjects or ["nothing"])
+        raise Refused(f"the stream {stream} keeps {kept}, and not {subjects}: name another one")
+
+
+def no_jetstream(address: Address) -> NotThere:
+    """Return the refusal of a server without JetStream."""
+    return NotThere(f"{address.shown}: the server has no JetStream; start it with -js")
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Return whether all that one pattern of subjects names is named by another one."""
+    wide, narrow = pattern.split("."), subject.split(".")
+    for number, part in enumerate(wide):
+        if part == ">":
+            return len(narrow) > number
+        if number >= len(narrow) or narrow[number] == ">":
+            return False
+        if part not in ("*", narrow[number]):
+            return False
+    return len(wide) == len(narrow)

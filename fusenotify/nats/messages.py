@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages: their subjects, and an event as JSON.
+
+A subject is PREFIX.MACHINE.MOUNT.tree and the names of the event's directory: so
+``fusenotify.web1.srv-www.tree.docs.>`` is what happens below /srv/www/docs on web1.
+
+Invariants
+    A token has letters, digits, "_" and "%" only, and the mount's "-" for slashes; other bytes
+        are a percent sign and two hexadecimal digits.
+    A subject has MOST_TOKENS names of directories and MOST_BYTES of them at most; what is
+        deeper is in the message alone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fusenotify.bits import names
+from fusenotify.plain import name_of, plain
+from fusenotify.protocol.past import PastEvent
+
+MOST_TOKENS = 16
+MOST_BYTES = 1000
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+class Received(NamedTuple):
+    """An event of a mount somewhere.
+
+    number is the message's in the stream, machine the host's name, mount the mount point there.
+    """
+
+    number: int
+    machine: str
+    mount: bytes
+    event: PastEvent
+
+
+def token(name: bytes) -> str:
+    """Return a name as a part of a subject."""
+    return "".join([chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name])
+
+
+def base_of(prefix: str, machine: str, mountpoint: bytes) -> str:
+    """Return what the subjects of a mount begin with."""
+    mount = "-".join(map(token, mountpoint.strip(b"/").split(b"/"))) or "-"
+    return f"{prefix}.{token(machine.encode())}.{mount}.tree"
+
+
+def subject_of(base: str, path: bytes) -> str:
+    """Return the subject of an event about a path from the mount's root."""
+    subject = base
+    for name in path.split(b"/")[:-1][:MOST_TOKENS]:
+        longer = f"{subject}.{token(name)}"
+        if len(longer) - len(base) > MOST_BYTES:
+            break
+        subject = longer
+    return subject
+
+
+def encoded(machine: str, mountpoint: bytes, event: PastEvent) -> bytes:
+    """Return an event as a message: what ``fusenotify since --json`` prints, and where it was."""
+    values: dict[str, Any] = {"machine": machine, "mount": mountpoint, "events": names(event.mask)}
+    values |= msgspec.structs.asdict(event)
+    known = {k: v for k, v in values.items() if v is not None and v is not False}
+    return json.dumps(plain(known)).encode()
+
+
+def decoded(number: int, data: bytes) -> Received:
+    """Return what a message says.
+
+    Raises ValueError for one that no publisher of ours made.
+    """
+    values = json.loads(data)
+    if not isinstance(values, dict):
+        raise ValueError("a message is a JSON object")
+    fields = {name: values[name] for name in PastEvent.__struct_fields__ if name in values}
+    for name in ("path", "old_path", "command"):
+        if name in fields:
+            fields[name] = name_of(values, name)
+    try:
+        event = msgspec.convert(fields, PastEvent)
+        return Received(number, str(values["machine"]), name_of(values, "mount") or b"", event)
+    except (msgspec.ValidationError, KeyError) as error:
+        raise ValueError(f"no event of fusenotify: {error}") from None

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The publisher: puts a mount's journal into a JetStream stream, each event once, in order.
+
+It keeps nothing: the last message of the mount in the stream has the cursor from which to go
+on.  What is not in the stream yet waits in the journal.
+
+Invariants
+    A message's id is the cursor of its event, so the stream drops one that was sent twice.
+    An event is sent behind all before it; where one was not acknowledged, nothing further is
+        sent, and publishing begins again behind the last message in the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket as sockets
+from collections.abc import Callable
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
+
+from fusenotify.bits import IN_Q_OVERFLOW
+from fusenotify.client import PastEvent
+from fusenotify.client.aio import Client
+from fusenotify.nats.connection import (
+    PREFIX,
+    STREAM,
+    TRANSIENT,
+    Address,
+    NotThere,
+    Refused,
+    check_stream,
+    connected,
+)
+from fusenotify.nats.messages import base_of, encoded, subject_of
+from fusenotify.protocol.past import BEGINNING
+
+log = logging.getLogger(__name__)
+
+# How many messages may be without an acknowledgement.
+WINDOW = 1000
+_ID = "Nats-Msg-Id"
+_ACKNOWLEDGED_SECONDS = 10.0
+_STALL_SECONDS = 10.0
+_RETRY_SECONDS = (0.2, 5.0)
+
+
+class _Interrupted(Exception):
+    """Publishing has to begin again, behind what is in the stream."""
+
+
+class _MountFailed(Exception):
+    """The mount's daemon refuses, or is gone; error says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def publish(
+    socket: str,
+    address: Address,
+    *,
+    stream: str = STREAM,
+    prefix: str = PREFIX,
+    machine: str | None = None,
+    window: int = WINDOW,
+    on_published: Callable[[int], object] | None = None,
+) -> None:
+    """Publish what a mount's journal has and gets, until cancelled.
+
+    socket is the mount's; machine is this host's name unless given.  window is how many messages
+    may be without an acknowledgement: with 1, they are in order also where a cluster of
+    servers changes its leader meanwhile.  on_published is called with how many messages were
+    acknowledged so far.
+
+    A server that goes away is waited for, once it was there.
+
+    Raises Refused, OSError: as fusenotify.client.Client, and ConnectionLost (ECONNRESET) when
+    the mount is gone.
+    """
+    machine = sockets.gethostname() if machine is None else machine
+    pause, longest = _RETRY_SECONDS
+    async with Client(socket) as client:
+        publisher = _Publisher(client, address, stream, prefix, machine, window, on_published)
+        while True:
+            try:
+                await publisher.run()
+            except _MountFailed as failed:
+                raise failed.error from None
+            except (_Interrupted, NotThere, *TRANSIENT) as error:
+                if not publisher.was_connected:
+                    raise Refused(str(error)) from None
+                log.warning("%s: %s; trying again", address.shown, error or type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = pause * 2 if publisher.count == publisher.count_before else _RETRY_SECONDS[0]
+            pause = min(pause, longest)
+
+
+class _Publisher:
+    """One mount, one stream.
+
+    count is how many messages were acknowledged, count_before how many before this run.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        address: Address,
+        stream: str,
+        prefix: str,
+        machine: str,
+        window: int,
+        on_published: Callable[[int], object] | None,
+    ) -> None:
+        self.was_connected = False
+        self.count = self.count_before = 0
+        self._client = client
+        self._address = address
+        self._stream = stream
+        self._machine = machine
+        self._base = base_of(prefix, machine, client.mountpoint)
+        self._subjects = f"{prefix}.>"
+        self._window = window
+        self._on_published = on_published
+
+    async def run(self) -> None:
+        """Publish until something interrupts it.
+
+        Raises _Interrupted, one of TRANSIENT, Refused, _MountFailed.
+        """
+        self.count_before = self.count
+        async with connected(self._address) as jetstream:
+            await check_stream(jetstream, self._address, self._stream, self._subjects)
+            self.was_connected = True
+            cursor = await self._last_published(jetstream)
+            sent: asyncio.Queue[asyncio.Future[PubAck]] = asyncio.Queue(self._window)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._send_all(jetstream, cursor, sent))
+                    tasks.create_task(self._confirm_all(sent))
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
+
+    async def _last_published(self, jetstream: JetStreamContext) -> str:
+        """Return the cursor behind the last event of this mount in the stream."""
+        try:
+            # A subject of the base alone is that of the root; the others go on behind it.
+            subjects = [self._base, f"{self._base}.>"]
+            found = [await self._last(jetstream, subject) for subject in subjects]
+        except nats.js.errors.APIError as error:
+            raise Refused(f"the stream {self._stream}: {error.description}") from None
+        _, cursor = max(found)
+        return cursor
+
+    async def _last(self, jetstream: JetStreamContext, subject: str) -> tuple[int, str]:
+        """Return the number of the last message with a subject, and the cursor behind it."""
+        try:
+            last = await jetstream.get_last_msg(self._stream, subject)
+        except nats.js.errors.NotFoundError:
+            return 0, BEGINNING
+        return last.seq or 0, str((last.headers or {}).get(_ID, BEGINNING))
+
+    async def _send_all(
+        self, jetstream: JetStreamContext, cursor: str, sent: asyncio.Queue[asyncio.Future[PubAck]]
+    ) -> None:
+        events = self._client.since(cursor, follow=True)
+        try:
+            while True:
+                try:
+                    event = await anext(events)
+                except OSError as error:
+                    raise _MountFailed(error) from None
+                await sent.put(await self._send(jetstream, event))
+        finally:
+            await events.aclose()
+
+    async def _send(self, jetstream: JetStreamContext, event: PastEvent) -> asyncio.Future[PubAck]:
+        subject = subject_of(self._base, event.path)
+        data = encoded(self._machine, self._client.mountpoint, event)
+        headers = {_ID: event.cursor}
+        try:
+            return await jetstream.publish_async(
+                subject, data, stream=self._stream, headers=headers, wait_stall=_STALL_SECONDS
+            )
+        except nats.errors.MaxPayloadError:
+            gap = PastEvent(
+                cursor=event.cursor,
+                sequence=event.sequence,
+                time=event.time,
+                mask=IN_Q_OVERFLOW,
+                reason="too large",
+                since=event.time,
+            )
+            data = encoded(self._machine, self._client.mountpoint, gap)
+            return await jetstream.publish_async(
+                self._base, data, stream=self._stream, headers=headers, wait_stall=_STALL_SECONDS
+            )
+
+    async def _confirm_all(self, sent: asyncio.Queue[asyncio.Future[PubAck]]) -> None:
+        """Look at acknowledgements in the order of sending."""
+        while True:
+            future = await sent.get()
+            try:
+                await asyncio.wait_for(future, _ACKNOWLEDGED_SECONDS)
+            except nats.js.errors.APIError as error:
+                # A full stream, say, which its operator may mend.
+                raise _Interrupted(error.description or str(error)) from None
+            except TimeoutError:
+                raise _Interrupted("a message was not acknowledged") from None
+            self.count += 1
+            if self._on_published is not None and sent.empty():
+                self._on_published(self.count)
+
+
+def _first(group: BaseExceptionGroup) -> BaseException:
+    """Return the exception of a group that decides what is done."""
+    leaves: list[BaseException] = []
+    below: list[BaseException] = [group]
+    while below:
+        error = below.pop()
+        if isinstance(error, BaseExceptionGroup):
+            below += error.exceptions
+        else:
+            leaves.append(error)
+    for kind in (_MountFailed, Refused, _Interrupted):
+        for leaf in leaves:
+            if isinstance(leaf, kind):
+                return leaf
+    return leaves[0]

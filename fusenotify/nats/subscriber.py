@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The subscriber: what is in the stream, from some place on, in order.
+
+A durable subscriber's place is kept by the server, in the key-value bucket BUCKET: the number of
+the last message that was dealt with.
+
+Invariants
+    Numbers of the messages that are yielded grow.  Where the server does not deliver what
+        follows, reading begins again behind the last one that was yielded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import Self
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.kv import KeyValue
+
+from fusenotify.nats.connection import (
+    PREFIX,
+    STREAM,
+    TRANSIENT,
+    Address,
+    NotThere,
+    Refused,
+    connected,
+    covers,
+    no_jetstream,
+)
+from fusenotify.nats.messages import Received, decoded, token
+
+log = logging.getLogger(__name__)
+
+BUCKET = "fusenotify"
+_BATCH = 500
+_FETCH_SECONDS = 1.0
+_SAVE_SECONDS = 0.2
+_RETRY_SECONDS = (0.2, 5.0)
+
+
+async def subscribe(
+    address: Address,
+    subjects: Sequence[str] = (),
+    *,
+    stream: str = STREAM,
+    since: int | datetime | None = None,
+    durable: str | None = None,
+) -> AsyncGenerator[Received, None]:
+    """Yield what is in the stream under some subjects, and what comes, until cancelled.
+
+    subjects are of one pattern each, as "fusenotify.web1.>"; without any it is all of
+    "fusenotify.>".  since is the number of the first message, or a time with a zone; without it
+    what comes from now on is yielded.  A durable subscriber goes on behind the last event
+    before the one that it asked for last, wherever it ran then; since counts where there is
+    no such place yet.  Killed, it may be given that event again, under the same number.
+
+    A server that goes away is waited for, once it was there.
+
+    Raises Refused, ValueError.
+    """
+    if isinstance(since, datetime) and since.tzinfo is None:
+        raise ValueError("a time needs a zone")
+    reader = _Reader(address, tuple(subjects) or (f"{PREFIX}.>",), stream, since, durable)
+    pause, longest = _RETRY_SECONDS
+    while True:
+        try:
+            async with contextlib.aclosing(reader.read()) as events:
+                async for event in events:
+                    pause = _RETRY_SECONDS[0]
+                    yield event
+        except (NotThere, *TRANSIENT) as error:
+            if not reader.was_connected:
+                raise Refused(str(error)) from None
+            log.warning("%s: %s; trying again", address.shown, error or type(error).__name__)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, longest)
+
+
+class _Reader:
+    """A place in a stream."""
+
+    def __init__(
+        self,
+        address: Address,
+        subjects: tuple[str, ...],
+        stream: str,
+        since: int | datetime | None,
+        durable: str | None,
+    ) -> None:
+        self.was_connected = False
+        self._address = address
+        self._subjects = subjects
+        self._stream = stream
+        self._since = since
+        self._durable = durable
+        self._last: int | None = None  # the number of the last message that was dealt with
+
+    async def read(self) -> AsyncGenerator[Received, None]:
+        """Yield events behind the last one.
+
+        Raises one of TRANSIENT, Refused.
+        """
+        async with connected(self._address) as jetstream:
+            place = None if self._durable is None else await _Place.of(jetstream, self._durable)
+            await self._begin(jetstream, place)
+            # Servers before 2.10 know one pattern for a consumer.
+            pattern = self._subjects[0] if len(self._subjects) == 1 else ">"
+            subscription = await jetstream.pull_subscribe(
+                pattern, stream=self._stream, config=self._config()
+            )
+            self.was_connected = True
+            expected = 1
+            while True:
+                try:
+                    messages = await subscription.fetch(_BATCH, timeout=_FETCH_SECONDS)
+                except (nats.errors.TimeoutError, nats.js.errors.FetchTimeoutError):
+                    await subscription.consumer_info()  # raises where it is gone
+                    continue
+                for message in messages:
+                    sequence = message.metadata.sequence
+                    if sequence.consumer != expected:
+                        log.warning("the server left out a message; reading it again")
+                        return
+                    expected += 1
+                    received = self._received(message, sequence.stream)
+                    if received is not None:
+                        yield received
+                    self._last = sequence.stream
+                    if place is not None:
+                        await place.keep(self._last)
+                if place is not None:
+                    await place.save()
+
+    async def _begin(self, jetstream: JetStreamContext, place: _Place | None) -> None:
+        """Find out where to begin."""
+        try:
+            info = await jetstream.stream_info(self._stream)
+        except nats.js.errors.NotFoundError:
+            raise NotThere(
+                f"{self._address.shown}: there is no stream {self._stream}; a publisher makes one"
+            ) from None
+        except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
+            raise no_jetstream(self._address) from None
+        newest = info.state.last_seq
+        if self._last is None and place is not None:
+            self._last = await place.load()
+        if self._last is None and self._since is None:
+            self._last = newest
+        if self._last is not None and self._last > newest:
+            log.warning("the stream %s was made anew: all of it is read", self._stream)
+            self._last = 0
+
+    def _config(self) -> ConsumerConfig:
+        """Return the consumer that begins behind the last message."""
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=60.0)
+        if self._last is None and isinstance(self._since, datetime):
+            config.deliver_policy = DeliverPolicy.BY_START_TIME
+            config.opt_start_time = self._since
+            return config
+        first = self._since if self._last is None else self._last + 1
+        assert isinstance(first, int), "_begin() found a place"
+        config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
+        config.opt_start_seq = max(first, 1)
+        return config
+
+    def _received(self, message: Msg, number: int) -> Received | None:
+        """Return what a message says; None if nobody asked for it, or it is none of ours."""
+        if not any(covers(subject, message.subject) for subject in self._subjects):
+            return None
+        try:
+            return decoded(number, message.data)
+        except ValueError as error:
+            log.warning("message %d of the stream %s: %s", number, self._stream, error)
+            return None
+
+
+class _Place:
+    """Where a durable subscriber goes on, kept by the server."""
+
+    def __init__(self, bucket: KeyValue, name: str) -> None:
+        self._bucket = bucket
+        self._key = token(name.encode())
+        self._kept = self._saved = 0
+        self._next = 0.0
+
+    @classmethod
+    async def of(cls, jetstream: JetStreamContext, name: str) -> Self:
+        """Return the place of a durable subscriber of that name."""
+        try:
+            bucket = await jetstream.key_value(BUCKET)
+        except nats.js.errors.BucketNotFoundError:
+            bucket = await jetstream.create_key_value(bucket=BUCKET)
+        return cls(bucket, name)
+
+    async def load(self) -> int | None:
+        """Return the number of the last message that was dealt with."""
+        try:
+            entry = await self._bucket.get(self._key)
+        except nats.js.errors.KeyNotFoundError:
+            return None
+        return int(entry.value or b"0")
+
+    async def keep(self, number: int) -> None:
+        """Say that a message was dealt with; it is saved soon."""
+        self._kept = number
+        if time.monotonic() >= self._next:
+            await self.save()
+
+    async def save(self) -> None:
+        """Save what was kept."""
+        if self._kept != self._saved:
+            await self._bucket.put(self._key, b"%d" % self._kept)
+            self._saved = self._kept
+            self._next = time.monotonic() + _SAVE_SECONDS

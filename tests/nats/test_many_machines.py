@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Journals through a real NATS server: published once, in order, and read from any place on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fusenotify import Mounted
+from fusenotify.bits import IN_CREATE
+from fusenotify.nats.connection import covers
+from fusenotify.nats.messages import base_of, decoded, encoded, subject_of
+from fusenotify.protocol.past import PastEvent
+from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
+from tests.conftest import Mounting
+from tests.nats.killed import Rounds
+from tests.nats.servers import NATS_SERVER, NatsServer
+
+needs_server = pytest.mark.skipif(NATS_SERVER is None, reason="nats-server is not installed")
+
+
+@pytest.fixture
+def kept(mounting: Mounting, tmp_path: Path) -> Iterator[Mounted]:
+    with mounting(journal=tmp_path / "journal") as mount:
+        yield mount
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    with running(tmp_path / "nats") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(directory: Path, settings: str = "", **options: bool) -> Iterator[NatsServer]:
+    directory.mkdir()
+    server = NatsServer(directory, settings, **options)
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def program(*arguments: str | Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with open(output, "ab") as out:
+        process = subprocess.Popen(
+            [*FUSENOTIFY, *map(str, arguments)], env=environment(), stdout=out, stderr=out
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def objects(file: Path) -> list[dict[str, object]]:
+    lines = file.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+
+
+@needs_server
+@pytest.mark.mount
+def test_what_is_published_is_printed_wherever_somebody_subscribes(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    mnt, printed = Path(kept.mountpoint), tmp_path / "printed"
+    os.mkdir(mnt / "d")
+    publish = ["publish", str(mnt), "--to", server.url, "--machine", "web1"]
+    with program(*publish, output=tmp_path / "publisher"):
+        until(server.has_stream, "the stream is made")
+        place = ["--from", server.url, "--since", "1"]
+        with program("subscribe", *place, output=printed):
+            (mnt / "d" / "a.b").touch()
+            os.rename(mnt / "d" / "a.b", mnt / "c")
+            until(lambda: "MOVED_TO" in printed.read_text(), "the rename is printed")
+        assert printed.read_text().splitlines() == [
+            f"web1 {mnt}/ CREATE,ISDIR d",
+            f"web1 {mnt}/d/ CREATE a.b",
+            f"web1 {mnt}/d/ CLOSE_WRITE,CLOSE a.b",
+            f"web1 {mnt}/d/ MOVED_FROM a.b",
+            f"web1 {mnt}/ MOVED_TO c",
+        ]
+        below = tmp_path / "below"
+        subject = base_of("fusenotify", "web1", os.fsencode(mnt)) + ".d.>"
+        with program("subscribe", subject[:-2], *place, "--json", output=below):
+            until(lambda: len(objects(below)) == 2, "what was in the directory is printed")
+
+
+@needs_server
+@pytest.mark.mount
+def test_nothing_is_lost_or_twice_or_out_of_order_whatever_is_killed(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        rounds = Rounds(tmp_path, random.Random(0), stack)
+        victims = [rounds.round() for _ in range(4)]
+        assert rounds.check() == 160
+    assert {*victims} == {"publisher", "subscriber", "server"}
+
+
+@needs_server
+@pytest.mark.mount
+def test_a_message_that_is_too_large_is_a_gap(kept: Mounted, tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    with running(tmp_path / "nats", "max_payload: 1200") as server:
+        os.makedirs(f"{kept.mountpoint}/{'d' * 250}/{'e' * 250}/{'f' * 250}/{'g' * 250}")
+        os.mkdir(f"{kept.mountpoint}/small")
+        with program("publish", kept.mountpoint, "--to", server.url, output=tmp_path / "publisher"):
+            until(server.has_stream, "the stream is made")
+            place = ["--from", server.url, "--since", "1", "--json"]
+            with program("subscribe", *place, output=printed):
+                until(lambda: len(objects(printed)) == 5, "five messages are printed")
+    *_, gap, small = objects(printed)
+    assert gap["reason"] == "too large"
+    assert str(small["path"]) == "small"
+
+
+@needs_server
+@pytest.mark.mount
+@pytest.mark.parametrize(
+    ("settings", "jetstream", "message"),
+    [
+        ("", False, "has no JetStream; start it with -js"),
+        ("authorization { user: a, password: b }", True, "refuses these credentials"),
+    ],
+    ids=["no JetStream", "credentials"],
+)
+def test_a_server_that_cannot_serve_is_refused(
+    kept: Mounted, tmp_path: Path, settings: str, jetstream: bool, message: str
+) -> None:
+    with running(tmp_path / "nats", settings, jetstream=jetstream) as server:
+        done = fusenotify("publish", kept.mountpoint, "--to", server.url)
+        assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+        done = fusenotify("subscribe", "--from", server.url)
+        assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+
+
+@needs_server
+@pytest.mark.mount
+def test_a_stream_of_another_shape_is_refused(kept: Mounted, server: NatsServer) -> None:
+    make = (
+        "import asyncio, nats, sys\n"
+        "async def make():\n"
+        "    client = await nats.connect(sys.argv[1])\n"
+        "    await client.jetstream().add_stream(name='FUSENOTIFY', subjects=['other.>'])\n"
+        "    await client.close()\n"
+        "asyncio.run(make())"
+    )
+    subprocess.run([FUSENOTIFY[0], "-c", make, server.url], check=True)
+    done = fusenotify("publish", kept.mountpoint, "--to", server.url)
+    assert (done.returncode, "keeps other.>" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.mount
+def test_no_server_and_no_journal_are_said(mounted: Mounted) -> None:
+    done = fusenotify("publish", mounted.mountpoint, "--to", "nats://127.0.0.1:1")
+    assert (done.returncode, "no server answers" in done.stderr) == (1, True), done.stderr
+    done = fusenotify("subscribe", "--from", "http://127.0.0.1")
+    assert (done.returncode, "is not an address" in done.stderr) == (2, True), done.stderr
+
+
+def test_subjects_have_a_token_for_each_directory() -> None:
+    base = base_of("fusenotify", "web.1", b"/srv/my-tree")
+    assert base == "fusenotify.web%2E1.srv-my%2Dtree.tree"
+    assert subject_of(base, b"a/b c/\xff.txt") == f"{base}.a.b%20c"
+    assert subject_of(base, b"top") == base
+    assert subject_of(base, b"/".join([b"d"] * 2000)).count(".") == base.count(".") + 16
+    assert len(subject_of(base, b"/".join([b"\xff" * 255] * 9))) < len(base) + 1001
+
+
+def test_a_message_says_what_the_event_said() -> None:
+    event = PastEvent(
+        cursor="c:1",
+        sequence=7,
+        time=1,
+        mask=IN_CREATE,
+        path=b"\xff/b",
+        old_path=b"a",
+        pid=1,
+        command=b"\xfe",
+        replaced=True,
+    )
+    received = decoded(9, encoded("web1", b"/m\xfd", event))
+    assert received == (9, "web1", b"/m\xfd", event)
+    with pytest.raises(ValueError, match="no event"):
+        decoded(1, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "expected"),
+    [
+        ("a.>", "a.b.>", True),
+        ("a.>", "a", False),
+        ("a.*", "a.b", True),
+        ("a.*", "a.>", False),
+        ("a.b", "a.*", False),
+        (">", "a", True),
+    ],
+)
+def test_patterns_cover_subjects(pattern: str, subject: str, expected: bool) -> None:
+    assert covers(pattern, subject) is expected
