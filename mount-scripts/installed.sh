@@ -20,6 +20,7 @@ fail() {
     exit 1
 }
 
+# shellcheck disable=SC2034 # they are for those who source this
 # Read the arguments; set PREFIX, PROGRAM, HELPERS and UNIT.
 read_arguments() {
     while (($#)); do

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fusenotify.cli import mount
+from fusenotify.cli.printable import printable
 from fusenotify.mounting.failure import Failure
 
 COMMAND = "mount.fusenotify"
@@ -82,5 +83,5 @@ def _places(argv: Sequence[str]) -> tuple[str, str, list[str]]:
 
 
 def _wrong(message: str) -> int:
-    print(f"fusenotify: {message}", file=sys.stderr)
+    print(f"fusenotify: {printable(message)}", file=sys.stderr)
     return WRONG_CALL

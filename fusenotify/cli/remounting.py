@@ -19,7 +19,7 @@ from fusenotify.cli.mount_settings import declare
 from fusenotify.cli.words import Settings, TakeWords
 from fusenotify.client import Client
 from fusenotify.mounting.failure import Failure
-from fusenotify.mounting.mountpoints import find, resolve, socket_of
+from fusenotify.mounting.mountpoints import State, find, resolve, socket_of, state_of
 from fusenotify.mounting.remount import remount
 
 _UCRED = struct.Struct("3i")
@@ -45,6 +45,8 @@ def _socket(path: str) -> str:
     mount = find(path)
     if mount is None:
         raise Failure(f"{path}: no fusenotify mount is there")
+    if state_of(mount) is not State.LIVE:
+        raise Failure(f"{path}: its daemon does not answer; nothing is changed")
     return socket_of(mount)
 
 

@@ -143,6 +143,7 @@ LIST = "'fusenotify mount -o help' lists all"
         ("poll=", "'poll=': '' is not a whole number of 0 or more"),
         ("poll=-1", "'poll=-1': '-1' is not a whole number of 0 or more"),
         ("exclusive=yes", "'exclusive=yes': it takes no value"),
+        ("exclusive=", "'exclusive=': it takes no value"),
         (
             "allow_user=nobody-at-all",
             "'allow_user=nobody-at-all': there is no user 'nobody-at-all'",
