@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Start, check, find and take away a mount.
+"""Start, check, find and unmount a mount.
 
-The command line and ``fusenotify.testing`` stand side by side on this package; it
-knows neither of them, parses no arguments and prints nothing.  What cannot be
-done is a Failure with a message for the user.
+The command line and ``fusenotify.testing`` are built on this package.  It uses
+neither of them, parses no arguments and prints nothing.  If something cannot be
+done, it raises Failure, with a message for the user.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which of the kernel's mounts this process made: found once, known by its id from then on.
+"""Find the mount that this process has made; later it is known by its id.
 
-mounting.daemon asks right after it mounted; mounting.mountpoints takes away by the id.
+mounting.daemon does this right after mounting; mounting.mountpoints unmounts by the id.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from fusenotify.mounting.mountpoints import id_of
 class Attached:
     """The mount that this process has just made on a directory.
 
-    mountpoint is a descriptor (O_PATH) of the directory below it.  id is the mount's, mount what
-    mountinfo says of it, and as_wanted says that it is on this directory, and on nothing
-    that came between.
+    mountpoint is an O_PATH descriptor of the directory that it covers.  id is the mount's id,
+    mount its entry in mountinfo.  as_wanted says that it is on this directory, and not on another
+    mount that came in between.
 
-    Raises Failure where it is gone already.
+    Raises Failure if the mount is gone already.
     """
 
     def __init__(self, mountpoint: int) -> None:
@@ -28,7 +28,7 @@ class Attached:
         device = _device()
         ours = [mount for mount in mountinfo.mounts() if mount.fstype == mountinfo.FSTYPE]
         if device is not None:
-            # Its copies in other places have the same number, where mounts propagate.
+            # If mounts propagate, copies of it in other places have the same number.
             ours = [mount for mount in ours if mount.device == device]
         here = [mount for mount in ours if mount.mountpoint == wanted]
         if not here and (device is None or not ours):
@@ -43,15 +43,15 @@ class Attached:
 
 
 def _device() -> str | None:
-    """Return the number of this process's FUSE filesystem; None where the kernel does not say.
+    """Return the device number of this process's FUSE filesystem; None if the kernel is too old.
 
-    Linux: fs/fuse/dev.c fuse_dev_show_fdinfo(), of late; its dev_t has 20 bits of minor number.
+    Linux: fs/fuse/dev.c fuse_dev_show_fdinfo(); its dev_t has 20 bits of minor number.
     """
     for name in os.listdir("/proc/self/fd"):
         try:
             if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
                 number = mountinfo.said_of(int(name), "fuse_connection")
                 return None if number is None else f"{number >> 20}:{number & 0xFFFFF}"
-        except FileNotFoundError:  # of the listing itself
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return None

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the words of ``-o`` mean for SOURCE's side of a mount, where files are read in earnest.
+"""The attributes of SOURCE's clone that follow from the words of ``-o``.
 
-The kernel moves SOURCE's access times there, and FUSE's own flags do not reach
-it.  mounting.daemon hands this to fs.submounts.  Linux: mount_setattr(2).
+The daemon reads files there, so the kernel updates SOURCE's access times there,
+whatever the flags of the FUSE mount are.  mounting.daemon passes the attributes to
+fs.submounts.  Linux: mount_setattr(2).
 
-That SOURCE is not written to is for the kernel to see to, on FUSE's side: a
-remount can change it.
+Read-only is not among them: the kernel prevents writes on the side of FUSE, where a
+remount can change that.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ MOUNT_ATTR_NODEV = 0x04
 MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
-# The field that has one of three values: none of them is relatime.
+# The field with the values noatime and strictatime; without both it means relatime.
 _ATIME = 0x70
 
-# The words that ask for one of these values.
+# The words that set this field.
 _ATIME_WORDS = {"atime", "noatime", "norelatime", "nostrictatime", "relatime", "strictatime"}
 _DIRECTORY_WORDS = {"diratime", "nodiratime"}
 
@@ -35,9 +36,9 @@ _DIRECTORY_WORDS = {"diratime", "nodiratime"}
 def source_attributes(options: Iterable[str]) -> tuple[int, int]:
     """Return the attributes that SOURCE's clone gets, and those that it loses.
 
-    Where nothing is said about access times, those of SOURCE's own mount stay;
-    but what is read through a read-only mount moves none.  Devices are never
-    opened there.
+    If options say nothing about access times, the clone behaves like SOURCE's own
+    mount; but reads through a read-only mount change no access times.  Devices are
+    never opened there.
     """
     words, flags = set(options), flags_of(options)
     attributes, cleared = MOUNT_ATTR_NODEV, 0

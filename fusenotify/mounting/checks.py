@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Refusing a mount that cannot be, before pyfuse3 is imported.
+"""Checks for impossible mounts, before pyfuse3 is imported.
 
-cli.mount calls check() in the process that will serve; testing asks some of it
-beforehand.  Each refusal names the path and says what to do.
+cli.mount calls check() in the process that will serve; testing makes some of the
+checks beforehand.  Each Failure names the path and says what to do.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _PACKAGES = {
 
 
 class Places(NamedTuple):
-    """The two directories of a mount, opened (O_PATH): what is checked is what is used."""
+    """O_PATH descriptors of a mount's two directories: those that are checked are used."""
 
     source: int
     mountpoint: int
 
 
 def check(settings: Settings) -> Places:
-    """Refuse settings that cannot be mounted; clean a dead daemon's mount away.
+    """Check that the settings can be mounted; unmount the mount of a dead daemon at MNT.
 
-    Returns SOURCE and MNT opened.
+    Returns descriptors of SOURCE and MNT.
 
     Raises Failure.
     """
@@ -63,22 +63,22 @@ def check(settings: Settings) -> Places:
 
 
 def _clear(mount: Mount, mountpoint: str) -> None:
-    """Take a dead daemon's mount away; refuse any other."""
+    """Unmount a mount of ours if its daemon is dead; otherwise raise Failure."""
     which, state = id_of(mount), state_of(mount)
     if state is State.LIVE:
         raise Failure(f"{mountpoint}: already mounted by fusenotify; see 'fusenotify status'")
     if state is State.SILENT:
         raise Failure(
             f"{mountpoint}: already mounted by fusenotify, but its daemon does not answer; "
-            "continue or kill it, or take the mount away by 'fusenotify unmount --lazy'"
+            "continue or kill it, or unmount it with 'fusenotify unmount --lazy'"
         )
     take_away(which, lazy=True)
 
 
 def check_pyfuse3() -> None:
-    """Refuse to go on where pyfuse3 or what it needs cannot be imported.
+    """Check that pyfuse3 and the modules that it needs can be imported.
 
-    Raises Failure saying what to install.
+    Raises Failure, which says what to install.
     """
     for module in ("trio", "pyfuse3"):
         try:
@@ -108,7 +108,7 @@ def _os_release() -> Mapping[str, str]:
 
 
 def _directory(path: str, role: str) -> int:
-    """Open a directory whose path has no symbolic links any more."""
+    """Open a directory at a path whose symbolic links are resolved."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def _directory(path: str, role: str) -> int:
 
 
 def _check_apart(settings: Settings, places: Places) -> None:
-    """Refuse two directories of which one is inside the other, by whatever names."""
+    """Check that neither directory is inside the other, whatever their names are."""
     source, mountpoint = settings.source, settings.mountpoint
     if _identity(places.source) == _identity(places.mountpoint):
         raise Failure(
@@ -135,14 +135,14 @@ def _check_apart(settings: Settings, places: Places) -> None:
 
 
 def _check_journal(settings: Settings, places: Places) -> None:
-    """Refuse a journal that would keep its own changes, or that the mount would hide."""
+    """Check that the journal would not record its own changes, nor be hidden by the mount."""
     path = settings.journal_path
     if path is None:
         return
     if os.path.isdir(path):
         raise Failure(
-            f"{path}: a journal is a file, not a directory; where --journal has no FILE, it comes "
-            "last or is written --journal="
+            f"{path}: a journal is a file, not a directory; write --journal without FILE as "
+            "--journal= or as the last word"
         )
     directory = os.path.dirname(path)
     while not os.path.lexists(directory):
@@ -200,15 +200,17 @@ def _check_empty(settings: Settings, places: Places) -> None:
 
 
 def check_fuse(options: Collection[str]) -> None:
-    """Refuse to go on where /dev/fuse or fusermount3 is missing or not for this user.
+    """Check that this user can use /dev/fuse and fusermount3.
 
-    options are FUSE's, of which users may not have all.
+    options are FUSE's; ordinary users may not use all of them.
 
-    Raises Failure saying how to get it.
+    Raises Failure, which says what is missing and how to get it.
     """
     if os.geteuid() and fusermount() is None:
         if program := shutil.which("fusermount3", os.F_OK):
-            raise Failure(f"{program} is not for this user: its group, or root, may let you run it")
+            raise Failure(
+                f"{program}: you may not run it; root can change that, or add you to its group"
+            )
         raise Failure("fusermount3 is missing: install the package fuse3")
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR))  # the kernel may load the module now
@@ -231,5 +233,5 @@ def _users_may_allow_other() -> bool:
         with open("/etc/fuse.conf") as lines:
             return any(line.strip() == "user_allow_other" for line in lines)
     except OSError as error:
-        # Without the file fusermount3 refuses; what it cannot read we cannot either.
+        # Without the file, fusermount3 refuses.  If we may not read it, fusermount3 decides.
         return error.errno != errno.ENOENT

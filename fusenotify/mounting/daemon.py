@@ -2,14 +2,14 @@
 """The daemon: one mount, its engine and its server in one process.
 
 Above is cli.mount, which has had the settings checked; below are fs and server,
-which know nothing of each other.  This is the only module that sees both.
+which do not use each other.  Only this module uses both.
 
 Invariants
-    The socket is bound before the mount shows, so that who finds the mount
-        can connect, and it is unlinked when the mount is gone.
-    However the mount ends (a signal, umount, the end of who asked for it),
-        every watch hears IN_UNMOUNT and IN_IGNORED, and clients have
-        DRAIN_SECONDS to take them.
+    The socket is bound before the mount is visible, so that clients that find
+        the mount can connect; it is unlinked when the mount is gone.
+    However the mount ends (by a signal, by umount, by the end of the caller),
+        every watch gets IN_UNMOUNT and IN_IGNORED, and clients have
+        DRAIN_SECONDS to read them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from fusenotify.socket_file import SocketFile
 
 log = logging.getLogger(__name__)
 
-# How long open files may hold up an unmount that a signal asked for.
+# How long open files may delay an unmount that a signal asked for.
 GRACE_SECONDS = 2.0
 # How long clients may take to read their last events.
 DRAIN_SECONDS = 2.0
@@ -73,10 +73,9 @@ def run(
 ) -> None:
     """Mount, serve until unmounted, and clean up.
 
-    announce is called once, saying which mount it is and the socket's path, when the mount
-    answers; ending when the end begins, once or more often.
-    until_eof is a descriptor whose end of file asks for the end, as a signal does.
-    Where a signal came already, nothing is mounted.
+    announce is called once, when the mount answers, with the mount's id and the socket's path.
+    ending is called at least once when the end begins.  until_eof is a descriptor whose end of
+    file ends the mount, as a signal does.  If a signal came before, nothing is mounted.
 
     Raises Failure, OSError; then nothing is mounted and no socket is left.
     """
@@ -154,8 +153,8 @@ async def _run(
             finally:
                 log.info("%r is unmounted", settings.mountpoint)
                 ending()
-                mount.close()  # tells the watches, for the server to drain
-                await _detach(attached)  # where an error ended it
+                mount.close()  # queues the last events, which the server drains
+                await _detach(attached)  # needed if an error ended it
                 # Before the drain: the next daemon for this mount point need not wait.
                 file.remove()
             await server.drain(DRAIN_SECONDS)
@@ -167,7 +166,7 @@ async def _run(
 def _bound(settings: Settings) -> Iterator[tuple[SocketFile, trio.SocketListener]]:
     """Listen at the first of the settings' sockets that no living daemon has; unlink it at the end.
 
-    Raises OSError, as SocketFile and bind_socket(), and Failure where no default socket can be had.
+    Raises OSError, as SocketFile and bind_socket(), and Failure if no default socket can be made.
     """
     *others, last = settings.sockets
     for path in [*others, last]:
@@ -187,7 +186,7 @@ def _bound(settings: Settings) -> Iterator[tuple[SocketFile, trio.SocketListener
 
 @contextlib.contextmanager
 def _kept(core: Core, settings: Settings) -> Iterator[Journal | None]:
-    """Open the journal that was asked for, and write what is left at the end.
+    """Open the journal if the settings have one, and close it at the end, with all entries written.
 
     Raises OSError, as history.store.Store.
     """
@@ -214,17 +213,17 @@ def _socket_file(settings: Settings, path: str) -> SocketFile:
 
 
 def _without_a_place(settings: Settings, error: OSError) -> Exception:
-    """Return what is raised where the socket cannot be made, for a default one with what to do."""
+    """Return the exception to raise for a socket that cannot be made; it may say what to do."""
     if settings.wanted_socket is None and error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
         return Failure(
-            f"the socket cannot be made: {describe(error)}; name a place for it by --socket PATH, "
-            "or a directory of yours by XDG_RUNTIME_DIR"
+            f"the socket cannot be made: {describe(error)}; name another place with --socket PATH, "
+            "or a directory of yours in XDG_RUNTIME_DIR"
         )
     return error
 
 
 def _operations(flags: int) -> type[Operations]:
-    """Return what answers the requests of a mount with these flags."""
+    """Return the class that answers the requests of a mount with these flags."""
     operations = SyncedOperations if flags & MS_DIRSYNC else Operations
     if flags & MS_SYNCHRONOUS:
         operations = FullySyncedOperations
@@ -232,15 +231,15 @@ def _operations(flags: int) -> type[Operations]:
 
 
 def _clean_up_after_fusermount(mountpoint: str) -> None:
-    """Take away what fusermount3 mounted and was killed before it could tell."""
+    """Unmount a mount that fusermount3 made but was killed before it could report."""
     left = find(mountpoint)
-    # Before, there was none.
+    # There was no mount before.
     if left is not None and state_of(left) is State.DEAD:
         take_away(id_of(left), lazy=True)
 
 
 def _attached(mount: Mount, mountpoint: int, settings: Settings) -> Attached:
-    """Return where a new mount is in the kernel's tree; take it away where it is not as wanted.
+    """Find a new mount in the kernel's tree; unmount it if it is not where it should be.
 
     Raises Failure.
     """
@@ -262,7 +261,7 @@ def _attached(mount: Mount, mountpoint: int, settings: Settings) -> Attached:
 
 
 async def _announce_when_it_answers(attached: Attached, announce: Callable[[], None]) -> None:
-    """Ask the mount for its root, as any program does, and say that it answered."""
+    """Ask the mount for its root, as a program does, and call announce when it has answered."""
 
     def ask() -> None:
         with opened(attached.mount) as root:
@@ -272,7 +271,7 @@ async def _announce_when_it_answers(attached: Attached, announce: Callable[[], N
         # In a thread, because the answer comes from this one.
         await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
     except (OSError, Failure):
-        return  # unmounted already: who waits for the announcement sees the daemon end
+        return  # unmounted already: the waiting caller sees the daemon end
     announce()
 
 
@@ -284,7 +283,7 @@ async def _end_on_signal(
     ending()
     await _detach(attached)
     with trio.move_on_after(GRACE_SECONDS):
-        await signals.wait_for(2)  # a second one is impatient
+        await signals.wait_for(2)  # a second signal ends the wait
     mount.terminate()
 
 
@@ -299,11 +298,11 @@ async def _end_on_eof(mount: Mount, attached: Attached, descriptor: int) -> None
 async def _detach(attached: Attached) -> None:
     """Take the mount out of the tree; it ends when nothing in it is open any more.
 
-    One that another mount covers stays, and is dead when the daemon has ended.
+    If another mount covers it, it stays, and is dead when the daemon has ended.
     """
     try:
-        # In a thread, because what was stored to mappings comes as requests first.
+        # In a thread, because stores to mappings are written back first, as requests.
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(partial(take_away, attached.id, lazy=True))
     except Failure as failure:
-        log.warning("%s; it stays", failure)
+        log.warning("%s; the mount stays", failure)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What cannot be done, in words for the user; the command line prints them."""
+"""Failures with a message for the user, which the command line prints."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 
 
 class Failure(Exception):
-    """What was asked cannot be done; the message is for the user."""
+    """The request of a user cannot be carried out; the message is for the user."""
 
 
 def describe(error: OSError) -> str:
-    """Return an OSError as a user reads it: the path, then what is wrong."""
+    """Return an OSError as a message for the user: the path, then the error."""
     text = error.strerror or str(error)
     if error.filename is None:
         return text

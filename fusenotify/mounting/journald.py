@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a line on stderr tells its priority, where systemd's journal reads it.  See sd-daemon(3)."""
+"""The priority of lines on stderr, for systemd's journal.  See sd-daemon(3)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def priority(level: int) -> int:
 
 
 def for_stderr(level: int, text: str) -> str:
-    """Return text for stderr: if that is the journal, each line begins with its priority."""
+    """Return text for stderr; if stderr is the journal, each line begins with its priority."""
     if not _is_the_journal():
         return text
     return "\n".join(f"<{priority(level)}>{line}" for line in text.split("\n"))
@@ -32,7 +32,7 @@ def for_stderr(level: int, text: str) -> str:
 
 @cache
 def _is_the_journal() -> bool:
-    """Return whether stderr is the stream that systemd says it is.  See systemd.exec(5)."""
+    """Return whether stderr is the stream that JOURNAL_STREAM names.  See systemd.exec(5)."""
     named = os.environ.get("JOURNAL_STREAM")
     if not named or sys.stderr is None:
         return False

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a daemon says what goes wrong: without waiting for its own mount, or for a reader.
+"""The daemon's messages, written without waiting for its own mount or for a reader.
 
-cli.mount calls begin() in the process that will serve, before it mounts.  What
-the serving thread would open by path may lie in the mount that it serves, and
-then it would wait for itself.
+cli.mount calls begin() in the process that will serve, before it mounts.  A path
+that the serving thread opens may lie in the mount that it serves; it would then
+wait for itself.
 
 Invariants
-    The serving thread opens nothing for a message: tracebacks and warnings
-        name files and lines, and show no sources.
-    Another thread writes the messages.  If it gets stuck, those beyond MOST are dropped;
-        so are those for which a disk has no room.  How many, it says when it can.
-    A log file is open before the mount is made, and is not opened again by its path, which
-        may lead into the mount by then.
+    The serving thread opens no file for a message: tracebacks and warnings name
+        files and lines, but do not show the source code.
+    Another thread writes the messages.  If it gets stuck, messages beyond MOST are dropped;
+        so are messages for which the disk has no room.  Their number is logged when there is
+        room again.
+    A log file is opened before the mount is made, and not again by its path, which may then
+        lead into the mount.
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ _FILE_FORMAT.default_msec_format = "%s.%03d"
 _DROPPED = "%d messages before this one were not written"
 # How many messages may wait to be written.
 MOST = 1000
-# How long the end of the process waits for the last ones.
+# How many seconds the end of the process waits for the last messages.
 _FLUSH_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class Messages(logging.Handler):
-    """Writes the messages of this process: to a file, or else to stderr, and later to syslog.
+    """Writes the messages of this process: to a file, or to stderr, and later to syslog.
 
-    file is a descriptor of the file, None without one.
+    file is a descriptor of the file, or None; then leave_the_terminal() changes from stderr to
+    syslog.
     """
 
     def __init__(self, file: int | None) -> None:
@@ -53,7 +55,7 @@ class Messages(logging.Handler):
         if file is not None:
             self._say = self._to_file
             self.setFormatter(_FILE_FORMAT)
-        # This kind may be put to also where the garbage collector interrupts a put.
+        # A SimpleQueue allows a put that interrupts another one, as by the garbage collector.
         self._waiting: queue.SimpleQueue[tuple[int, str] | threading.Event] = queue.SimpleQueue()
         self._sink = os.open(os.devnull, os.O_RDWR)
         self._writer: threading.Thread | None = None
@@ -65,12 +67,12 @@ class Messages(logging.Handler):
             self._waiting.put((record.levelno, self.format(record)))
         else:
             self._dropped += 1
-        if self._writer is None:  # not before: what forks at the start has one thread
+        if self._writer is None:  # not earlier: the process may fork, with one thread, at first
             self._writer = threading.Thread(target=self._write, daemon=True)
             self._writer.start()
 
     def flush(self) -> None:
-        """Wait until what was said before is written, two seconds at most."""
+        """Wait until all earlier messages are written, at most two seconds."""
         if self._writer is None:
             return
         written = threading.Event()
@@ -78,7 +80,7 @@ class Messages(logging.Handler):
         written.wait(_FLUSH_SECONDS)
 
     def leave_the_terminal(self) -> None:
-        """Let go of the caller's stderr."""
+        """Stop using the caller's stderr."""
         self.flush()
         if self._file is None:
             self._say = _to_syslog
@@ -93,11 +95,11 @@ class Messages(logging.Handler):
             try:
                 self._tell_dropped()
                 self._say(*message)
-            except OSError:  # nobody reads it, or the disk is full
+            except OSError:  # there is no reader, or the disk is full
                 self._failed += 1
 
     def _tell_dropped(self) -> None:
-        """Say how many messages were dropped, once there is room again."""
+        """Log how many messages were dropped, once there is room again."""
         dropped = self._dropped + self._failed - self._told
         if dropped:
             record = log.makeRecord(log.name, logging.WARNING, "", 0, _DROPPED, (dropped,), None)
@@ -111,10 +113,10 @@ class Messages(logging.Handler):
 
 
 def begin(level: str, file: str | None) -> Messages:
-    """Send the messages of this process on their way, uncaught exceptions, too.
+    """Handle all messages of this process from now on, including uncaught exceptions.
 
-    level is the name of the lowest level of logging that is not left out.
-    They go to a file, if one is named, which is made for its owner alone if it does not exist.
+    level is the name of the lowest level of logging that is written.  file is the path of the
+    log file, or None; if it does not exist it is made, with permissions for its owner only.
 
     Raises OSError if the file cannot be opened.
     """
@@ -133,7 +135,7 @@ def begin(level: str, file: str | None) -> Messages:
 
 
 def _opened(file: str) -> int:
-    """Return a descriptor that appends to a file.  A fifo that nobody reads is ENXIO."""
+    """Return a descriptor that appends to a file.  A fifo without a reader gives ENXIO."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
     return os.open(file, flags, 0o600)
 
@@ -152,16 +154,16 @@ def _uncaught(kind: Any, error: Any, trace: Any) -> None:
 
 
 def _ignored(happened: sys.UnraisableHookArgs | threading.ExceptHookArgs) -> None:
-    """Report an exception in a thread, or where none can be raised."""
+    """Report an exception in a thread, or one that cannot be raised."""
     where = getattr(happened, "object", None) or getattr(happened, "thread", None)
     error = (happened.exc_type, happened.exc_value, happened.exc_traceback)
     log.error("ignored in %r", where, exc_info=error)  # type: ignore[arg-type]
 
 
 def _check_nothing(filename: str | None = None) -> None:
-    """Stand in for linecache.checkcache(), which looks whether sources have changed."""
+    """Replace linecache.checkcache(), which looks whether source files have changed."""
 
 
 def _read_nothing(filename: str, module_globals: object = None) -> list[str]:  # noqa: ARG001
-    """Stand in for linecache.updatecache(), which reads sources."""
+    """Replace linecache.updatecache(), which reads source files."""
     return []

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A mount for the length of a ``with`` block; its daemon is a process of its own.
+"""A mount during a ``with`` block; its daemon is a process of its own.
 
 Programs and tests use it as ``fusenotify.mounted``.  It starts the daemon as
-``fusenotify mount`` does (mounting.spawn).  What it needs it imports when it is
-called, because every import of fusenotify reads this module.
+``fusenotify mount`` does (mounting.spawn).  Modules that it needs are imported when
+it is called, because every import of fusenotify loads this module.
 
-Invariant
-    When the block is left the daemon has ended and nothing is mounted, also
-    after an exception, and also where this process is killed: the daemon
-    watches a pipe that ends with it.
+Invariants
+    After the block the daemon has ended and nothing is mounted, even after an
+        exception or if this process is killed: the daemon watches a pipe that
+        is closed at the end of the process.
     A child of fork() does not hold the pipe, and does not end the daemon when it
         leaves the block.
 """
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from fusenotify.client import Client
     from fusenotify.mounting.spawn import Started
 
-# How long a daemon may take to end: its own grace and drain, and some more.
+# How many seconds a daemon may take to end: its own grace and drain, and some more.
 _END_SECONDS = 15.0
 
 
 class MountFailed(Exception):
-    """The daemon did not come up, or failed later; the message is its own."""
+    """The daemon did not start, or failed later; the message is the daemon's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """What is mounted: absolute paths, and the daemon's process."""
+    """A mount: absolute paths, and the daemon's process id."""
 
     source: str
     mountpoint: str
@@ -43,7 +43,10 @@ class Mounted:
     pid: int
 
     def client(self) -> Client:
-        """Return a new connection to the daemon, for the caller to close."""
+        """Return a new connection to the daemon, which the caller has to close.
+
+        Raises OSError, as Client.
+        """
         from fusenotify.client import Client
 
         return Client(self.socket)
@@ -75,15 +78,16 @@ def mounted(
     activity: int = 0,
     options: Sequence[str] = (),
 ) -> Iterator[Mounted]:
-    """Mount source at mountpoint, or over itself, while the block runs.
+    """Mount source at mountpoint, or over itself, during the with block.
 
-    The settings are those of ``fusenotify mount``, which also has their
-    defaults; options are FUSE's, one word each; users and groups are names or
-    numbers.  activity is how many operations Client.activity() can return.
+    The settings and their defaults are those of ``fusenotify mount``.  poll is in
+    microseconds, timeouts are in seconds, max_queued_events counts events.  Users
+    and groups are names or numbers.  activity is how many operations
+    Client.activity() can return.  options are FUSE's, one word each.
 
-    Raises MountFailed on entry where the mount cannot be made, and at the end
-    where the daemon failed; not where SIGKILL ended it, which is somebody's
-    wish.
+    Raises MountFailed on entry if the mount cannot be made, and at the end if the
+    daemon failed.  A daemon that was ended by SIGKILL has not failed, since
+    somebody wanted that.
     """
     import tempfile
 
@@ -152,7 +156,7 @@ def _text(value: float | str | os.PathLike[str]) -> str:
 
 
 def _end(started: Started) -> None:
-    """End the daemon, if need be by force, and leave nothing of its mounted."""
+    """End the daemon, by force if necessary, and leave nothing mounted."""
     import subprocess
 
     from fusenotify.mounting.failure import Failure
@@ -161,7 +165,7 @@ def _end(started: Started) -> None:
     process = started.process
     try:
         if started.socket is not None:
-            process.terminate()  # else it ends by itself, with a message
+            process.terminate()  # a daemon that did not start ends by itself, with a message
         process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
@@ -180,7 +184,7 @@ def _end(started: Started) -> None:
 
 
 def _check_ended_well(started: Started, messages: IO[bytes]) -> None:
-    """Raise MountFailed where the daemon did not come up or failed later."""
+    """Raise MountFailed if the daemon did not start or failed later."""
     import signal
 
     status = started.process.returncode

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Mount points from outside: is there a mount of ours, does it live, take it away.
+"""Mount points from outside: find mounts of ours, find out whether they live, unmount them.
 
-mounting.checks, mounting.mounted, cli.unmount and cli.status share it.  A mount whose
-daemon died stays in the kernel's table, and every use of it fails with ENOTCONN.
+mounting.checks, mounting.mounted, cli.unmount and cli.status use it.  A mount whose
+daemon has died stays in the kernel's table, and every use of it fails with ENOTCONN.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from fusenotify import mountinfo
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.socket_file import SocketFile
 
-# fs.attribute_requests answers it.
+# fs.attribute_requests returns its value.
 SOCKET_XATTR = "user.fusenotify.socket"
-# How long a daemon may take to answer before it is taken for stopped.
+# How many seconds a daemon may take to answer before it counts as stopped.
 ANSWER_SECONDS = 3.0
 
 _MNT_DETACH = 2
@@ -36,21 +36,21 @@ _UMOUNT_NOFOLLOW = 8
 
 
 class State(enum.Enum):
-    """How a mount's daemon is."""
+    """The state of a mount's daemon."""
 
     LIVE = enum.auto()
-    SILENT = enum.auto()  # a daemon that does not answer, as one that was stopped
+    SILENT = enum.auto()  # it does not answer, for example because it was stopped
     DEAD = enum.auto()
 
 
-# What the kernel says in the place of a daemon that is gone.
+# The kernel's errors for a mount whose daemon is gone.
 _OF_THE_DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
 def resolve(path: str) -> str:
     """Return the absolute path without symbolic links, as os.path.realpath() does.
 
-    But it asks nothing of what is mounted on path itself, whose daemon may not answer.
+    Unlike that, it asks nothing of the mount on path itself, whose daemon may not answer.
     """
     directory, name = os.path.split(path.rstrip("/"))
     if name in ("", ".", ".."):
@@ -59,12 +59,12 @@ def resolve(path: str) -> str:
     try:
         os.readlink(resolved)
     except OSError:
-        return resolved  # no link
+        return resolved  # not a link
     return os.path.realpath(path)
 
 
 def find(path: str) -> mountinfo.Mount | None:
-    """Return the mount of ours that covers a directory, where one is uppermost there.
+    """Return the mount on a directory if the uppermost one there is ours, otherwise None.
 
     path is absolute and resolved.
     """
@@ -75,10 +75,10 @@ def find(path: str) -> mountinfo.Mount | None:
 
 
 def states_of(among: Sequence[mountinfo.Mount]) -> list[State]:
-    """Ask mounts, all at once, something that nothing but their daemons can answer.
+    """Return the states of mounts, which are all asked at once; only their daemons can answer.
 
-    Who may not use a mount is not told whether it lives: a dead one then counts as live, but for
-    root, who asks in its user's name.
+    Users who may not use a mount cannot find out whether it lives: a dead one then counts as live.
+    Root can, by asking in the name of the mount's user.
     """
     deadline = time.monotonic() + ANSWER_SECONDS
     answers = [_ask(mount) for mount in among]
@@ -92,7 +92,7 @@ def states_of(among: Sequence[mountinfo.Mount]) -> list[State]:
 
 
 def state_of(mount: mountinfo.Mount) -> State:
-    """Return how one mount is, as states_of() does."""
+    """Return the state of one mount; see states_of()."""
     return states_of([mount])[0]
 
 
@@ -108,7 +108,7 @@ def _ask(mount: mountinfo.Mount) -> queue.SimpleQueue[State]:
 def _asked(mount: mountinfo.Mount) -> State:
     with contextlib.suppress(Failure), opened(mount) as root:
         return State.DEAD if _error_of_asking(root) in _OF_THE_DEAD else State.LIVE
-    return State.LIVE  # unmounted or covered meanwhile, as whoever uses it will see
+    return State.LIVE  # unmounted or covered by now, which its users will notice
 
 
 def _error_of_asking(root: int) -> int:
@@ -120,7 +120,7 @@ def _error_of_asking(root: int) -> int:
 
 
 def _asked_as_its_user(mount: mountinfo.Mount) -> State:
-    """Ask in a process of the mount's user: the kernel lets nobody else ask, not even root."""
+    """Ask in a process of the mount's user, since the kernel refuses others, even root."""
     with contextlib.suppress(Failure), opened(mount) as root:
         child = os.fork()
         if not child:
@@ -138,7 +138,7 @@ def _asked_as_its_user(mount: mountinfo.Mount) -> State:
 
 
 def _ask_and_end(mount: mountinfo.Mount, root: int) -> NoReturn:
-    """Exit with the errno.  The process has been forked by a thread: system calls only."""
+    """Exit with the errno.  A thread has forked this process, so it may only make system calls."""
     code = errno.EPERM
     try:
         os.setgroups([])
@@ -151,11 +151,11 @@ def _ask_and_end(mount: mountinfo.Mount, root: int) -> NoReturn:
 
 @contextlib.contextmanager
 def opened(mount: mountinfo.Mount) -> Iterator[int]:
-    """Return a block with an O_PATH descriptor of a mount's root, of this mount's and no other's.
+    """Return a context manager that yields an O_PATH descriptor of this mount's root.
 
-    Its daemon is not asked.  Within the block the mount is busy.
+    The daemon is not asked.  During the with block the mount is busy.
 
-    Raises Failure where the mount is not what its path leads to.
+    Raises Failure if the path of the mount does not lead to this mount.
     """
     path = os.fsdecode(mount.mountpoint)
     try:
@@ -171,7 +171,7 @@ def opened(mount: mountinfo.Mount) -> Iterator[int]:
 
 
 def id_of(mount: mountinfo.Mount) -> mountinfo.MountId:
-    """Return which mount a line of mountinfo is.  Raises Failure as opened() does."""
+    """Return the id of the mount of an entry in mountinfo.  Raises Failure as opened() does."""
     with opened(mount) as root:
         return mountinfo.mount_id(root)
 
@@ -191,13 +191,13 @@ def fusermount() -> str | None:
 
 
 def take_away(which: mountinfo.MountId, *, lazy: bool) -> None:
-    """Unmount one mount, wherever it is by now; that it is gone is no failure.
+    """Unmount a mount, wherever it is now; do nothing if it is gone.
 
-    lazy hides the mount now and ends it when nobody uses it any more.  umount2(2) takes
-    away what is uppermost: what somebody mounts there in the moment between the look and
-    the call is not told apart.  So it is for fusermount3, which other users need.
+    With lazy, the mount is hidden now, and ends when nobody uses it any more.  umount2(2)
+    unmounts the uppermost mount: one that somebody makes there between the check and the
+    call cannot be distinguished.  The same holds for fusermount3, which other users need.
 
-    Raises Failure, also where another mount covers this one: that is left alone.
+    Raises Failure, also if another mount covers this one; that is left alone.
     """
     while (mount := mountinfo.mount_with_id(which.number)) is not None:
         try:
@@ -219,7 +219,7 @@ def _take_away(mount: mountinfo.Mount, which: mountinfo.MountId, lazy: bool) -> 
     path = os.fsdecode(mount.mountpoint)
     with opened(mount) as root:
         if not mountinfo.mount_id(root).may_be(which):
-            return  # another one, with the number of ours
+            return  # another mount, which has the number of ours
     if os.geteuid() == 0:
         code = _unmount(mount, lazy)
         reason = os.strerror(code) if code else ""
@@ -237,18 +237,18 @@ def _take_away(mount: mountinfo.Mount, which: mountinfo.MountId, lazy: bool) -> 
 
 
 def remove_dead_socket(path: str) -> None:
-    """Unlink a socket on which nobody listens any more; let any other be, or what one may not."""
+    """Unlink a socket if nobody listens on it any more and this user may."""
     with contextlib.suppress(OSError), SocketFile(path, make=False) as file:
         file.remove_dead()
 
 
 def _unmount(mount: mountinfo.Mount, lazy: bool) -> int:
-    """Call umount2(2) and return its errno, 0 where it succeeded."""
+    """Call umount2(2) and return its errno, 0 if it succeeded."""
     with opened(mount) as root:
         if lazy:
-            # By the root itself: renamed directories and new links do not matter.
+            # By the root itself, so that renamed directories and new links do not matter.
             return _umount2(f"/proc/self/fd/{root}", _MNT_DETACH)
-    # An open root would make it busy.
+    # Not by the root, since an open root would make the mount busy.
     directory, name = os.path.split(os.fsdecode(mount.mountpoint))
     parent = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
@@ -263,7 +263,7 @@ def _umount2(path: str, flags: int) -> int:
 
 
 def _unmount_as_user(path: str, lazy: bool) -> str:
-    """Let fusermount3 do it, and return what it said where it failed."""
+    """Call fusermount3, and return its message if it failed, otherwise ""."""
     program = fusermount()
     if program is None:
         raise Failure("fusermount3 is missing: install the package fuse3")

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The words of ``-o`` that every mount has, or every FUSE mount: what each of them becomes.
+"""The words of ``-o`` that all mounts or all FUSE mounts have, and what each of them does.
 
-cli.words checks them, mounting.daemon hands them on, mounting.remount changes what a mount has.
-The others, which are ours, are options of ``fusenotify mount`` (cli.mount_settings).
-Each word means what it means on a disk, whether mount(8), a line of fstab or
-``fusenotify mount`` says it, or it is refused.
+cli.words checks them, mounting.daemon passes them on, mounting.remount changes them on a mount.
+Our own words are options of ``fusenotify mount`` (cli.mount_settings).
+Each word has the same meaning as on other filesystems, or is refused, whether it comes from
+mount(8), from a line of fstab or from ``fusenotify mount``.
 
-FUSE's own words go to libfuse, fusermount3 and the kernel, which refuse what the user may not
-have.  Those that mount(8) has for every filesystem become its flags: libfuse knows some, and
-the others are set behind it, for root.  Some are carried out by us, as by libfuse's own
-filesystems, and some are mount(8)'s affair.
+FUSE's own words go to libfuse, fusermount3 and the kernel, which refuse those that the user may
+not use.  The words that mount(8) has for every filesystem become its flags: libfuse knows some of
+them, and the others are set after it, for root.  Some words are carried out by us, as by libfuse's
+own filesystems, and some only concern mount(8).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MS_I_VERSION = 1 << 23
 MS_STRICTATIME = 1 << 24
 MS_LAZYTIME = 1 << 25
 
-# The flag of a word, and whether the word sets it.
+# The flag of each word, and whether the word sets or clears it.
 _FLAGS = {
     "ro": (MS_RDONLY, True),
     "rw": (MS_RDONLY, False),
@@ -60,15 +60,15 @@ _FLAGS = {
     "nosymfollow": (MS_NOSYMFOLLOW, True),
     "symfollow": (MS_NOSYMFOLLOW, False),
 }
-# What FUSE mounts have unless they are told otherwise.
+# The flags of a FUSE mount by default.
 _INITIAL = MS_NOSUID | MS_NODEV
-# What libfuse and fusermount3 know how to set.
+# The flags that libfuse and fusermount3 can set.
 _LIBFUSE = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOATIME
-# What the daemon carries out, and so what a remount cannot change.
+# The flags that the daemon carries out, so that a remount cannot change them.
 _TIMES = MS_NOATIME | MS_NODIRATIME | MS_STRICTATIME
 OURS = MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOSYMFOLLOW | _TIMES
 
-# Words that stand for others, as mount(8) says.
+# Words that stand for others; see mount(8).
 _MEANINGS = {
     "defaults": ("rw", "suid", "dev", "exec", "async"),
     "user": ("noexec", "nosuid", "nodev"),
@@ -76,81 +76,81 @@ _MEANINGS = {
     "owner": ("nosuid", "nodev"),
     "group": ("nosuid", "nodev"),
 }
-# Words for mount(8), systemd and the kernel's log, which change nothing of a mount.
+# Words for mount(8), systemd and the kernel's log, which do not change the mount.
 _NOTHING = ("_netdev", "auto", "loud", "noauto", "nofail", "nomand", "nouser", "silent")
 _COMMENTS = ("comment=", "x-", "X-")
-# What the kernel shows of a FUSE mount, and mount(8) says again for a remount.
+# Words that the kernel shows for a FUSE mount, and that mount(8) repeats for a remount.
 _SHOWN = ("blksize=", "group_id=", "max_read=", "user_id=")
-# Security labels; mount(8), too, leaves them out where there is no SELinux.
+# Security labels.  Without SELinux they are left out, as by mount(8).
 _LABELS = ("context=", "defcontext=", "fscontext=", "rootcontext=")
 
-# What each word means, in the order of being shown.  Those with a value end in "=".
+# The meanings of the words, in the order in which they are shown.  Words with a value end in "=".
 FUSE_MEANINGS = {
     "allow_other": "all users may use the mount; ordinary users need user_allow_other in "
     "/etc/fuse.conf",
-    "allow_root": "root may use the mount, beside the user who mounts",
-    "default_permissions": "the kernel checks permissions: always so",
+    "allow_root": "root may use the mount, besides the user who mounts",
+    "default_permissions": "the kernel checks permissions (always set)",
     "acl": "the kernel enforces POSIX access control lists",
-    "uid=": "the number of the user whom everything is shown to belong to",
-    "gid=": "the number of the group that everything is shown to belong to",
-    "umask=": "the bits, octal, that are missing from mode 777, with which everything is shown",
-    "nonempty": "mount also where MNT has something in it",
-    "fsname=": "the name of the source in the table of mounts, by default SOURCE",
-    "subtype=": "fusenotify, and nothing else",
-    "auto_unmount": "fusermount3 waits for the daemon's end, and unmounts then",
-    "remount": "change the mount that is there",
+    "uid=": "number of the user who is shown as the owner of everything",
+    "gid=": "number of the group that is shown as the group of everything",
+    "umask=": "octal bits to remove from mode 777, which everything is shown with",
+    "nonempty": "mount even if MNT is not empty",
+    "fsname=": "name of the source in the table of mounts, by default SOURCE",
+    "subtype=": "must be fusenotify",
+    "auto_unmount": "fusermount3 waits for the end of the daemon, and then unmounts",
+    "remount": "change an existing mount",
 }
 GENERAL_MEANINGS = {
     "ro": "nobody may write",
-    "rw": "what permissions allow may be written",
-    "suid": "set-id bits and capabilities of programs count",
-    "nosuid": "they do not: so unless it is said",
+    "rw": "users may write as far as permissions allow",
+    "suid": "set-id bits and capabilities of programs are honoured",
+    "nosuid": "set-id bits and capabilities of programs are ignored (default)",
     "dev": "device files can be opened",
-    "nodev": "they cannot: so unless it is said",
+    "nodev": "device files cannot be opened (default)",
     "exec": "programs can be executed",
-    "noexec": "they cannot",
+    "noexec": "programs cannot be executed",
     "symfollow": "symbolic links are followed",
-    "nosymfollow": "they are not",
-    "sync": "each call that changes something returns when SOURCE's disk has it",
-    "dirsync": "each call that changes a name does",
+    "nosymfollow": "symbolic links are not followed",
+    "sync": "each call that changes something returns when the change is on SOURCE's disk",
+    "dirsync": "each call that changes a name returns when the change is on SOURCE's disk",
     "async": "calls do not wait for the disk",
-    "atime": "reading moves SOURCE's access times, as its mount says",
-    "noatime": "reading moves no access time",
-    "diratime": "listing a directory moves its access time",
-    "nodiratime": "it does not",
-    "relatime": "access times move where they are older than the last change, or than a day",
-    "norelatime": "they move as without relatime",
-    "strictatime": "access times move with each reading that reaches SOURCE",
-    "nostrictatime": "they move as without strictatime",
-    "lazytime": "shown only: when SOURCE's times are written is for its own mount to say",
-    "nolazytime": "the opposite",
-    "iversion": "shown only: versions of inodes are SOURCE's",
-    "noiversion": "the opposite",
+    "atime": "reading updates SOURCE's access times, as SOURCE's mount does",
+    "noatime": "reading updates no access times",
+    "diratime": "listing a directory updates its access time",
+    "nodiratime": "listing a directory does not update its access time",
+    "relatime": "update an access time only if it is older than the last change, or than a day",
+    "norelatime": "update access times as without relatime",
+    "strictatime": "update access times at each read that reaches SOURCE",
+    "nostrictatime": "update access times as without strictatime",
+    "lazytime": "only shown: SOURCE's own mount decides when its times are written",
+    "nolazytime": "the opposite of lazytime",
+    "iversion": "only shown: inode versions are those of SOURCE",
+    "noiversion": "the opposite of iversion",
     "defaults": "rw,suid,dev,exec,async",
-    "user": "an ordinary user may mount it by mount(8); noexec,nosuid,nodev",
-    "users": "every user may mount it, and unmount what another one has mounted; the same",
-    "owner": "the owner of the source may mount it by mount(8); nosuid,nodev",
-    "group": "so may members of its group; nosuid,nodev",
+    "user": "an ordinary user may mount it with mount(8); noexec,nosuid,nodev",
+    "users": "like user, but every user may unmount it",
+    "owner": "the owner of the source may mount it with mount(8); nosuid,nodev",
+    "group": "members of the source's group may mount it with mount(8); nosuid,nodev",
     "nouser": "only root may mount it",
     "auto": "mount -a mounts it",
-    "noauto": "it does not",
-    "nofail": "that it cannot be mounted keeps nothing from starting",
+    "noauto": "mount -a does not mount it",
+    "nofail": "the system starts even if it cannot be mounted",
     "_netdev": "it is mounted when there is a network",
-    "silent": "nothing: for the kernel's log",
-    "loud": "nothing: for the kernel's log",
-    "nomand": "nothing: Linux has no mandatory locks any more",
-    "comment=": "nothing: anything may be said",
-    **dict.fromkeys(_LABELS, "a label for SELinux, where there is one"),
+    "silent": "no effect (for the kernel's log)",
+    "loud": "no effect (for the kernel's log)",
+    "nomand": "no effect: Linux has no mandatory locks any more",
+    "comment=": "no effect: any text",
+    **dict.fromkeys(_LABELS, "a label for SELinux; no effect without SELinux"),
 }
 KNOWN_OPTIONS = frozenset(FUSE_MEANINGS | GENERAL_MEANINGS)
-# Not for libfuse: we carry them out.  It always mounts over what is there.
+# Words that libfuse does not get, because we carry them out.  (libfuse always mounts over files.)
 _CARRIED_OUT = ("acl", "gid", "nonempty", "subtype", "uid", "umask")
 _SUBTYPE = "fusenotify"
 _MAX_ID = 0xFFFFFFFE
 
 
 def unknown_options(options: Iterable[str]) -> list[str]:
-    """Return the -o words that no mount understands."""
+    """Return the -o words that are unknown to every mount."""
     options = list(options)
     others = _COMMENTS + (_SHOWN if "remount" in options else ())
     return [
@@ -163,17 +163,17 @@ def unknown_options(options: Iterable[str]) -> list[str]:
 
 
 def flags_of(options: Iterable[str], initial: int = _INITIAL) -> int:
-    """Return mount(2)'s flags; of contrary words the last one counts."""
+    """Return the flags for mount(2); of words that contradict each other the last one counts."""
     flags = initial
     for option in options:
         for word in _MEANINGS.get(option, (option,)):
             if word not in _FLAGS:
                 continue
             if option == "defaults" and word in ("suid", "dev") and os.geteuid():
-                continue  # which an ordinary user may not have, and did not ask for
+                continue  # an ordinary user may not have it, and did not ask for it explicitly
             flag, on = _FLAGS[word]
             flags = flags | flag if on else flags & ~flag
-    if flags & MS_STRICTATIME:  # as the kernel has it
+    if flags & MS_STRICTATIME:  # as in the kernel
         flags &= ~(MS_NOATIME | MS_RELATIME)
     elif flags & MS_NOATIME:
         flags &= ~MS_RELATIME
@@ -181,12 +181,12 @@ def flags_of(options: Iterable[str], initial: int = _INITIAL) -> int:
 
 
 def flags_beyond_fuse(options: Iterable[str]) -> int:
-    """Return the flags that libfuse and fusermount3 cannot set: root may, behind them."""
+    """Return the flags that libfuse and fusermount3 cannot set; root can set them afterwards."""
     return flags_of(options) & ~_LIBFUSE & ~MS_RELATIME
 
 
 def other_words(options: Iterable[str]) -> list[str]:
-    """Return the words that are none of mount(8)'s for every filesystem."""
+    """Return the words that are not among those that mount(8) has for every filesystem."""
     general = {*_FLAGS, *_MEANINGS, *_NOTHING, "remount", ""}
     return [
         option
@@ -196,9 +196,9 @@ def other_words(options: Iterable[str]) -> list[str]:
 
 
 def value_of(options: Iterable[str], name: str) -> int | None:
-    """Return the number that uid=, gid= or umask= was given last, or None.
+    """Return the number of the last uid=, gid= or umask=, or None.
 
-    Raises ValueError that says what is wrong with it.
+    Raises ValueError, which says what is wrong.
     """
     given = None
     for option in options:
@@ -216,9 +216,9 @@ def value_of(options: Iterable[str], name: str) -> int | None:
 
 
 def check_values(options: Iterable[str]) -> None:
-    """Refuse a word with a value that cannot be, or without a meaning for this user.
+    """Check the values of the words, and that this user may have them.
 
-    Raises ValueError that says what is wrong with it.
+    Raises ValueError, which says what is wrong.
     """
     options = list(options)
     for name in ("uid", "gid", "umask"):
@@ -226,24 +226,24 @@ def check_values(options: Iterable[str]) -> None:
     for option in options:
         word, _, text = option.partition("=")
         if word == "subtype" and text != _SUBTYPE:
-            raise ValueError(f"'{option}': the subtype is {_SUBTYPE}, by which mounts are found")
+            raise ValueError(f"'{option}': the subtype is {_SUBTYPE}, which identifies the mounts")
         if word == "fsname" and not text:
             raise ValueError(f"'{option}': a name is missing")
         if word == "max_read" and "remount" not in options:
-            # libfuse asks that the filesystem says the same in its init(), where pyfuse3
-            # leaves it no way to.
+            # libfuse requires that the filesystem sets the same in its init(), which pyfuse3
+            # does not allow.
             raise ValueError(f"'{option}': pyfuse3 cannot limit reads")
         if word == "mand":
             raise ValueError(f"'{option}': Linux has no mandatory locks any more")
         if word.startswith("X-mount."):
-            raise ValueError(f"'{option}': mount(8) carries it out: mount -t fuse.fusenotify")
+            raise ValueError(f"'{option}': mount(8) carries it out: use mount -t fuse.fusenotify")
         flag, on = _FLAGS.get(word, (0, False))
         if on and flag & ~_LIBFUSE & ~MS_RELATIME and os.geteuid():
             raise ValueError(f"'{option}': fusermount3 cannot set it, only root may have it")
 
 
 def for_fuse(options: Iterable[str]) -> list[str]:
-    """Return the words that libfuse gets: FUSE's own, and those for the flags that it knows."""
+    """Return the words for libfuse: FUSE's own, and those for the flags that libfuse knows."""
     options = list(options)
     flags = flags_of(options)
     kept = [

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Changing the flags of a mount that is there, as ``mount -o remount`` does.
+"""Changing the flags of an existing mount, as ``mount -o remount`` does.
 
-cli.mount calls it for the word ``remount``, by which mount(8) comes, too, with all that the
-mount has and what is to be changed; mounting.daemon sets by it what libfuse cannot.  The mount
-is reached by a descriptor of its root.
+The command line calls it for the word ``remount``, which mount(8) also uses, with all present
+options of the mount and the changes.  mounting.daemon sets the flags with it that libfuse
+cannot set.  The mount is reached by a descriptor of its root.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _MS_REMOUNT = 32
 
 
 def remount(path: str, options: Sequence[str], *, whole: bool) -> None:
-    """Change what is mounted at a path, which is absolute and resolved, as options say.
+    """Change the flags of the mount at path, which is absolute and resolved, to options.
 
-    What they do not say stays; where they are the whole, as from mount(8), only
-    what the daemon carries out does.
+    Flags without a word in options stay as they are.  With whole, options are complete, as
+    from mount(8); then only flags that the daemon carries out stay.
 
-    Raises Failure: no mount of ours, a word that cannot be changed, and what mount(2) refuses.
+    Raises Failure if no mount of ours is there, a word cannot be changed, or mount(2) refuses.
     """
     mount = find(path)
     if mount is None:
@@ -49,7 +49,7 @@ def remount(path: str, options: Sequence[str], *, whole: bool) -> None:
 
 
 def set_flags(mount: mountinfo.Mount, flags: int) -> None:
-    """Give a mount, and its filesystem, these flags and no others.
+    """Set the flags of a mount and its filesystem; all others are cleared.
 
     Raises Failure.
     """
@@ -66,7 +66,7 @@ def set_flags(mount: mountinfo.Mount, flags: int) -> None:
 
 
 def flags_of_mount(mount: mountinfo.Mount) -> int:
-    """Return the flags that a mount and its filesystem have."""
+    """Return the flags of a mount and its filesystem."""
     flags = words.flags_of(mount.options, 0)
-    # No word is shown for the strictest.
+    # The kernel shows no word for strictatime.
     return flags if flags & (words.MS_NOATIME | words.MS_RELATIME) else flags | words.MS_STRICTATIME

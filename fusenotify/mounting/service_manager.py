@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Telling systemd how it goes: ready, what is served, about to end.  See sd_notify(3).
+"""Messages to systemd: the mount is ready, what it serves, it is about to end.  See sd_notify(3).
 
-cli.mount makes one in a daemon that stays in front, before it mounts; a service of Type=notify
-is started when the mount answers.  A daemon in the background tells nobody: who started it need
-not be a service, and its service has started when the command ends.
+cli.mount makes a ServiceManager in a daemon in the foreground, before it mounts; a service of
+Type=notify counts as started when the mount answers.  A daemon in the background sends no
+messages: its caller may not be a service, and if it is one, it has started when the command ends.
 
-It is a datagram of some lines to the socket that NOTIFY_SOCKET names.  libsystemd and its bindings
-would be another thing to compile.
+A message is a datagram of some lines to the socket that NOTIFY_SOCKET names.  libsystemd and its
+bindings would be another dependency to compile.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _VARIABLE = "NOTIFY_SOCKET"
 
 
 class ServiceManager:
-    """Who started this process and asked to be told; nobody, where NOTIFY_SOCKET is not set.
+    """The service manager that started this process; without NOTIFY_SOCKET, all calls do nothing.
 
-    Programs that this process runs do not see the variable any more.
+    The variable is removed from the environment, so programs that this process runs do not
+    see it.
     """
 
     def __init__(self) -> None:
@@ -35,19 +36,19 @@ class ServiceManager:
             address = b"\0" + address[1:]
         with contextlib.ExitStack() as stack:
             channel = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            # Now: the mount may cover what the name leads to.
+            # It connects now, since the mount may cover the socket's path.
             with contextlib.suppress(OSError):
                 channel.connect(address)
                 self._socket = channel
                 stack.pop_all()
 
     def ready(self, source: str, mountpoint: str, clients: str) -> None:
-        """Say that the mount answers, and where clients connect."""
+        """Report that the mount answers, and where clients connect."""
         status = f"{source} on {mountpoint}; clients connect at {clients}"
         self._tell("READY=1", f"MAINPID={os.getpid()}", f"STATUS={_line(status)}")
 
     def stopping(self) -> None:
-        """Say that the end has begun; once."""
+        """Report that the end has begun.  Later calls do nothing."""
         if not self._ends:
             self._ends = True
             self._tell("STOPPING=1", "STATUS=unmounting")
@@ -60,11 +61,11 @@ class ServiceManager:
 
 
 def _send(channel: socket.socket, message: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more
+    with contextlib.suppress(OSError):  # the service manager does not listen any more
         channel.send(message)
 
 
 def _line(text: str) -> str:
-    """Return text as one line of UTF-8, whatever names are in it."""
+    """Return text as one line that is valid UTF-8, whatever names are in it."""
     shown = os.fsencode(text).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

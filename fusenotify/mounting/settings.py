@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a mount was asked to be: the values between the command line and the daemon.
+"""The settings of a mount, which the command line passes to the daemon.
 
-cli.mount fills it in, mounting.checks refuses what cannot be, mounting.daemon carries it
-out.  What a command needs to fill it in, it finds here.
+cli.mount fills them in, mounting.checks checks them, mounting.daemon uses them.  This module
+also has everything that a command needs to fill them in.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = [
     "state_directory",
 ]
 
-# Bytes of the mount point's name that a default socket's name keeps.  An
-# AF_UNIX path has room for 107 in all.
+# How many bytes of the mount point's name are in the name of a default socket.
+# The path of an AF_UNIX socket has at most 107 bytes.
 _NAME_BYTES = 32
-# Daemons of one mount point, all of them living, that find a default name.
+# How many living daemons of one mount point can have a default socket.
 _MOST_SOCKETS = 100
 
-# How reads are told: at least once per open file that reads, or each one.
+# How reads are reported: at least once per open file that is read, or each one.
 ACCESSES = ("open", "exact")
-# How long the daemon looks for the next request of a busy stream.
+# How many microseconds the daemon looks for the next request of a busy stream, by default.
 POLL_MICROSECONDS = 60
 
 
@@ -49,8 +49,8 @@ POLL_MICROSECONDS = 60
 class JournalSettings:
     """The journal of a mount (history.journal).
 
-    path is absolute, or None for one in the user's state directory.  events are the bits that
-    are kept.  With synced, what is kept survives a power failure.
+    path is absolute, or None for a file in the user's state directory.  events has the bits of the
+    events that are kept.  With synced, entries survive a power failure.
     """
 
     path: str | None = None
@@ -63,15 +63,14 @@ class JournalSettings:
 class Settings:
     """One mount.
 
-    source and mountpoint are absolute, and equal for a mount in place; wanted_socket is,
-    too, where one was said.  options are FUSE's, one ``-o`` word each.  access is
-    one of ACCESSES.  poll is how long, in microseconds, the daemon looks for the
-    next request of a busy stream before it sleeps.  wanted_socket_mode is
-    the socket's permissions, where they were said.  view is how SOURCE is shown,
-    by options too.  faults lets testers cause some.  journal is what is kept of changes, if
-    anything is.
-    activity is how many of the latest operations are remembered, for a test's report.
-    log_level is a level's name in logging, log_file an absolute path, None for stderr or syslog.
+    source and mountpoint are absolute paths, and equal for a mount in place.  wanted_socket
+    is an absolute path, or None for a default socket.  options are FUSE's, one ``-o`` word
+    each.  access is one of ACCESSES.  poll is how many microseconds the daemon looks for the
+    next request of a busy stream before it sleeps.  wanted_socket_mode has the permissions of
+    the socket, or is None for the default.  view says how SOURCE is shown.  faults allows
+    faults.  journal has the settings of the journal, if there is one.  activity is how many
+    of the latest operations are remembered, for the report of a test.  log_level is the name
+    of a level of logging, log_file an absolute path, or None for stderr or syslog.
     """
 
     source: str
@@ -94,7 +93,7 @@ class Settings:
 
     @property
     def journal_path(self) -> str | None:
-        """The journal's file, an absolute path, or None where there is none."""
+        """The absolute path of the journal's file, or None without a journal."""
         if self.journal is None:
             return None
         if self.journal.path is not None:
@@ -103,21 +102,21 @@ class Settings:
 
     @property
     def in_place(self) -> bool:
-        """The mount covers the directory that it shows."""
+        """Whether the mount covers the directory that it shows."""
         return self.source == self.mountpoint
 
     @property
     def sockets(self) -> list[str]:
-        """Where the socket may be, in the order of trying."""
+        """The possible paths of the socket, in the order in which they are tried."""
         if self.wanted_socket is not None:
             return [self.wanted_socket]
         return default_sockets(self.mountpoint)
 
     @property
     def socket_mode(self) -> int:
-        """Whom the socket lets in: unless it was said, all who may use the mount.
+        """The permissions of the socket; by default, all who may use the mount can connect.
 
-        Those who may connect by name are admitted when they do.
+        If only named users or groups may connect, the server checks that.
         """
         if self.wanted_socket_mode is not None:
             return self.wanted_socket_mode
@@ -126,9 +125,9 @@ class Settings:
 
 
 def socket_directory() -> str:
-    """Return the directory of this user's default sockets: the first one that can be had.
+    """Return the directory of this user's default sockets: the first one that can be used.
 
-    Root in a user namespace has no more rights to /run than who made the namespace.
+    Root in a user namespace has no more rights to /run than the user who made the namespace.
     """
     uid = os.geteuid()
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -141,17 +140,17 @@ def socket_directory() -> str:
 
 
 def default_sockets(mountpoint: str) -> list[str]:
-    """Return paths for the socket of a mount point, which is absolute, in the order of trying.
+    """Return paths for the socket of a mount point, an absolute path, in the order of trying.
 
-    The first one is taken where no living daemon has it: one whose mount was hidden, or
-    is in another mount namespace.
+    The first one is usually free.  A living daemon may have it whose mount is hidden, or is in
+    another mount namespace.
     """
     first = f"{socket_directory()}/{_distinct_name(mountpoint)}"
     return [f"{first}.sock", *(f"{first}-{number}.sock" for number in range(2, _MOST_SOCKETS + 1))]
 
 
 def state_directory() -> str:
-    """Return the directory of this user's journals, as the XDG base directories have it."""
+    """Return the directory of this user's journals, following the XDG base directories."""
     if os.geteuid() == 0:
         return "/var/lib/fusenotify"
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
@@ -159,10 +158,10 @@ def state_directory() -> str:
 
 
 def _distinct_name(directory: str) -> str:
-    """Return a name for what belongs to a directory, an absolute path.
+    """Return a name for a file that belongs to a directory, which is an absolute path.
 
-    It starts as the path's last component does, for people, and has a hash of the whole path,
-    for uniqueness.
+    For people it begins like the path's last component; a hash of the whole path makes it
+    unique.
     """
     path = os.fsencode(directory)
     name = os.fsdecode(os.path.basename(path)[:_NAME_BYTES] or b"root")
@@ -170,7 +169,7 @@ def _distinct_name(directory: str) -> str:
 
 
 def _outside_user_namespace(uid: int) -> int:
-    """Return a user's number as the one who made the user namespace has it."""
+    """Return a uid of this user namespace as a uid outside of it."""
     with open("/proc/self/uid_map") as ranges:
         for line in ranges:
             inside, outside, count = map(int, line.split())

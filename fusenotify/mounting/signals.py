@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Signals that ask a daemon to end, from its first step to its last.
 
-cli.mount listens before it checks anything; mounting.daemon asks before it mounts, and
-waits while it serves.
+cli.mount calls listen() before it checks anything; mounting.daemon looks at the count before
+it mounts, and waits for signals while it serves.
 
 Invariants
-    The first two signals are counted, whenever they came: between listen() and
-        the end of the process none is lost or deadly.
-    Handlers only count, so that nothing is broken off half done.
+    The first two signals are counted, whenever they come: between listen() and
+        the end of the process no signal is lost or kills the process.
+    Handlers only count, so that nothing is interrupted halfway.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from collections.abc import Callable
 from functools import partial
 
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# The first asks for the end, the second is impatient; a further one has nothing to say.
+# The first one asks for the end, the second one ends the grace period; others have no effect.
 _MOST = 2
 
 
 class EndSignals:
-    """How many signals have asked for the end, for a process's main thread."""
+    """The number of signals that have asked for the end, for a process's main thread."""
 
     def __init__(self) -> None:
         self.count = 0
         self._wake: Callable[[], None] | None = None
 
     def listen(self, *, in_front: bool) -> None:
-        """Count from here on.
+        """Count signals from now on.
 
-        in_front says that the process belongs to whoever started it: what was begun by
-        nohup(1) then goes on ignoring SIGHUP.
+        in_front says that the process runs in the foreground; if it was started by nohup(1),
+        it then goes on ignoring SIGHUP.
         """
         for number in _END_SIGNALS:
             kept = number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
@@ -40,14 +40,14 @@ class EndSignals:
                 signal.signal(number, self._came)
 
     def ignore(self) -> None:
-        """Ignore them from here on: the end is reached, and shall not become a failure."""
+        """Ignore signals from now on, so that they cannot turn a finished end into a failure."""
         for number in _END_SIGNALS:
-            # Python gives every other disposition back to the system while it ends.
+            # While Python ends, it resets every other disposition.
             signal.signal(number, signal.SIG_IGN)
 
     async def wait_for(self, count: int) -> None:
-        """Return when so many have come.  One task waits at a time."""
-        import trio  # known to be there when there is something to wait in
+        """Wait until so many signals have come.  Only one task may wait at a time."""
+        import trio  # not imported earlier: mounting.checks says if it is missing
 
         waiting = trio.lowlevel.ParkingLot()
         token = trio.lowlevel.current_trio_token()
@@ -60,9 +60,9 @@ class EndSignals:
 
     def _came(self, *_: object) -> None:
         if self.count == _MOST:
-            return  # it came while the last one was handled
+            return  # this signal came while the last one was handled
         self.count += 1
         if self.count == _MOST:
-            self.ignore()  # a flood would leave no time for the end itself
+            self.ignore()  # many signals would leave no time for the end itself
         if self._wake is not None:
             self._wake()

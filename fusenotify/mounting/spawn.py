@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Starting a daemon in a process of its own, and hearing whether it came up.
+"""Starting a daemon in a process of its own, and waiting until it serves or fails.
 
-cli.mount starts one that goes on alone, mounting.mounted one that ends with its caller.
-The daemon writes its mount's id and its socket's path into a pipe when the mount
-answers, and closes it; where it fails it closes the pipe without a word, and its message is
-on its stderr.
+cli.mount starts a daemon that goes on alone, mounting.mounted one that ends with its caller.
+When the mount answers, the daemon writes its mount's id and its socket's path into a pipe,
+and closes the pipe.  If it fails, it closes the pipe without writing, and its message is on
+its stderr.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from fusenotify.mountinfo import MountId
 class Started:
     """A daemon's process.
 
-    socket is the path it listens on and mount which mount is its, or both None where it
-    failed to come up.
-    lifeline is the descriptor whose closing ends the daemon, or None.
+    socket is the path that it listens on, mount the id of its mount; both are None if the daemon
+    failed to start.  lifeline is the descriptor whose closing ends the daemon, or None.
     """
 
     process: subprocess.Popen[bytes]
@@ -39,7 +38,8 @@ def start_daemon(
 ) -> Started:
     """Run ``fusenotify mount -f`` with arguments and wait until it answers or ends.
 
-    stderr is a descriptor for the daemon's messages; by default it is ours.
+    stderr is a descriptor for the daemon's messages, by default our own stderr.  with_lifeline
+    says that the daemon shall end when Started.lifeline is closed.
     """
     ready, daemon_ready = os.pipe()
     watched, lifeline = os.pipe() if with_lifeline else (None, None)
@@ -52,7 +52,7 @@ def start_daemon(
         with open(ready, "rb") as answer:
             try:
                 process = subprocess.Popen(
-                    # -P: the caller's directory is no place to import from.
+                    # -P: nothing is imported from the caller's directory.
                     [sys.executable, "-P", "-m", "fusenotify", "mount", "-f", *options, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -82,15 +82,15 @@ def start_daemon(
 
 
 def announcement(mount: MountId, socket: str) -> bytes:
-    """Return what the daemon writes into the pipe, and start_daemon() reads."""
+    """Return the bytes that the daemon writes into the pipe, for start_daemon()."""
     return b"%d %d %b" % (mount.number, mount.unique or 0, os.fsencode(socket))
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for a daemon: ours, in which this package can be imported.
+    """Return the environment for a daemon: ours, changed so that it can import this package.
 
-    It may have been found next to the running program, where the daemon does
-    not look.
+    This process may have found the package next to the running program, where the daemon
+    does not look.
     """
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     environment = dict(os.environ)

@@ -111,35 +111,35 @@ REFUSALS = [
     pytest.param(
         ":",
         "setpriv --no-new-privs",
-        "set-user-ID programs, as fusermount3 is one, get no rights here (no_new_privs); start it "
+        "set-user-ID programs such as fusermount3 get no rights here (no_new_privs); start it "
         "outside of the sandbox, or mount in a user namespace, as 'unshare -Urm' makes one",
         id="no new privileges",
     ),
     pytest.param(
         "cp $(which fusermount3) fm; chmod 755 fm; mount --bind fm $(which fusermount3)",
         "",
-        "/usr/bin/fusermount3 is not a set-user-ID program of root's here; "
-        "'chmod u+s /usr/bin/fusermount3' by root mends it where it is not the sandbox that hides "
-        "the bit, or mount in a user namespace, as 'unshare -Urm' makes one",
+        "/usr/bin/fusermount3 is not a set-user-ID program of root here; unless a sandbox hides "
+        "the bit, root can set it with 'chmod u+s /usr/bin/fusermount3', or mount in a user "
+        "namespace, as 'unshare -Urm' makes one",
         id="fusermount3 without its bit",
     ),
     pytest.param(
         "chmod 555 {path}/mnt",
         "",
-        "an ordinary user may mount only on a directory that they may write to",
+        "an ordinary user may mount only on a directory that the user may write to",
         id="a mount point that is only read",
     ),
     pytest.param(
         ":",
         "unshare -Ur",
-        "the mount namespace belongs to another user namespace; make one of your own, too, as "
-        "'unshare -Urm' does",
+        "the mount namespace belongs to another user namespace; make a mount namespace, too, "
+        "as 'unshare -Urm' does",
         id="a user namespace and no mount namespace",
     ),
     pytest.param(
         ":",
         "unshare -Urm setpriv --bounding-set=-sys_admin",
-        "root has not the right to mount here (CAP_SYS_ADMIN); give it to the container "
+        "root has no right to mount here (CAP_SYS_ADMIN); give it to the container "
         "(--cap-add SYS_ADMIN --device /dev/fuse)",
         id="a root without rights",
     ),
@@ -165,7 +165,7 @@ def test_a_user_without_a_name_is_told_that_fusermount3_wants_one(
     user = User(64_999, nobody.python)
     done = Place(public_path, user).run("$F mount $S $M")
     assert done.stderr.endswith(
-        ": user 64999 has no name, and fusermount3 wants one; add a line to /etc/passwd, or mount "
+        ": user 64999 has no name, and fusermount3 needs one; add a line to /etc/passwd, or mount "
         "in a user namespace, as 'unshare -Urm' makes one\n"
     )
 
@@ -174,8 +174,8 @@ def test_a_fusermount3_for_others_is_not_called_missing(place: Place) -> None:
     closed = "cp $(which fusermount3) fm; chmod 4750 fm; mount --bind fm $(which fusermount3)"
     done = place.run("$F mount $S $M", prepare=closed)
     assert done.stderr == (
-        "fusenotify: /usr/bin/fusermount3 is not for this user: its group, or root, may let you "
-        "run it\n"
+        "fusenotify: /usr/bin/fusermount3: you may not run it; root can change that, or add "
+        "you to its group\n"
     )
 
 
@@ -187,7 +187,7 @@ def test_where_no_socket_can_be_made_it_is_said_how_to_name_another_place(place:
     )
     assert done.stderr.startswith("fusenotify: the socket cannot be made: ")
     assert done.stderr.endswith(
-        "; name a place for it by --socket PATH, or a directory of yours by XDG_RUNTIME_DIR\n"
+        "; name another place with --socket PATH, or a directory of yours in XDG_RUNTIME_DIR\n"
     )
     assert done.stdout == f"{place.path}/run/s\n"
 
