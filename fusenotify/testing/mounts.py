@@ -48,6 +48,7 @@ class TemporaryMount:
     path is the mount point, in which programs work.  source is the directory that
     the mount shows; changes made there directly are not reported.  socket and pid
     are the daemon's.  name is for messages.  is_shared says that tests share the mount.
+    The mount can be used as its path: ``mount / "a"``, ``os.listdir(mount)``.
     """
 
     def __init__(
@@ -67,6 +68,13 @@ class TemporaryMount:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {str(self.path)!r}>"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __truediv__(self, name: str | os.PathLike[str]) -> Path:
+        """Return the path of a name in the mount."""
+        return self.path / name
 
     def client(self) -> Client:
         """Return a new connection, which is closed with the mount, if not earlier."""

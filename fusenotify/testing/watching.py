@@ -247,6 +247,8 @@ def assert_events(
     is not a record; TypeError.
     """
     __tracebackhide__ = True
+    if not isinstance(device, Watcher):
+        raise TypeError(f"only devices have records, and {device!r} is not a device")
     wanted = [parse(line) for line in _lines(expected)]
     seen = device.take()
     if not matches(wanted, seen, any_order=any_order, at_least=at_least):

@@ -358,3 +358,8 @@ def test_a_wrong_line_is_refused_before_records_are_taken(
 def test_one_text_instead_of_a_list_is_refused(device: EngineDevice) -> None:
     with pytest.raises(TypeError, match=r"a list of lines, not one str: \['CREATE a'\]"):
         assert_events(device, "CREATE a")
+
+
+def test_what_is_no_device_is_refused(engine: EngineTree) -> None:
+    with pytest.raises(TypeError, match=r"have records, and <EngineTree .* is not a device"):
+        assert_events(engine, [])  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ mounts = pytest.mark.mount
 def test_a_test_has_a_mount_and_a_device_of_its_own(users: pytest.Pytester) -> None:
     users.makepyfile(
         """
+        import os
         from fusenotify.testing import assert_events
 
         mounts = set()
@@ -49,11 +50,15 @@ def test_a_test_has_a_mount_and_a_device_of_its_own(users: pytest.Pytester) -> N
                 assert_events(fusenotify_device, ["d: CREATE a", "d: IGNORED"])
                 assert_events(other, ["d: CREATE a"])
 
+        def test_a_mount_is_a_path(fusenotify_mount):
+            (fusenotify_mount / "d" ).mkdir()
+            assert os.listdir(fusenotify_mount) == ["d"]
+
         def test_they_were_two():
             assert len(mounts) == 2
         """
     )
-    users.runpytest().assert_outcomes(passed=3)
+    users.runpytest().assert_outcomes(passed=4)
 
 
 @mounts
