@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Names in JSON, which has text only, while a name may be any bytes.
+"""Names in JSON, which has only text, while a name may be any bytes.
 
 Every layer imports this module; it imports nothing of ours.
 """
@@ -14,8 +14,8 @@ from typing import Any
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values for JSON.
 
-    Of bytes that are not UTF-8, what is not is U+FFFD, and beside them, under a name
-    with _base64 behind, is what they are.
+    Bytes are decoded as UTF-8, with U+FFFD for what is not UTF-8.  If that changes them, the
+    original bytes are also there, in base64, under the key with _base64 appended.
     """
     found: dict[str, Any] = {}
     for key, value in values.items():
@@ -31,7 +31,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def name_of(values: Mapping[str, Any], key: str) -> bytes | None:
     """Return the bytes that plain() put under a key, or None if there are none.
 
-    Raises ValueError.
+    Raises ValueError for wrong base64.
     """
     encoded = values.get(f"{key}_base64")
     if encoded is not None:

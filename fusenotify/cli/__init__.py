@@ -2,15 +2,18 @@
 """The command line: ``fusenotify COMMAND ...``; cli.commands lists the commands.
 
 Each command is a module of this package with configure(parser) and
-run(arguments) -> exit status.  Those that are called as inotify-tools are get
-their arguments unread, as bytes (argv), and what forms their help (help).  Only
-the module of the command that is run is imported, so that a client's machine
-needs neither pyfuse3 nor trio, and nothing waits for what it does not use.
+run(arguments) -> exit status.  The commands that imitate inotify-tools get their
+arguments unparsed, as bytes (argv), and a function that formats their help
+(help).  Only the module of the command that is run is imported, so a client's
+machine needs neither pyfuse3 nor trio, and a command does not wait for imports
+that it does not need.
 
-mount(8) does not know these commands, and calls in ways of its own: cli.mount8.
+mount(8) does not know these commands, and calls the program in its own ways: see
+cli.mount8.
 
-Exit status: 0 done, 1 failed (one line on stderr), 2 wrong usage; of wait and
-watch that of inotify-tools, and mount(8)'s where it calls.
+Exit status: 0 success, 1 failure (with one line on stderr), 2 wrong usage.  wait
+and watch have the exit statuses of inotify-tools, and calls by mount(8) those of
+mount(8).
 """
 
 from __future__ import annotations
@@ -31,15 +34,15 @@ from fusenotify.cli.printable import printable
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.protocol.errors import ProtocolError
 
-# These are called as inotify-tools are, and read their arguments themselves, as libc does.
+# Commands that imitate inotify-tools, and parse their arguments themselves, with libc.
 _LIKE_INOTIFY_TOOLS = {"wait", "watch"}
-# What /sbin/mount.fusenotify runs; it is for no person, and so none of COMMANDS.
+# The command that /sbin/mount.fusenotify runs.  It is not for people, so it is not in COMMANDS.
 _MOUNT_HELPER = "mount.fusenotify"
-_INTERRUPTED = 128 + 2  # what a shell shows for SIGINT
+_INTERRUPTED = 128 + 2  # the status that a shell shows for SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; argv is without the program's name."""
+    """Run a command and return its exit status; argv is without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == [_MOUNT_HELPER] or _is_of_mount_fuse(words):
         from fusenotify.cli import mount8
@@ -50,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carried_out(command: Callable[[], int], *, failed: int) -> int:
-    """Run a command, and return its exit status; what it fails with is said, and failed."""
+    """Run a command and return its exit status; for an error, print it and return failed."""
     try:
         status = command()
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Who read our output went away, as head does: nothing to tell anyone.
+        # The reader of our output went away, as head does: there is nothing to report.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Failure as failure:
@@ -71,12 +74,12 @@ def _carried_out(command: Callable[[], int], *, failed: int) -> int:
 
 
 def _is_of_mount_fuse(argv: list[str]) -> bool:
-    """Return whether mount.fuse(8) made these arguments, which leaves the command out."""
+    """Return whether the arguments come from mount.fuse(8), which leaves out the command."""
     return len(argv) == 4 and argv[2] == "-o" and argv[0] not in {*COMMANDS, *ALIASES}
 
 
 def _as_command(argv: list[str]) -> list[str]:
-    """Return the arguments with the command's own name."""
+    """Return the arguments with an alias or ``help`` replaced by the command itself."""
     if argv[:1] == ["help"] and len(argv) <= 2:
         argv = [*argv[1:2], "--help"]
     if argv and argv[0] in ALIASES:
@@ -93,12 +96,12 @@ class _Program(argparse.ArgumentParser):
         options.add_arguments([action for action in self._actions if action.option_strings])
         options.end_section()
         parts = [self.format_usage(), f"{self.description}\n", overview(), options.format_help()]
-        hint = "'fusenotify COMMAND --help' tells more of a command.\n"
+        hint = "'fusenotify COMMAND --help' describes a command.\n"
         return "\n".join([*parts, examples(EXAMPLES), hint])
 
 
 def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Return the parser of the command line, and that of each command, still without arguments."""
+    """Return the parser of the command line, and one for each command, without arguments yet."""
     program = _Program(prog="fusenotify", description="An inotify of its own for a directory tree.")
     program.add_argument("-V", "--version", action="version", version=f"fusenotify {_version()}")
     commands = program.add_subparsers(

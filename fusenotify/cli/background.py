@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where ``fusenotify wait`` prints and speaks: -o, -s and -d.
+"""The output and messages of ``fusenotify wait``: -o, -s and -d.
 
-cli.wait uses it.  The process that goes to the background lives on in a
-child; the one that the user started waits until the watches stand, and ends
-with status 0, or with what is wrong and status 1.
+cli.wait uses it.  With -d, a child process goes on in the background.  The process
+that the user started waits until the watches are established, and ends with status
+0, or with an error message and status 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _READY = b"\0"
 
 
 def print_to(path: bytes) -> None:
-    """Let a file take what is printed, at its end.
+    """Append everything that is printed to a file.
 
     Raises Refused.
     """
@@ -32,7 +32,7 @@ def print_to(path: bytes) -> None:
 
 
 class Speaker:
-    """Says what goes on: on stderr, or to the system's log."""
+    """Writes messages to stderr, or to the system's log."""
 
     def __init__(self, *, to_log: bool) -> None:
         self._to_log = to_log
@@ -41,7 +41,7 @@ class Speaker:
             syslog.openlog(_IDENTITY, options, syslog.LOG_DAEMON)
 
     def say(self, text: bytes) -> None:
-        """Say one or more lines."""
+        """Write a message of one or more lines."""
         if not self._to_log:
             complain(text)
             return
@@ -50,10 +50,10 @@ class Speaker:
 
 
 class Background:
-    """The rest of the program, in the background; its parent waits for ready() or failed()."""
+    """The program in the background; its parent waits for ready() or failed()."""
 
     def __init__(self) -> None:
-        """Return in the child; the parent ends here.
+        """Fork and return in the child; the parent ends here.
 
         Raises OSError.
         """
@@ -68,19 +68,19 @@ class Background:
         os.dup2(nowhere, 2)
 
     def ready(self) -> None:
-        """Let the parent end: all is well, and no directory is kept from being unmounted."""
+        """Let the parent end successfully, and leave the directory so that it can be unmounted."""
         os.chdir("/")
         put(self._answer, _READY)
         os.close(self._answer)
 
     def failed(self, text: bytes) -> None:
-        """Let the parent say what is wrong, and end."""
+        """Let the parent print an error message, and end."""
         put(self._answer, text)
         os.close(self._answer)
 
 
 def _end_as_told(answer: int) -> NoReturn:
-    """End as the child says, which says nothing where a signal ended it."""
+    """End as the child says; it says nothing if a signal ended it."""
     with open(answer, "rb") as told:
         text = told.read()
     if text == _READY:

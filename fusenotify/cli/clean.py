@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify clean [MNT...]``: take away the mounts whose daemons are gone.
+"""``fusenotify clean [MNT...]``: unmount the mounts whose daemons are gone.
 
-Such a mount says ENOTCONN to everybody and stays until somebody takes it away.  Those that live
-are left alone, and so are those whose daemon is there and does not answer, as one that was
-stopped.  Root cleans up for all, others what is theirs.
+Every use of such a mount fails with ENOTCONN, and it stays until somebody unmounts it.  Living
+mounts are left alone, and so are mounts whose daemon exists but does not answer, for example
+because it was stopped.  Root cleans up for all users, others clean up their own mounts.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "mountpoints",
         metavar="MNT",
         nargs="*",
-        help="look at these only; that nothing is mounted there is no failure",
+        help="look only at these; it is no error if nothing is mounted there",
     )
     parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="say what would be taken away, and leave it"
+        "-n", "--dry-run", action="store_true", help="only print what would be unmounted"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Take dead mounts away, a line for each; 1 where one could not be."""
+    """Unmount dead mounts, with a line for each; return 1 if one could not be unmounted."""
     wanted = {os.fsencode(resolve(path)) for path in arguments.mountpoints}
     mounts = [
         mount
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         and (not wanted or mount.mountpoint in wanted)
         and os.geteuid() in (0, mount.user)
     ]
-    # Which they are, before they are asked: another one may come in a dead one's place.
+    # Their ids are found before they are asked, since another mount may replace a dead one.
     known = [(mount, which) for mount in mounts if (which := _uncovered(mount)) is not None]
     states = states_of([mount for mount, _ in known])
     status = 0
@@ -67,12 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         for socket in default_sockets(path):
             remove_dead_socket(socket)
-        print(f"{path}: taken away; its daemon is gone")
+        print(f"{path}: unmounted; its daemon is gone")
     return status
 
 
 def _uncovered(mount: mountinfo.Mount) -> mountinfo.MountId | None:
-    """Return which mount it is, where it can be reached."""
+    """Return the id of a mount, or None if it cannot be reached."""
     try:
         return id_of(mount)
     except Failure:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The commands there are, and what is said of them: groups, summaries, examples, similar names.
+"""The list of commands, with their groups, summaries and examples; similar names.
 
-cli.__init__ makes a parser of each; a command that is not listed here cannot be run.
+cli.__init__ makes a parser for each; a command that is not listed here cannot be run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Command:
 
 MOUNT, LOOK, MANY, CHANGE, TEST, SHELL = "mount", "look", "many", "change", "test", "shell"
 GROUPS = {
-    MOUNT: "Make mounts, and take them away",
+    MOUNT: "Mount and unmount",
     LOOK: "Look at what happens",
     MANY: "Follow many machines",
     CHANGE: "Change a mount",
@@ -40,12 +40,12 @@ COMMANDS = {
     ),
     "unmount": Command(
         MOUNT,
-        "take a mount away and wait for its daemon to end; 'umount' is the same",
+        "unmount a mount and wait for its daemon to end; 'umount' is the same",
         ("fusenotify unmount MNT", "fusenotify unmount --lazy MNT"),
     ),
     "clean": Command(
         MOUNT,
-        "take away the mounts whose daemons are gone",
+        "unmount the mounts whose daemons are gone",
         ("fusenotify clean", "fusenotify clean --dry-run MNT"),
     ),
     "wait": Command(
@@ -60,7 +60,7 @@ COMMANDS = {
     ),
     "top": Command(
         LOOK,
-        "show live what happens, where, by whom, and who listens",
+        "show live what happens, where, by whom, and who watches",
         ("fusenotify top MNT", "fusenotify top --once MNT", "fusenotify top --json -d 10 MNT"),
     ),
     "status": Command(
@@ -70,12 +70,12 @@ COMMANDS = {
     ),
     "cursor": Command(
         LOOK,
-        "print the place in a mount's journal behind what was done until now",
+        "print a cursor: the present place in a mount's journal",
         ("fusenotify cursor MNT",),
     ),
     "since": Command(
         LOOK,
-        "print what happened behind such a place, on a mount made with --journal",
+        "print what happened since a cursor, on a mount made with --journal",
         (
             "fusenotify since CURSOR MNT --changes",
             "fusenotify since --cursor-file ~/.seen MNT/docs",
@@ -102,7 +102,7 @@ COMMANDS = {
     ),
     "run": Command(
         TEST,
-        "give any program an inotify from the mounts it looks into",
+        "run any program with the inotify of the mounts that it watches",
         (
             "fusenotify run --mount . --max-queued-events 4 -- npm run dev",
             "fusenotify run --log -- tail -F MNT/messages",
@@ -110,7 +110,7 @@ COMMANDS = {
     ),
     "fault": Command(
         TEST,
-        "let something go wrong, for a test, on a mount made with --faults",
+        "cause a fault, for a test, on a mount made with --faults",
         ("fusenotify fault MNT overflow", "fusenotify fault MNT lose 3 --mask CREATE"),
     ),
     "completion": Command(
@@ -119,7 +119,7 @@ COMMANDS = {
         ('eval "$(fusenotify completion bash)"', "fusenotify completion fish | source"),
     ),
 }
-# Other names of commands, which are taken and not shown.
+# Other names of commands, which are accepted but not shown.
 ALIASES = {"umount": "unmount"}
 
 EXAMPLES = (
@@ -150,7 +150,7 @@ def examples(lines: tuple[str, ...]) -> str:
 
 
 def unknown(name: str) -> str:
-    """Return what is said of a command that does not exist."""
+    """Return the message for a command that does not exist."""
     similar = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
     hint = f"did you mean '{similar[0]}'?" if similar else "'fusenotify --help' lists the commands"
     return f"there is no command {name!a}; {hint}"

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify watch`` counted: a row for each directory and file, a column for each event.
+"""The counts of ``fusenotify watch``: a row for each directory and file, a column for each event.
 
-cli.watch hands in what is told.  inotifywatch has a row for each of its
-watches; here a directory below a watched one gets its row when it is listed or
-first heard of, and keeps it under whatever name it has.
+cli.watch passes events on.  inotifywatch has a row for each of its watches; here a
+directory below a watched one gets its row when it is listed or has its first event,
+and keeps the row when it is renamed.
 
 Invariants
-    rows are in the order in which inotifywatch would have added its watches.
-    A path has one row in _live at most: what was deleted or moved away is not there.
+    Rows are in the order in which inotifywatch would have added its watches.
+    A path has at most one row in _live; objects that were deleted or moved away
+        have none there.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ COLUMNS = (
     *(IN_ACCESS, IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE, IN_CLOSE_NOWRITE, IN_OPEN),
     *(IN_MOVED_FROM, IN_MOVED_TO, IN_MOVE_SELF, IN_CREATE, IN_DELETE, IN_DELETE_SELF, IN_UNMOUNT),
 )
-# What comes unasked, and counts.
+# Events that are always sent, and that count.
 _UNASKED = IN_IGNORED | IN_UNMOUNT
 
 
 @dataclass
 class _Row:
-    """A file or directory, its events, and how many of each kind."""
+    """The counts of a file or directory: of all events, and of each type."""
 
     path: bytes
     total: int = 0
@@ -57,10 +58,10 @@ class _Row:
 
 
 class Counted:
-    """Counts of the events that were asked for, and of those that end a watch.
+    """Counts of the requested events, and of those that end a watch.
 
-    recursive says that directories below have rows of their own: those that were
-    added, those that inotifywatch would see come, and all in which something happens.
+    With recursive, directories below have rows of their own: those that were added,
+    those whose creation inotifywatch would notice, and all in which events happen.
     """
 
     def __init__(self, asked: int, *, recursive: bool) -> None:
@@ -71,14 +72,14 @@ class Counted:
         self._from: tuple[int, bytes] | None = None
 
     def add(self, path: bytes) -> None:
-        """Say that something is watched, as which paths of events will show it."""
+        """Add a row for a watched object; path is the one that its events will have."""
         self._row(path)
 
     def take(self, told: Told, *, counts: bool = True) -> None:
-        """Count an event, or where it does not count heed what it says of names alone."""
+        """Count an event; if it does not count, only follow the changes of names."""
         mask = told.event.mask
         if not told.directory:
-            return  # it is about no watch
+            return  # the event belongs to no watch
         if counts and mask & (self._asked | _UNASKED):
             row = self._row(told.directory)
             row.total += 1
@@ -87,7 +88,11 @@ class Counted:
             self._heed(told, counts)
 
     def table(self, sort_by: int, *, ascending: bool, zero: bool) -> bytes:
-        """Return what is printed, rows and columns of zeros only where zero; nothing if all are."""
+        """Return the table to print, or b"" if all counts are 0.
+
+        sort_by is an event or 0 for the total.  zero says whether to print rows and columns
+        of zeros.
+        """
         if not any(row.total for row in self._rows):
             return b""
         columns = [
@@ -114,12 +119,12 @@ class Counted:
         return row
 
     def _heed(self, told: Told, counts: bool) -> None:
-        """Heed that a directory came, was renamed, or goes."""
+        """Follow a directory that is created, renamed or removed."""
         mask, cookie = told.event.mask, told.event.cookie
         if mask & IN_DELETE_SELF and told.event.name is not None and not told.name:
             row = self._live.pop(told.directory, None)
             if row is not None and counts:
-                row.total += 1  # what a directory below has no watch of its own to say: IN_IGNORED
+                row.total += 1  # for IN_IGNORED, which a directory below does not have here
         if not (mask & IN_ISDIR and told.name):
             return
         path = told.path + b"/"
@@ -132,7 +137,7 @@ class Counted:
             self._row(path)
 
     def _rename(self, old: bytes, new: bytes) -> None:
-        """Give a directory and all below it the names that they have now."""
+        """Change the paths of a directory and everything below it."""
         for path in [path for path in self._live if path.startswith(old)]:
             row = self._live.pop(path)
             row.path = new + path[len(old) :]

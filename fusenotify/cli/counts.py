@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The limits as options of commands: their names, what they mean, how their numbers are read."""
+"""The limits as options of commands: their names, their meanings, the parsing of numbers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 from fusenotify.mounting.settings import MOST
 
-# Those that can be set while a mount is there, and what each is a number of.
+# The limits that can be changed on a mount, and what each number counts.
 LIMITS = {
     "max_queued_events": "events that a device keeps",
     "max_user_watches": "watches that a user may have",
-    "max_user_trees": "of these, how many may be tree watches",
+    "max_user_trees": "tree watches that a user may have (they also count as watches)",
     "max_user_instances": "devices that a user may have",
 }
-# Those that are a mount's for good.
+# The limits that cannot be changed on a mount.
 QUOTAS = {
     "max_user_connections": "connections that a user other than root may have",
     "max_waiting_requests": "requests of a connection that may wait at a time",
@@ -40,12 +40,12 @@ def add_options(
 
 
 def count(text: str) -> int:
-    """Return the number that a limit's text is.
+    """Return the number in the text of a limit.
 
     Raises ArgumentTypeError.
     """
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
     if len(text) > len(str(MOST)) or int(text) > MOST:
-        raise argparse.ArgumentTypeError(f"'{text}' is more than {MOST}, the most that can be said")
+        raise argparse.ArgumentTypeError(f"'{text}' is more than {MOST}, the largest number")
     return int(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify cursor MNT``: print the place in a mount's journal behind what was done before."""
+"""``fusenotify cursor MNT``: print a cursor, which is the present place in a mount's journal."""
 
 from __future__ import annotations
 

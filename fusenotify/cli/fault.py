@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify fault MNT ...``: cause a fault on a mount that was made with --faults.
 
-server.faults does it; docs/reference/protocol.md says what each fault is.
+server.faults causes it; docs/reference/protocol.md describes each fault.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from fusenotify.protocol.faults import (
 )
 
 _SUMMARIES = {
-    "overflow": "queue IN_Q_OVERFLOW, and lose events until it was read",
+    "overflow": "queue IN_Q_OVERFLOW, and lose events until it is read",
     "inject": "queue an event that did not happen",
-    "lose": "lose the next events, and tell nobody",
+    "lose": "silently lose the next events",
     "delay": "hold events back for some seconds; 0 ends it",
-    "refuse": "let the next add_watch fail",
-    "disconnect": "close the connection that has the device",
-    "clear": "end all that lasts",
+    "refuse": "make the next add_watch calls fail",
+    "disconnect": "close the connection of the device",
+    "clear": "end all lasting faults",
 }
 
 
@@ -46,10 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--device",
             metavar="N",
             type=_number,
-            help="for this one only, by the number that 'fusenotify status' shows (all)",
+            help="only this device, by the number that 'fusenotify status' shows (all)",
         )
     kind["inject"].add_argument("wd", metavar="WD", type=_number, help="the watch descriptor")
-    kind["inject"].add_argument("mask", metavar="MASK", type=_mask, help="as CREATE,ISDIR")
+    kind["inject"].add_argument("mask", metavar="MASK", type=_mask, help="such as CREATE,ISDIR")
     kind["inject"].add_argument("name", metavar="NAME", nargs="?", help="(no name)")
     kind["inject"].add_argument(
         "--cookie", metavar="N", type=_number, default=0, help="(%(default)s)"
@@ -57,7 +57,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name in ("lose", "refuse"):
         kind[name].add_argument("count", metavar="COUNT", type=_number, help="how many; 0 ends it")
     kind["lose"].add_argument(
-        "--mask", type=_mask, default=ANY_EVENT, help="only these events, as CREATE,DELETE (all)"
+        "--mask",
+        type=_mask,
+        default=ANY_EVENT,
+        help="only these events, such as CREATE,DELETE (all)",
     )
     kind["refuse"].add_argument(
         "error",
@@ -66,11 +69,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=Refuse(0).error,
         help="ENOSPC or ENOMEM (%(default)s)",
     )
-    kind["delay"].add_argument("seconds", metavar="SECONDS", type=float, help="3600 at most")
+    kind["delay"].add_argument("seconds", metavar="SECONDS", type=float, help="at most 3600")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cause the fault; the daemon says what is wrong with it."""
+    """Cause the fault; the daemon checks it."""
     with Client(locate(arguments.mountpoint).socket) as client:
         client.fault(_fault(arguments), arguments.device)
     return 0
@@ -96,18 +99,18 @@ def _fault(arguments: argparse.Namespace) -> AnyFault:
 
 
 def _number(text: str) -> int:
-    """Return a number; which ones mean something is the daemon's to say, as far as they travel."""
+    """Return a number of at most 64 bits; the daemon checks whether it is in its range."""
     try:
         number = int(text, 0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
     if not -(2**63) <= number < 2**64:
-        raise argparse.ArgumentTypeError(f"'{text}' is beyond 64 bits")
+        raise argparse.ArgumentTypeError(f"'{text}' does not fit 64 bits")
     return number
 
 
 def _mask(text: str) -> int:
-    """Return the mask that names such as ``CREATE,ISDIR`` mean, or a number such as 0x100."""
+    """Return the mask of names such as ``CREATE,ISDIR``, or of a number such as 0x100."""
     if text[:1].isdecimal():
         return _number(text)
     try:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What inotifywait and inotifywatch have in common, for cli.wait and cli.watch.
+"""The common parts of inotifywait and inotifywatch, for cli.wait and cli.watch.
 
-Options, events, timeouts, lists of paths, patterns, and the sentences of
-inotify-tools 3.22 about them, which scripts may look for.  docs/reference/wait.md has
-the differences.
+These are options, events, timeouts, lists of paths, patterns, and the messages of
+inotify-tools 3.22 about them, which scripts may look for.  docs/reference/wait.md
+has the differences.
 
-All text from outside is bytes: names and arguments need not be text.
+Everything from outside is bytes, since names and arguments need not be text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fusenotify.client.events import DetailedInotifyEvent
 from fusenotify.client.locate import is_out_of_sight
 from fusenotify.protocol.errors import ProtocolError
 
-# What -e takes, in any case.
+# The words for -e, in upper or lower case.
 EVENTS = {
     word.encode(): int(getattr(bits, f"IN_{word}"))
     for word in (
@@ -39,45 +39,46 @@ EVENTS = {
         "ALL_EVENTS",
     )
 }
-# What strtol(3) takes for a number, without zeros that mean nothing, and the most that it gives.
+# The numbers that strtol(3) accepts, without leading zeros, and the largest one that it returns.
 _NUMBER = re.compile(rb"[ \t-\r]*([+-]?)(?:0*)([0-9]+)")
 _MOST_LONG = sys.maxsize
 # Seconds are an unsigned int.
 _SECONDS = 1 << 32
-# What a filesystem says of a path, and inotifywait prints; of other errors we know more.
+# Errors of a path, which are printed like inotifywait does; for other errors we know more.
 _PLAIN = {
     *(errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP),
     *(errno.ENAMETOOLONG, errno.ENOMEM),
 }
 
-# The options of both, each list in its program's order, in which libc names what is ambiguous.
+# The options of both programs.  Lists have the order of the programs, in which libc lists
+# ambiguous ones.
 HELP = Option("h", "help", "", "show this help and exit")
-EVENT = Option("e", "event", "EVENT[,EVENT...]", "hear of these events only; may be repeated (all)")
-RECURSIVE = Option("r", "recursive", "", "watch all that is or will be below a directory")
-NO_DEREFERENCE = Option("P", "no-dereference", "", "watch a symbolic link, not what it leads to")
-FROMFILE = Option("", "fromfile", "FILE", "read paths, one a line, from FILE, or - for stdin")
-# Those of a program that is built with fanotify: taken, and nothing is done.
+EVENT = Option("e", "event", "EVENT[,EVENT...]", "only these events; may be repeated (all)")
+RECURSIVE = Option("r", "recursive", "", "watch everything that is or will be below a directory")
+NO_DEREFERENCE = Option("P", "no-dereference", "", "watch a symbolic link itself, not its target")
+FROMFILE = Option("", "fromfile", "FILE", "read paths from FILE, one per line; - is stdin")
+# The options of a program that is built with fanotify, which are accepted and have no effect.
 FANOTIFY = [Option("I", "inotify"), Option("F", "fanotify"), Option("S", "filesystem")]
 PATTERNS = [
-    Option("", "exclude", "PATTERN", "leave out what the POSIX extended expression matches"),
-    Option("", "excludei", "PATTERN", "the same in upper and lower case"),
-    Option("", "include", "PATTERN", "leave out what the expression does not match"),
-    Option("", "includei", "PATTERN", "the same in upper and lower case"),
+    Option("", "exclude", "PATTERN", "leave out paths that match the POSIX extended expression"),
+    Option("", "excludei", "PATTERN", "like --exclude, ignoring case"),
+    Option("", "include", "PATTERN", "leave out paths that do not match the expression"),
+    Option("", "includei", "PATTERN", "like --include, ignoring case"),
 ]
 IGNORE = Option(
     "",
     "ignore",
     "PATTERN",
-    "of what a line in a directory's .gitignore would name say nothing; more than once, each is "
-    "a line (not in inotify-tools)",
+    "leave out paths that a line of .gitignore in the watched directory would match; may be "
+    "repeated, each is a line (not in inotify-tools)",
 )
 EPILOG = f"Events: {b', '.join(sorted(EVENTS)).lower().decode()}."
 
 
 class Refused(Exception):
-    """What was asked is refused, in the words of inotify-tools; args[0] is bytes.
+    """The arguments are refused.  args[0] is the message of inotify-tools, in bytes.
 
-    They are empty where libc has said it.
+    The message is empty if libc has printed it already.
     """
 
 
@@ -86,10 +87,10 @@ class HelpAsked(Exception):
 
 
 class Chosen:
-    """What the options that both have say.
+    """The values of the options that both programs have.
 
-    mask is what -e says; timeout is in seconds; patterns are POSIX expressions by
-    their options' names; ignored are patterns of gitignore(5).
+    mask has the events of -e.  timeout is in seconds.  patterns has POSIX expressions by
+    the names of their options, ignored has patterns of gitignore(5).
     """
 
     def __init__(self) -> None:
@@ -104,7 +105,7 @@ class Chosen:
     def read(
         self, program: str, words: Sequence[bytes], options: Sequence[Option]
     ) -> Sequence[bytes]:
-        """Take all options and return the other arguments.
+        """Parse all options and return the other arguments.
 
         Raises HelpAsked, Refused.
         """
@@ -121,7 +122,7 @@ class Chosen:
         return arguments.rest
 
     def take(self, name: str, value: bytes) -> None:
-        """Take one option with its argument.
+        """Store one option with its argument.
 
         Raises HelpAsked, Refused.
         """
@@ -146,7 +147,7 @@ class Chosen:
                 self.patterns[name] = value
 
     def check(self) -> None:
-        """Raises Refused where options contradict each other."""
+        """Raise Refused if options contradict each other."""
         given = self.patterns.keys()
         for kind in ("exclude", "include"):
             if {kind, f"{kind}i"} <= given:
@@ -155,9 +156,9 @@ class Chosen:
             raise Refused(b"include and exclude regexp cannot both be specified.")
 
     def filter(self) -> Filter | None:
-        """Return what leaves events out, or None.
+        """Return the filter of the patterns, or None without patterns.
 
-        Raises Refused where it is no expression.
+        Raises Refused for an invalid expression.
         """
         for name, pattern in self.patterns.items():
             kind = name.removesuffix("i")
@@ -168,9 +169,9 @@ class Chosen:
         return None
 
     def paths(self, arguments: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """Return what is to be watched, and the directories below that are not: @PATH.
+        """Return the paths to watch, and those of directories below to leave out (@PATH).
 
-        Raises Refused where there is nothing to be watched.
+        Raises Refused if there is nothing to watch.
         """
         words = [] if self.fromfile is None else _lines(self.fromfile)
         words += arguments
@@ -181,7 +182,7 @@ class Chosen:
         return named, excluded
 
     def named(self, paths: Sequence[bytes], excluded: Sequence[bytes]) -> list[Named]:
-        """Return what is to be watched."""
+        """Return the objects to watch."""
         return named_trees(paths, excluded) if self.recursive else [named(path) for path in paths]
 
     def watch(
@@ -192,13 +193,13 @@ class Chosen:
         excluded: Sequence[bytes],
         sentence: str,
     ) -> bool:
-        """Watch something, and return whether it was not watched before.
+        """Watch an object, and return whether it was not watched before.
 
-        Raises Refused; sentence begins what is said of errors other than too many watches.
+        Raises Refused.  sentence is the beginning of the message, except for too many watches.
         """
         try:
             if self.recursive and not is_out_of_sight(what.given):
-                os.stat(what.given)  # a link that leads to nothing is no tree, also with -P
+                os.stat(what.given)  # a dangling link is not a tree, not even with -P
             mask |= IN_DONT_FOLLOW * self.no_dereference
             return watching.add(what, mask, excluded, self.ignored)
         except (OSError, ProtocolError) as error:
@@ -206,19 +207,19 @@ class Chosen:
 
 
 class Filter:
-    """What leaves out events by the path of what they are about."""
+    """A pattern that leaves out events by the path of their object."""
 
     def __init__(self, pattern: bytes, *, ignore_case: bool, inverted: bool) -> None:
         self._pattern = Pattern(pattern, ignore_case=ignore_case)
         self._inverted = inverted
 
     def leaves_out(self, path: bytes) -> bool:
-        """Return whether nothing is told of path."""
+        """Return whether events of path are left out."""
         return self._pattern.matches(path) != self._inverted
 
 
 def declare(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
-    """Declare options to argparse, which only tells of them: libc reads them."""
+    """Declare options to argparse, which only prints the help; libc parses the options."""
     parser.epilog = EPILOG
     for option in options:
         if option.name == HELP.name or not option.help:
@@ -235,18 +236,18 @@ def declare(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
 
 
 def begin() -> None:
-    """Make the process what inotify-tools' are: in the "C" locale, with three open descriptors."""
+    """Set the process up as inotify-tools do: the "C" locale, and descriptors 0 to 2 open."""
     locale.setlocale(locale.LC_ALL, "C")
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest that is free is this one: no socket becomes our standard output.
+            # This takes the lowest free number, so that no socket becomes our standard output.
             os.open(os.devnull, os.O_RDWR)
 
 
 def put(descriptor: int, data: bytes) -> None:
-    """Write all data; end as SIGPIPE ends a program where nobody reads it.
+    """Write all data; if there is no reader, end by SIGPIPE.
 
     Raises OSError.
     """
@@ -259,14 +260,14 @@ def put(descriptor: int, data: bytes) -> None:
 
 
 def end_by(number: signal.Signals) -> NoReturn:
-    """End as a signal ends a program that does not care for it."""
+    """End the process by a signal."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     raise AssertionError("a signal whose action is to end the process did not")
 
 
 def complain(text: bytes) -> None:
-    """Say something on stderr, unless it is nothing; where there is no stderr, to nobody."""
+    """Print a message on stderr, unless it is empty or there is no stderr."""
     if not text:
         return
     with suppress(OSError):
@@ -274,7 +275,7 @@ def complain(text: bytes) -> None:
 
 
 def lost(event: AnyEvent) -> bytes:
-    """Return what to say of an overflow."""
+    """Return the message for an overflow."""
     count = event.lost if isinstance(event, DetailedInotifyEvent) else None
     what = (
         "Events were" if count is None else "1 event was" if count == 1 else f"{count} events were"
@@ -283,7 +284,7 @@ def lost(event: AnyEvent) -> bytes:
 
 
 def _cannot_watch(path: bytes, error: OSError | ProtocolError, sentence: str) -> Refused:
-    """Return what to say: inotify-tools' words, and what they cannot know."""
+    """Return the message: that of inotify-tools, and details that they cannot know."""
     if isinstance(error, ProtocolError) or error.errno is None:
         return Refused(b"%s %s: %s" % (sentence.encode(), path, os.fsencode(str(error))))
     plain = os.strerror(error.errno)
@@ -304,9 +305,9 @@ def _cannot_watch(path: bytes, error: OSError | ProtocolError, sentence: str) ->
 
 
 def events(text: bytes) -> int | None:
-    """Return the mask of events with commas between; None where one is unknown.
+    """Return the mask of events separated by commas; None if one is unknown.
 
-    Of an empty one inotifywait makes no event, whatever the others are: then 0.
+    If one is empty, the mask is 0 whatever the others are, as in inotifywait.
     """
     mask = 0
     rest = text
@@ -322,7 +323,7 @@ def events(text: bytes) -> int | None:
 
 
 def _mask(text: bytes) -> int:
-    """Raises Refused."""
+    """Return the mask of -e.  Raises Refused."""
     mask = events(text)
     if mask is None:
         raise Refused(
@@ -333,7 +334,7 @@ def _mask(text: bytes) -> int:
 
 
 def _seconds(text: bytes) -> int:
-    """Raises Refused."""
+    """Return the seconds of -t.  Raises Refused."""
     if not text:
         raise Refused(
             b"The provided value is not a valid timeout value.\nPlease specify a long int value."
@@ -352,7 +353,7 @@ def _seconds(text: bytes) -> int:
 
 
 def _lines(path: bytes) -> list[bytes]:
-    """Return the lines of a file; say on stderr where it cannot be read, and go on."""
+    """Return the lines of a file; if it cannot be read, print that on stderr and go on."""
     try:
         with open(0 if path == b"-" else path, "rb") as file:
             return [line.removesuffix(b"\n") for line in file]

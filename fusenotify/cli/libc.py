@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What inotify-tools take from libc, taken from it, too: options, patterns, times.
+"""The functions of libc that inotify-tools use: options, patterns, times.
 
-getopt_long(3) permutes arguments, takes abbreviated names and says what is
-wrong with them; regcomp(3) compiles POSIX extended regular expressions;
-strftime(3) takes bytes.  Python has no equal of these.  All is bytes, and in
-the "C" locale where the caller set it.
+getopt_long(3) permutes arguments, accepts abbreviated names and prints what is
+wrong with options; regcomp(3) compiles POSIX extended regular expressions;
+strftime(3) takes bytes.  Python has no equivalents.  All arguments are bytes, and
+the locale is the one that the caller set ("C").
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import NamedTuple
 _REG_EXTENDED, _REG_ICASE, _REG_NOSUB = 1, 2, 8
 # Linux: getopt.h.
 _NO_ARGUMENT, _REQUIRED_ARGUMENT = 0, 1
-# What getopt_long returns for an option without a letter: more than any letter.
+# getopt_long returns numbers from here on for options without a letter.
 _WITHOUT_LETTER = 256
-# Bytes for a regex_t or a struct tm: several times what any libc takes.
+# The bytes for a regex_t or a struct tm: several times as many as any libc needs.
 _ROOM = 1024
-# The longest time that inotify-tools print.
+# The length of the longest time that inotify-tools print, in bytes.
 _LONGEST_TIME = 4096
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,9 +37,9 @@ _libc.strftime.restype = ctypes.c_size_t
 
 
 class Option(NamedTuple):
-    """An option: its letter, or "", its name, what its argument is called, or "", and help.
+    """An option: its letter or "", its name, the name of its argument or "", and its help.
 
-    Without help it is an option that nobody is told of.
+    An option without help is not shown in the help.
     """
 
     letter: str
@@ -49,7 +49,7 @@ class Option(NamedTuple):
 
 
 class BadOption(Exception):
-    """There is no such option; libc has said on stderr what is wrong."""
+    """An option is wrong; libc has printed on stderr what is wrong."""
 
 
 class _LongOption(ctypes.Structure):
@@ -64,13 +64,13 @@ class _LongOption(ctypes.Structure):
 
 
 class Arguments:
-    """The arguments of a program, which messages call program.
+    """The arguments of a program; program is its name in messages.
 
-    Iterating gives each option's name with its argument, or b"", in order; rest
-    has the other arguments, once it has ended.
+    Iterating yields each option's name with its argument, or b"", in order; after
+    that, rest has the other arguments.
 
-    Iterating raises BadOption at an option that does not exist, lacks its
-    argument or has one too much.
+    Iterating raises BadOption at an option that does not exist, lacks its argument
+    or has an argument that it does not take.
     """
 
     def __init__(self, program: str, arguments: Sequence[bytes], options: Sequence[Option]) -> None:
@@ -97,7 +97,7 @@ class Arguments:
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         argument = ctypes.c_char_p.in_dll(_libc, "optarg")
         index = ctypes.c_int.in_dll(_libc, "optind")
-        index.value = 0  # begin anew
+        index.value = 0  # start from the beginning
         count = len(self._argv) - 1
         while True:
             value = _libc.getopt_long(count, self._argv, self._letters, self._table, None)
@@ -113,14 +113,14 @@ class Arguments:
 class Pattern:
     """A POSIX extended regular expression.
 
-    Raises ValueError where it is none.
+    Raises ValueError if it is invalid.
     """
 
     def __init__(self, pattern: bytes, *, ignore_case: bool) -> None:
         self._compiled = (ctypes.c_uint64 * (_ROOM // 8))()
         flags = _REG_EXTENDED | _REG_NOSUB | (_REG_ICASE if ignore_case else 0)
         if _libc.regcomp(self._compiled, pattern, flags):
-            raise ValueError("no regular expression")
+            raise ValueError("not a regular expression")
 
     def matches(self, text: bytes) -> bool:
         """Return whether the pattern is found in text."""
@@ -128,7 +128,7 @@ class Pattern:
 
 
 def formatted_time(text: bytes) -> bytes:
-    """Return the local time now by a format of strftime(3); nothing where it would be too long."""
+    """Return the present local time in a format of strftime(3); b"" if it would be too long."""
     now = ctypes.c_long(int(time.time()))
     broken_down = (ctypes.c_uint64 * (_ROOM // 8))()
     _libc.localtime_r(ctypes.byref(now), broken_down)

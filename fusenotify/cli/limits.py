@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify limits MNT [--max-user-watches N ...]``: show a mount's limits, or set some.
 
-The daemon judges who may (server.limits); docs/reference/protocol.md says what each
-limit bounds.
+The daemon checks who may set them (server.limits); docs/reference/protocol.md describes
+each limit.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("mountpoint", metavar="MNT", help="the mount, or a path in it")
     add_options(parser, LIMITS, {})
-    parser.add_argument("--json", action="store_true", help="one object, for programs")
+    parser.add_argument("--json", action="store_true", help="print a JSON object, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Set the limits that are named, and print all where none is, or as JSON."""
+    """Set the given limits; print all limits if none is given, or with --json."""
     wanted = {name: getattr(arguments, name) for name in LIMITS}
     sets = any(number is not None for number in wanted.values())
     with Client(locate(arguments.mountpoint).socket) as client:

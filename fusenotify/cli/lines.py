@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lines that ``fusenotify wait`` prints, as inotifywait(1) forms them, or as JSON.
+"""The lines that ``fusenotify wait`` prints, in the form of inotifywait(1), or as JSON.
 
-Paths and formats are bytes from end to end: a name need not be text.
+Paths and formats are always bytes, since a name need not be text.
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ from fusenotify.plain import plain
 
 DEFAULT_FORMAT = b"%w %,e %f\n"
 
-# inotifywait's letters; %Xe with the separator X; ours, which only a detailed device's events can
-# fill.  Whatever else is behind a percent sign is printed with it.
+# inotifywait's letters; %Xe with the separator X; our own letters, which need a detailed device's
+# events.  A percent sign before anything else is printed as it is.
 _CONVERSION = re.compile(
     rb"%(?:(?P<letter>[%0nwfceT])|(?P<separator>.)e|(?P<detail>[PUCO]))", re.DOTALL
 )
-# inotifywait names these behind the events of their neighbours.
+# inotifywait prints these after all other events.
 _NAMED_LAST = IN_MOVE_SELF | IN_ISDIR | IN_ONESHOT
 _UNKNOWN = b"-"
-# What inotifywait puts in quotes.
+# Fields that inotifywait puts in quotes.
 _QUOTED = re.compile(rb'[",\n]|\A | \Z')
 
 
 class LineFormat:
     """A compiled ``--format``.
 
-    %w is the directory with a slash behind, or the file that is watched; %f the
-    name in it, or nothing; %e the events with commas, %Xe with any character X
-    between them; %c the cookie, in hexadecimal digits; %T the time by time_format
-    (strftime(3)); %0 a NUL, %n a newline, %% a percent sign.
+    %w is the watched directory, with a slash at its end, or the watched file; %f is
+    the name in the directory, or nothing.  %e has the events separated by commas,
+    %Xe has them separated by any character X.  %c is the cookie in hexadecimal; %T
+    is the time in time_format (strftime(3)).  %0 is a NUL, %n a newline, %% a percent
+    sign.  Everything else is text.
 
-    Not of inotifywait are %P, %U and %C, the process, user and command that did
-    it, or "-", and %O, the path before a rename, or nothing.  is_detailed says
-    that there is one of them.  What is no conversion is text.
+    Conversions that inotifywait does not have are %P, %U and %C, which are the
+    process, user and command that caused the event, or "-", and %O, the path before
+    a rename, or nothing.  is_detailed says that the format has one of these.
     """
 
     def __init__(self, text: bytes, time_format: bytes = b"") -> None:
@@ -66,12 +67,12 @@ class LineFormat:
 
     @property
     def may_be_empty(self) -> bool:
-        """Whether there are events of which nothing would be printed."""
+        """Whether nothing would be printed for some event."""
         event = DetailedInotifyEvent(0, Mask.ALL_EVENTS, 0, None, b"")
         return not self.line(Told(b"", b"", b"", event))
 
     def line(self, told: Told) -> bytes:
-        """Return what is printed of one event."""
+        """Return the text to print for an event."""
         return b"".join([self._converted(letter, text, told) for letter, text in self._parts])
 
     def _converted(self, letter: str, text: bytes, told: Told) -> bytes:
@@ -107,7 +108,7 @@ class LineFormat:
 
 
 def csv_line(told: Told) -> bytes:
-    """Return one event as ``--csv`` prints it; without a directory there is no field for it."""
+    """Return an event in the form of ``--csv``; without a directory, that field is missing."""
     fields = [told.directory] if told.directory else []
     fields += [b",".join(event_words(told.event.mask)), told.name]
     return b",".join(map(_field, fields)) + b"\n"
@@ -118,10 +119,10 @@ def _field(text: bytes) -> bytes:
 
 
 def json_line(told: Told) -> bytes:
-    """Return one event of a detailed device as a JSON object, in ASCII, with a newline behind.
+    """Return an event of a detailed device as a JSON object, in ASCII, with a newline at its end.
 
-    It has the fields of DetailedInotifyEvent that are known, watched, and events,
-    the names of the mask's bits.
+    It has the known fields of DetailedInotifyEvent, the watched path as watched, and the
+    names of the mask's bits as events.
     """
     event = told.event
     assert isinstance(event, DetailedInotifyEvent)
@@ -135,16 +136,16 @@ def json_line(told: Told) -> bytes:
 
 
 def json_object(values: dict[str, Any]) -> bytes:
-    """Return the values that are not None as a JSON object, in ASCII, with a newline behind."""
+    """Return the values that are not None as a JSON object, in ASCII, with a newline at its end."""
     known = {key: value for key, value in values.items() if value is not None}
     return json.dumps(plain(known)).encode() + b"\n"
 
 
 @cache
 def event_words(mask: int) -> tuple[bytes, ...]:
-    """Return the names of a record's events as inotifywait orders them.
+    """Return the names of a record's events in the order of inotifywait.
 
-    CLOSE stands behind CLOSE_WRITE and CLOSE_NOWRITE, ISDIR at the end.
+    CLOSE comes after CLOSE_WRITE and CLOSE_NOWRITE, ISDIR at the end.
     """
     words = names(mask & ~_NAMED_LAST)
     if mask & IN_CLOSE:

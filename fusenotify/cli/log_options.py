@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The options of ``fusenotify mount`` that say what its daemon logs, and where.
+"""The options of ``fusenotify mount`` for what its daemon logs, and where.
 
 cli.mount_settings declares them with the others.
 """
@@ -30,7 +30,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def level_of(arguments: argparse.Namespace) -> str:
-    """Return from which level of logging on there are messages."""
+    """Return the name of the lowest level of logging that is written."""
     if arguments.debug:
         return "DEBUG"
     return "INFO" if arguments.verbose else "WARNING"

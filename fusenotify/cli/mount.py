@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify mount SOURCE [MNT]``: start a daemon, in the background or in front.
+"""``fusenotify mount SOURCE [MNT]``: start a daemon, in the background or the foreground.
 
-In the background it is this command again with -f, in a session of its own;
+A daemon in the background is this command again with -f, in a session of its own;
 mounting.spawn waits until its mount answers.  Only the process that serves checks
 the settings (mounting.checks) and imports the daemon, and with it pyfuse3.
 """
@@ -30,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "mountpoint",
         metavar="MNT",
         nargs="?",
-        help="where to show it; without it, or where it is SOURCE itself, the mount covers SOURCE",
+        help="where to show it; without MNT, or if it is SOURCE itself, the mount covers SOURCE",
     )
-    parser.add_argument("-f", "--foreground", action="store_true", help="stay in front")
+    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
     parser.add_argument(
         "-o",
         dest="options",
@@ -43,26 +43,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(said=[])  # words of -o that are settings
     declare(parser)
-    # That mount(8) calls, which says all that the mount is to have; what its option -s means.
+    # For calls by mount(8): its options are complete; its option -s.
     parser.add_argument("--by-mount8", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sloppy", action="store_true", help=argparse.SUPPRESS)
     # For the report of a failed test: how many operations the mount remembers.
     parser.add_argument("--activity", type=int, default=0, help=argparse.SUPPRESS)
-    # How mounting.spawn and the daemon it started talk.
+    # For the communication of mounting.spawn with the daemon that it started.
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--until-eof", type=int, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Mount, in the background unless asked to stay in front."""
+    """Mount, in the background unless -f is given."""
     if "remount" in arguments.options:
-        from fusenotify.cli import remounting  # which needs what clients need
+        from fusenotify.cli import remounting  # it imports the client
 
         remounting.change(arguments)
         return 0
     if arguments.foreground:
         return _serve(settings_of(arguments), arguments.ready_fd, arguments.until_eof)
-    # The daemon parses the same arguments, which are known to be well formed.
+    # The daemon parses the same arguments again, which are known to be right.
     started = start_daemon(arguments.argv)
     if started.socket is not None:
         return 0
@@ -73,16 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> int:
-    """Be the daemon."""
+    """Run the daemon."""
     for descriptor in (ready_fd, until_eof):
         if descriptor is not None:
-            # fusermount3 stays for auto_unmount, and would keep it open.
+            # With auto_unmount, fusermount3 keeps running, and would keep it open.
             os.set_inheritable(descriptor, False)
     signals = EndSignals()
     signals.listen(in_front=ready_fd is None)
     manager = ServiceManager() if ready_fd is None else None
     places = check(settings)
-    # From here on pyfuse3 is known to be there.
+    # Now pyfuse3 is known to be importable.
     from fusenotify.mounting import daemon
 
     told = messages.begin(settings.log_level, settings.log_file)

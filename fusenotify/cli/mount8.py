@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Being called by mount(8): its helper's arguments, and its exit statuses.
+"""Calls by mount(8): the arguments of its helper, and its exit statuses.
 
-``mount -t fusenotify SOURCE MNT`` runs /sbin/mount.fusenotify, which mount-scripts/install has
-put there and which is ``fusenotify mount.fusenotify``, as mount(8) says in EXTERNAL HELPERS:
+``mount -t fusenotify SOURCE MNT`` runs /sbin/mount.fusenotify, which mount-scripts/install puts
+there and which runs ``fusenotify mount.fusenotify``, as EXTERNAL HELPERS in mount(8) describes:
 
     mount.fusenotify SOURCE MNT [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE.SUBTYPE]
 
-Where it is not installed, ``mount -t fuse.fusenotify`` runs mount.fuse3, which runs
-``fusenotify SOURCE MNT -o OPTIONS``.  cli.main asks whether arguments are one of these, and has
+If it is not installed, ``mount -t fuse.fusenotify`` runs mount.fuse3, which runs
+``fusenotify SOURCE MNT -o OPTIONS``.  cli recognizes both forms and calls run(), which lets
 cli.mount do the rest.
 """
 
@@ -34,16 +34,16 @@ _TYPES = ("fusenotify", "fuse.fusenotify")
 
 
 class _Refusing(argparse.ArgumentParser):
-    """Says in one line what is wrong: a usage of ours is no use to who wrote a line of fstab."""
+    """Reports errors in one line: our usage does not help somebody who wrote a line of fstab."""
 
     def error(self, message: str) -> NoReturn:
         raise Failure(message.removeprefix("argument -o: "))
 
 
 def run(argv: Sequence[str]) -> int:
-    """Mount as mount(8) asks; argv is all that the program was given.  Return the exit status.
+    """Mount as mount(8) asks, and return the exit status; argv has all arguments.
 
-    Raises Failure, whose status is FAILED.
+    Raises Failure, for which the exit status is FAILED.
     """
     source, mountpoint, others = _places(argv)
     try:
@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
         return _wrong(_USAGE)
     if "-N" in asked:
         return _wrong(
-            "-N: the daemon lives in one mount namespace; enter it first: nsenter --mount=NAMESPACE"
+            "-N: the daemon runs in one mount namespace; enter it first: nsenter --mount=NAMESPACE"
         )
     if asked.get("-t", _TYPES[0]) not in _TYPES:
         return _wrong(f"-t {asked['-t']}: the type is {_TYPES[-1]}")
@@ -63,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
     flags = ["--by-mount8", *(["--sloppy"] if "-s" in asked else [])]
     words = [f"-o{value}" for name, value in given if name == "-o" and value]
     if os.geteuid() == 0:
-        words.insert(0, "-osuid,dev")  # as every mount of mount(8)'s, and as mount.fuse3 has it
+        words.insert(0, "-osuid,dev")  # the defaults of mount(8) and mount.fuse3
     parser = _Refusing(prog=COMMAND, allow_abbrev=False)
     mount.configure(parser)
     argv = [*flags, *words, "--", source, mountpoint]
@@ -71,13 +71,13 @@ def run(argv: Sequence[str]) -> int:
         arguments = parser.parse_args(argv, argparse.Namespace(argv=argv))
     except SystemExit:  # -o help has listed the words, and nothing is mounted
         return WRONG_CALL
-    if "-f" in asked:  # for show
+    if "-f" in asked:  # fake
         return 0
     return FAILED if mount.run(arguments) else 0
 
 
 def _places(argv: Sequence[str]) -> tuple[str, str, list[str]]:
-    """Return SOURCE and MNT, which may begin with a dash, and what is behind them."""
+    """Return SOURCE and MNT, which may begin with a dash, and the arguments after them."""
     places = list(argv[1:] if argv[0] == COMMAND else argv)
     return (places[0], places[1], places[2:]) if len(places) > 1 else ("", "", [])
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a mount can be asked to be: each option that is declared here is also a word of ``-o``.
+"""The settings of a mount: each option that is declared here is also a word of ``-o``.
 
-cli.mount declares them on its command, cli.words makes the words of them.
-``--max-queued-events 64`` is ``-o max_queued_events=64``, ``--exclusive`` is ``-o exclusive``, and
-so fstab can say everything.  What is about the command and not about the mount (-f) is declared
-in cli.mount, and is no word.
+cli.mount declares them for its command, cli.words makes words from them.
+``--max-queued-events 64`` is ``-o max_queued_events=64``, ``--exclusive`` is ``-o exclusive``; so
+every setting can be used in fstab.  Options about the command and not the mount (-f) are
+declared in cli.mount, and are not words.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fusenotify.mounting.settings import (
 )
 from fusenotify.view import DEFAULT_SECONDS, EXCLUSIVE_SECONDS, View
 
-# A year: the kernel's own arithmetic wraps somewhere beyond.
+# A year.  The kernel's arithmetic overflows somewhere above that.
 _MAX_SECONDS = 31_536_000.0
 _DEFAULTS = asdict(Limits()) | asdict(Quotas())
 
@@ -53,8 +53,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--socket-mode",
         metavar="MODE",
         type=_mode,
-        help="the socket's permissions, octal: who may write to it may connect (600; 666 with "
-        "-o allow_other, --allow-user or --allow-group)",
+        help="the socket's permissions, octal; users who may write to it may connect (600; 666 "
+        "with -o allow_other, --allow-user or --allow-group)",
     )
     for kind, number in (("user", _user), ("group", _group)):
         parser.add_argument(
@@ -63,30 +63,30 @@ def declare(parser: argparse.ArgumentParser) -> None:
             type=number,
             action="append",
             default=[],
-            help=f"a {kind}, by name or number, that may connect, and others not, but for root and "
+            help=f"a {kind}, by name or number, that may connect; others may not, except root and "
             "the daemon's user; may be repeated",
         )
     parser.add_argument(
         "--semantics",
         choices=sorted(SEMANTICS),
         default=LINUX_6.name,
-        help="whose inotify to be (%(default)s)",
+        help="the Linux version whose inotify to imitate (%(default)s)",
     )
     parser.add_argument(
         "--access",
         choices=ACCESSES,
         default=ACCESSES[0],
-        help="tell reads once per open file or more, as the kernel's cache lets them through; or "
-        "exactly, past the cache: then files opened for reading only cannot be mapped shared "
-        "(%(default)s)",
+        help="open: report reads at least once per open file, as far as the kernel's cache lets "
+        "them through; exact: report each read, by bypassing the cache; files opened only for "
+        "reading cannot be mapped shared then (%(default)s)",
     )
     parser.add_argument(
         "--poll",
         metavar="MICROSECONDS",
         type=count,
         default=POLL_MICROSECONDS,
-        help="how long to look for the next request of a busy stream before sleeping; 0 never "
-        "(%(default)s)",
+        help="how long to look for the next request of a busy stream before sleeping; 0 sleeps "
+        "at once (%(default)s)",
     )
     for what, timeout in (
         ("an object's attributes", "--attr-timeout"),
@@ -96,14 +96,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
             timeout,
             metavar="SECONDS",
             type=_seconds,
-            help=f"how long the kernel may remember {what}, and so what was changed in SOURCE "
-            f"itself stays unseen ({DEFAULT_SECONDS:g}; {EXCLUSIVE_SECONDS:g} with --exclusive)",
+            help=f"how long the kernel may remember {what}; changes made directly in SOURCE stay "
+            f"unseen for so long ({DEFAULT_SECONDS:g}; {EXCLUSIVE_SECONDS:g} with --exclusive)",
         )
     parser.add_argument(
         "--exclusive",
         action="store_true",
-        help="nothing but this mount changes SOURCE: the kernel may remember for long, and also "
-        "which names there are not",
+        help="only this mount changes SOURCE, so the kernel may remember names and attributes for "
+        "long, and also that a name does not exist",
     )
     add_options(parser, LIMITS | QUOTAS, _DEFAULTS)
     parser.add_argument(
@@ -111,8 +111,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         const="",
-        help="keep what changes in a journal, for 'fusenotify since': in FILE, or in a file in "
-        "/var/lib/fusenotify for root, for others in $XDG_STATE_HOME/fusenotify or "
+        help="keep a journal of changes, for 'fusenotify since', in FILE; without FILE, in a file "
+        "in /var/lib/fusenotify for root, for others in $XDG_STATE_HOME/fusenotify or "
         "~/.local/state/fusenotify",
     )
     parser.add_argument(
@@ -120,28 +120,28 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         type=_size,
         default=Bounds().size,
-        help="about how many bytes the journal may take, with K, M or G behind the number (256M)",
+        help="about how many bytes the journal may take, such as 64K, 10M or 1G (256M)",
     )
     parser.add_argument(
         "--journal-age",
         metavar="TIME",
         type=_age,
         default=Bounds().age,
-        help="how long changes are kept: a number of seconds, with m, h or d behind it of minutes, "
-        "hours or days, or 'any' (30d)",
+        help="how long changes are kept: a number of seconds, or of minutes, hours or days with m, "
+        "h or d after it; 'any' has no limit (30d)",
     )
     parser.add_argument(
         "--journal-events",
         metavar="EVENTS",
         type=_events,
         default=CHANGES,
-        help="the events that the journal keeps, with commas between them "
+        help="the events that the journal keeps, separated by commas "
         f"({','.join(names(CHANGES)).lower()})",
     )
     parser.add_argument(
         "--journal-sync",
         action="store_true",
-        help="have each batch of the journal reach the disk, so that it survives a power failure",
+        help="write each batch of the journal to the disk, so that it survives a power failure",
     )
     parser.add_argument(
         "--faults",
@@ -152,7 +152,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return what the arguments of ``fusenotify mount`` ask for."""
+    """Return the settings that the arguments of ``fusenotify mount`` ask for."""
     source = resolve(arguments.source)
     mountpoint = resolve(arguments.mountpoint or arguments.source)
     return Settings(
@@ -249,7 +249,7 @@ def _events(text: str) -> int:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not mask or mask & ~IN_ALL_EVENTS:
-        raise argparse.ArgumentTypeError(f"'{text}' does not name events only")
+        raise argparse.ArgumentTypeError(f"'{text}' has other words than events")
     return mask
 
 

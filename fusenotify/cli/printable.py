@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Names of files, commands and users as they may be shown to people.
+"""Names of files, commands and users in a form that can be shown to people.
 
-A name may be any bytes.  Whatever prints one for people takes it from here, but for
-wait and watch, which print names as they are, as inotify-tools do.
+A name may be any bytes.  All commands that print names for people use this, except wait and
+watch, which print names as they are, like inotify-tools.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import cache
 
 
 def printable(name: str | bytes) -> str:
-    """Return a name for the terminal, which shall not obey it.
+    """Return a name for the terminal, without characters that control the terminal.
 
-    What is no text, no printable character, or not in the encoding of standard output
-    has a backslash and its number, as in Python.
+    Bytes that are not text, unprintable characters and characters that the encoding of
+    standard output lacks are shown as backslash escapes, as in Python.
     """
     text = os.fsdecode(name)
     shown = "".join(each if each.isprintable() else _escaped(each) for each in text)
@@ -26,7 +26,7 @@ def printable(name: str | bytes) -> str:
 
 
 def _escaped(character: str) -> str:
-    """Return what stands for a character that is not printable, or for a byte that is no text."""
+    """Return the escape for an unprintable character, or for a byte that is not text."""
     undecoded = character.encode(errors="surrogateescape")
     if len(undecoded) == 1:
         return f"\\x{undecoded[0]:02x}" if character not in "\t\n\r" else ascii(character)[1:-1]
@@ -35,7 +35,7 @@ def _escaped(character: str) -> str:
 
 @cache
 def user_name(uid: int) -> bytes:
-    """Return a user's name, or the number where there is none."""
+    """Return a user's name, or the uid if there is no name."""
     try:
         return os.fsencode(pwd.getpwuid(uid).pw_name)
     except KeyError:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``-o remount``: the words of a mount that is there, said again, some of them changed.
+"""``-o remount``: the words of an existing mount, some of them changed.
 
-mount(8) says all that a line of fstab has, beside what is to be changed.  mounting.remount changes
-the kernel's flags; limits are set as ``fusenotify limits`` sets them; what else was said of our
-settings must be what the daemon has.  What it was told is in its command line, which the
-kernel keeps.
+mount(8) passes all words of a line of fstab, together with the changes.  mounting.remount changes
+the kernel's flags, limits are set as by ``fusenotify limits``, and all other settings must be
+those that the daemon has.  These are found in its command line, which the kernel keeps.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _UCRED = struct.Struct("3i")
 def change(arguments: argparse.Namespace) -> None:
     """Change the mount that the arguments of ``fusenotify mount`` name.
 
-    Raises Failure, OSError; what is refused for its words changes nothing.
+    Raises Failure, OSError.  If a word is refused, nothing is changed.
     """
     path = resolve(arguments.mountpoint or arguments.source)
     limits = {}
@@ -51,7 +50,7 @@ def _socket(path: str) -> str:
 
 
 def _limits_to_set(path: str, listening: str, said: list[str]) -> dict[str, int]:
-    """Return the limits that are said, and refuse other settings that are not as they were."""
+    """Return the given limits; raise Failure for other settings that differ from the daemon's."""
     settings, wanted = Settings(), argparse.Namespace()
     words = {settings.take(word, wanted): word for word in said}
     if not words.keys() <= LIMITS.keys():
@@ -63,7 +62,7 @@ def _limits_to_set(path: str, listening: str, said: list[str]) -> dict[str, int]
 
 
 def _told(path: str, listening: str) -> argparse.Namespace:
-    """Return what the daemon that listens there was told to be."""
+    """Return the settings with which the daemon at a socket was started."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(listening)
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
@@ -73,8 +72,8 @@ def _told(path: str, listening: str) -> argparse.Namespace:
             command = [os.fsdecode(part) for part in file.read().split(b"\0")[:-1]]
     except OSError:
         raise Failure(
-            f"{path}: its daemon is in another pid namespace, so what it was told cannot be seen; "
-            "leave the settings out"
+            f"{path}: its daemon is in another pid namespace, so its settings cannot be seen; "
+            "leave settings out"
         ) from None
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-o", dest="options", action=TakeWords, default=[])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify status`` found out about a mount; cli.status asks, cli.tables shows.
+"""The report of ``fusenotify status`` about a mount; cli.status makes it, cli.tables prints it.
 
 cli.top shows clients, too.
 """
@@ -18,7 +18,7 @@ from fusenotify.protocol.status import ClientStatus
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is known of one mount: its daemon's socket and answer, or what is wrong with it."""
+    """A mount with its daemon's socket and answer, or with what is wrong (trouble)."""
 
     mountpoint: str
     source: str

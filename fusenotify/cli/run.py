@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify run -- PROGRAM``: an unmodified program whose inotify is ours.
+"""``fusenotify run -- PROGRAM``: run an unmodified program with our inotify.
 
-run.running does it.  Exit status: the program's; 125 where it cannot be run so, 126 where it
-cannot be executed, 127 where there is none, as of env(1) and timeout(1).
+run.running does the work.  Exit status: the program's; 125 if the program cannot be run in this
+way, 126 if it cannot be executed, 127 if it does not exist, as of env(1) and timeout(1).
 """
 
 from __future__ import annotations
@@ -30,29 +30,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--max-queued-events",
         metavar="N",
         type=count,
-        help="events that each of its inotify descriptors keeps (the mount's limit)",
+        help="events that each inotify descriptor of the program keeps (the mount's limit)",
     )
     parser.add_argument(
         "--max-user-watches",
         metavar="N",
         type=count,
-        help="watches that the run may have, all processes together (the mount's limit)",
+        help="watches that all processes of the run may have together (the mount's limit)",
     )
     parser.add_argument(
-        "--semantics", choices=sorted(SEMANTICS), help="whose inotify to be (the mount's)"
+        "--semantics",
+        choices=sorted(SEMANTICS),
+        help="the Linux version whose inotify to imitate (the mount's)",
     )
     parser.add_argument(
         "--mount",
         metavar="SOURCE",
-        help="mount this directory over itself as long as the program runs",
+        help="mount this directory over itself while the program runs",
     )
     parser.add_argument(
         "--record",
         metavar="FILE",
-        help="write its calls and events to a file, as JSON lines",
+        help="write the program's calls and events to a file, as JSON lines",
     )
     parser.add_argument(
-        "--log", action="store_true", help="print its calls and events on stderr, as strace does"
+        "--log",
+        action="store_true",
+        help="print the program's calls and events on stderr, as strace does",
     )
     parser.add_argument(
         "program", metavar="PROGRAM", nargs=argparse.REMAINDER, help="the program and its arguments"
@@ -96,7 +100,7 @@ def _run(arguments: argparse.Namespace, command: list[str]) -> int:
         if arguments.mount is not None:
             here = os.getcwd()
             mount = stack.enter_context(mounted(arguments.mount))
-            # What is mounted over a directory is seen by those who come there anew.
+            # A process in a covered directory sees the mount only after it enters it again.
             directory = here if _is_below(here, mount.mountpoint) else None
         journal = Journal(file, sys.stderr if arguments.log else None)
         return run_program(command, settings, journal, directory)

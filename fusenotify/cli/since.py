@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify since CURSOR PATH``: print what happened at and below a path behind a cursor.
+"""``fusenotify since CURSOR PATH``: print what happened at and below a path since a cursor.
 
-The mount's journal knows; client.changes sums it up.  Changes that may be missing are said
-on stderr, and by the exit status, or in place with --json.
+The events come from the mount's journal; client.changes summarizes them.  If changes may be
+missing, that is printed on stderr and shown by the exit status; with --json, it is also an
+object at its place.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from fusenotify.client.changes import Change, Changes
 from fusenotify.client.locate import locate
 from fusenotify.mounting.failure import Failure
 
-# The status where changes may be missing.
+# The exit status if changes may be missing.
 _MISSING = 3
-# How often the cursor file is written while events come.
+# After how many seconds the cursor file is written again while events arrive.
 _SAVE_SECONDS = 0.2
 _REASONS = {
     "stopped": "no daemon ran",
@@ -46,22 +47,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "words",
         metavar="CURSOR PATH",
         nargs="+",
-        help="what 'fusenotify cursor' printed, and a path in the mount; with --cursor-file "
-        "only the path",
+        help="a cursor that 'fusenotify cursor' printed, and a path in the mount; with "
+        "--cursor-file only the path",
     )
     parser.add_argument(
         "--cursor-file",
         metavar="FILE",
-        help="begin behind the cursor in FILE, and keep there the place behind what was printed; "
-        "where there is no FILE it is made, and nothing is printed of what was before",
+        help="begin at the cursor in FILE, and store the cursor after the last printed event "
+        "there; if FILE does not exist, it is made, and earlier events are not printed",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--events", action="store_true", help="print all events (the default)")
     what.add_argument(
-        "--changes", action="store_true", help="print each path once, with what became of it"
+        "--changes", action="store_true", help="print each path once, with what happened to it"
     )
-    parser.add_argument("--follow", action="store_true", help="go on with what happens")
-    parser.add_argument("--json", action="store_true", help="one object a line, for programs")
+    parser.add_argument("--follow", action="store_true", help="go on with new events")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object per line, for programs"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.words) != (1 if arguments.cursor_file else 2):
         raise Failure("since takes a cursor and a path, or --cursor-file FILE and a path")
     if arguments.changes and arguments.follow:
-        raise Failure("--changes sums up what happened, which --follow has no end of")
+        raise Failure("--changes summarizes past events, so it does not go with --follow")
     place = _find(os.fsencode(arguments.words[-1]))
     with Client(place.socket) as client:
         if arguments.cursor_file:
@@ -88,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Place(NamedTuple):
-    """Where a path is: its mount's socket, the path in the mount, and how both are shown."""
+    """The place of a path: its mount's socket, the path in the mount, and how both are shown."""
 
     socket: str
     inner: bytes
@@ -96,22 +99,22 @@ class _Place(NamedTuple):
     root: bytes
 
     def shown(self, path: bytes) -> bytes:
-        """Return how a path from the mount's root is shown: by the path that was given."""
+        """Return a path from the mount's root in the form to show, based on the given path."""
         inner = self.inner.strip(b"/")
         if path == inner:
             return self.given
         if not inner or path.startswith(inner + b"/"):
             rest = path[len(inner) :].lstrip(b"/")
             return self.given.rstrip(b"/") + b"/" + rest
-        return self.root.rstrip(b"/") + b"/" + path  # a directory above it
+        return self.root.rstrip(b"/") + b"/" + path  # a directory above the given path
 
 
 def _find(given: bytes) -> _Place:
-    """Return where a path is; what is at its end may be gone.
+    """Return the place of a path, whose last components may be gone.
 
     Raises OSError, as locate().
     """
-    # A symbolic link at the end is what was asked about.
+    # A symbolic link at the end is not followed.
     path = os.path.join(os.path.realpath(os.path.dirname(given)), os.path.basename(given))
     if os.path.basename(given) in (b"", b".", b".."):
         path = os.path.realpath(given)
@@ -132,7 +135,7 @@ def _find(given: bytes) -> _Place:
 
 
 class _Progress:
-    """The place behind the events that were printed, kept in a file where one is named."""
+    """The cursor after the last printed event, which is kept in a file if one is named."""
 
     def __init__(self, file: str | None, cursor: str) -> None:
         self._file = file
@@ -140,7 +143,7 @@ class _Progress:
         self._next = 0.0
 
     def of(self, events: Iterable[PastEvent]) -> Iterable[PastEvent]:
-        """Yield events; one that is asked for says that those before were printed."""
+        """Yield events; asking for the next one means that the earlier ones were printed."""
         for event in events:
             yield event
             self._cursor = event.cursor
@@ -149,7 +152,7 @@ class _Progress:
                 self._next = time.monotonic() + _SAVE_SECONDS
 
     def save(self) -> None:
-        """Write the cursor, behind what was printed."""
+        """Write the cursor after the last printed event."""
         if self._file is not None and self._cursor != self._saved:
             sys.stdout.flush()
             _keep(self._file, self._cursor)
@@ -159,12 +162,12 @@ class _Progress:
         pass
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(BrokenPipeError):  # then nothing more was printed
+        with contextlib.suppress(BrokenPipeError):  # the last events were not printed
             self.save()
 
 
 def _kept(file: str) -> str | None:
-    """Return the cursor in a file, None where there is no file."""
+    """Return the cursor in a file, or None if there is no file."""
     try:
         with open(file, encoding="ascii", errors="replace") as lines:
             return lines.read().strip()
@@ -173,7 +176,7 @@ def _kept(file: str) -> str | None:
 
 
 def _keep(file: str, cursor: str) -> None:
-    """Write a cursor to a file, whole or not at all."""
+    """Write a cursor to a file, completely or not at all."""
     new = f"{file}.new"
     with open(new, "w", encoding="ascii") as written:
         written.write(f"{cursor}\n")
@@ -219,7 +222,7 @@ def _print_changes(events: Iterable[PastEvent], place: _Place, json: bool) -> in
 
 
 def past_line(mask: int, path: bytes) -> bytes:
-    """Return an event as ``fusenotify wait`` prints it."""
+    """Return an event in the form of ``fusenotify wait``."""
     directory, slash, name = path.rpartition(b"/")
     return b"%s %s %s\n" % (directory + slash, b",".join(event_words(mask)), name)
 

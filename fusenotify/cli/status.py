@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify status``: mounts, their clients, devices and queues.
 
-Each daemon is asked through its socket; the table of mounts is the kernel's.  All are asked at
-once, and one that does not answer delays what is said of no other.
+Each daemon is asked through its socket; the list of mounts comes from the kernel.  All are asked
+at once, so a daemon that does not answer does not delay the reports of others.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from fusenotify.mounting.mountpoints import (
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.messages import Status
 
-# After how many seconds a daemon has not answered; a moment more than it takes to find it stopped.
+# How many seconds a daemon may take to answer; a little more than it takes to find it stopped.
 _MOST_SECONDS = ANSWER_SECONDS + 0.5
-# For how many seconds daemons are waited for before what others said is shown.
+# For how many seconds all daemons are waited for before the first reports are shown.
 _SOON_SECONDS = 0.3
 _SILENT = "its daemon does not answer; is it stopped?"
 
@@ -47,13 +47,15 @@ _SILENT = "its daemon does not answer; is it stopped?"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("mountpoint", metavar="MNT", nargs="?", help="one mount only (all)")
+    which.add_argument("mountpoint", metavar="MNT", nargs="?", help="only this mount (all)")
     which.add_argument("--socket", metavar="PATH", help="the daemon that listens there")
-    parser.add_argument("--json", action="store_true", help="a list of mounts, for programs")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON list of mounts, for programs"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the daemons say; exit status 1 where one of them does not answer."""
+    """Print the daemons' answers; return 1 if a daemon does not answer."""
     reports = _reports(arguments.mountpoint, arguments.socket, in_order=arguments.json)
     seen: list[Report] = []
     if arguments.json:
@@ -68,19 +70,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _noted(reports: Iterable[Report], seen: list[Report]) -> Iterator[Report]:
-    """Yield reports as they come, and put them into seen."""
+    """Yield reports as they arrive, and append them to seen."""
     for report in reports:
         seen.append(report)
         yield report
 
 
 def _reports(mountpoint: str | None, socket: str | None, *, in_order: bool) -> Iterator[Report]:
-    """Yield what the daemons say: in the order of their mounts, or those that are late behind."""
+    """Yield the reports of the daemons, in the order of mounts; unless in_order, late ones last."""
     if socket is not None:
         status = _ask(socket)
         yield Report(os.fsdecode(status.mountpoint), os.fsdecode(status.source), socket, status)
         return
-    mounts = {  # the last one mounted on a directory is the one that shows
+    mounts = {  # the last mount on a directory is the visible one
         os.fsdecode(mount.mountpoint): mount
         for mount in mountinfo.mounts()
         if mount.fstype == mountinfo.FSTYPE
@@ -108,7 +110,7 @@ def _report(mount: mountinfo.Mount) -> Report:
     mountpoint, source = os.fsdecode(mount.mountpoint), os.fsdecode(mount.source)
     state = state_of(mount)
     if state is State.DEAD:
-        trouble = f"its daemon is dead; 'fusenotify unmount {mountpoint}' cleans it away"
+        trouble = f"its daemon is dead; 'fusenotify unmount {mountpoint}' removes the mount"
         return _without_answer(mount, trouble)
     if state is State.SILENT:
         return _without_answer(mount, _SILENT)
@@ -132,12 +134,12 @@ def _ask(socket: str) -> Status:
         with Client(socket) as client:
             return client.status()
     except ProtocolError as violation:
-        # As of a daemon of another release, which is to cost only its own row.
+        # A daemon of another release must not spoil the reports of others.
         raise OSError(errno.EPROTO, str(violation), socket) from None
 
 
 def _plain(report: Report) -> dict[str, Any]:
-    """Return a report as JSON has it; bytes that are no text are escaped as Python does."""
+    """Return a report for JSON; bytes that are not text become surrogate escapes."""
     plain: dict[str, Any] = {
         "mountpoint": report.mountpoint,
         "source": report.source,

@@ -33,7 +33,7 @@ _BUSIEST = 10
 
 def show(reports: Iterable[Report]) -> None:
     """Print every mount with its clients' devices and its users."""
-    # What is piped is not for a screen of some width.
+    # Piped output is not cut to the width of a screen.
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
     shown = False
     for report in reports:
@@ -75,7 +75,7 @@ def _show_status(console: Console, status: Status) -> None:
 
 
 def _journal(journal: JournalStatus) -> str:
-    """Return what is said of a mount's journal."""
+    """Return the line about a mount's journal."""
     kept = journal.last - journal.oldest + 1
     text = f"journal {_path(os.fsdecode(journal.path))}: {kept} entries in {journal.size >> 10} KiB"
     if journal.lost:
@@ -86,7 +86,7 @@ def _journal(journal: JournalStatus) -> str:
 
 
 def _fault(lasting: FaultStatus) -> str:
-    """Return what lasts as ``fusenotify fault`` is told."""
+    """Return a lasting fault in the form of the arguments of ``fusenotify fault``."""
     match lasting.fault:
         case Lose(count, mask):
             text = f"lose {count}" if mask == ANY_EVENT else f"lose {count} --mask {_names(mask)}"
@@ -102,7 +102,7 @@ def _names(mask: int) -> str:
 
 
 def _show_statistics(console: Console, statistics: Statistics) -> None:
-    """Print what was counted, the busiest directories and users only."""
+    """Print the counts; of directories and users only the busiest ones."""
     if statistics.events:
         counted = sorted(statistics.events.items(), key=lambda counts: counts[1], reverse=True)
         console.print("  events: " + ", ".join(f"{count} {name}" for name, count in counted))
@@ -168,5 +168,5 @@ def _users(status: Status) -> Table:
 
 
 def _path(text: str | bytes) -> str:
-    """Return text that may hold any path, as rich's markup."""
+    """Return text that may contain any path, as markup for rich."""
     return escape(printable(text))

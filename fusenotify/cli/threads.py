@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Calls that may never return, as on a mount whose daemon was stopped, made in threads.
+"""Threads for calls that may never return, as on a mount whose daemon was stopped.
 
-No such thread keeps the process from ending.
+Such a thread does not prevent the process from ending.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def in_thread(call: Callable[[], T]) -> Future[T]:
-    """Begin a call in a thread of its own; the future's result() takes a time limit."""
+    """Start a call in a thread of its own; the future's result() accepts a time limit."""
     future: Future[T] = Future()
 
     def run() -> None:

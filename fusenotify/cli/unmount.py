@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify unmount MNT``: take a mount away and wait for its daemon to end.
+"""``fusenotify unmount MNT``: unmount a mount and wait for its daemon to end.
 
-It works on a mount whose daemon died, too.  The daemon is found through the
-mount's socket: who listens there is the daemon, and a pidfd tells when it ended.
+This also works for a mount whose daemon has died.  The daemon is the process that
+listens on the mount's socket; a pidfd tells when it has ended.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from fusenotify.mounting.mountpoints import (
 )
 from fusenotify.mounting.settings import default_sockets
 
-# How long a daemon may take to let its clients read their last events.
+# How many seconds a daemon may take to end; its clients read their last events in that time.
 _END_SECONDS = 10.0
-# How long the daemon of a lazy unmount is waited for: it ends with the last open file.
+# How many seconds to wait after a lazy unmount: the daemon ends only with the last open file.
 _LAZY_END_SECONDS = 1.0
 
 _SO_PEERPIDFD = 77
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         if select.select([daemon], [], [], seconds)[0]:
             return 0
     if arguments.lazy:
-        print("fusenotify: hidden; the daemon ends when what is open is closed", file=sys.stderr)
+        print("fusenotify: hidden; the daemon ends when all files are closed", file=sys.stderr)
         return 0
     raise Failure(
         f"{mountpoint}: unmounted, but its daemon has not ended within {seconds:g} s: it serves "
@@ -86,18 +86,17 @@ def _not_a_mount(path: str) -> str:
     around = mountinfo.mount_of(os.fsencode(path))
     if around is not None and around.fstype == mountinfo.FSTYPE:
         return f"{path}: not a mount point; the mount around it is {os.fsdecode(around.mountpoint)}"
-    return f"{path}: no fusenotify mount is there; 'fusenotify status' lists those there are"
+    return f"{path}: no fusenotify mount is there; 'fusenotify status' lists the mounts"
 
 
 def _daemon(mount: mountinfo.Mount, stack: contextlib.ExitStack) -> int | None:
-    """Return a pidfd of the daemon that serves a live mount, or None where it cannot be seen."""
+    """Return a pidfd of the daemon of a live mount, or None if the daemon cannot be seen."""
     connection = stack.enter_context(socket.socket(socket.AF_UNIX))
     try:
         connection.connect(socket_of(mount))
         pidfd = _peer(connection)
     except OSError:
-        # Without the right to ask we unmount without waiting; without the
-        # right to unmount that will say so.
+        # If we may not ask, we unmount without waiting; if we may not unmount, that will fail.
         return None
     if pidfd is not None:
         stack.callback(os.close, pidfd)
@@ -114,7 +113,7 @@ def _peer(connection: socket.socket) -> int | None:
     except OSError as error:
         if error.errno != errno.ENOPROTOOPT:
             raise
-    # Before Linux 6.5: by its number, which may be another process's by now.
+    # Before Linux 6.5, by its pid, which another process may have by now.
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid = _UCRED.unpack(credentials)[0]
     return os.pidfd_open(pid) if pid else None

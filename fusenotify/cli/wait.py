@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify wait``: print events as inotifywait(1) does.
 
-It is a client like any other.  With -r each directory that is named has one
-tree watch (docs/reference/trees.md), so nothing below it is missed or listed; cli.lines
-forms what is printed, cli.inotify_tools has what cli.watch shares.  docs/reference/wait.md
-lists what differs from inotifywait.  What makes the output incomplete is said
-on stderr, also with -q.
+It is a client like any other.  With -r each named directory has one tree watch
+(docs/reference/trees.md), so nothing below it is missed, and nothing has to be listed.
+cli.lines forms the lines, cli.inotify_tools has the parts shared with cli.watch.
+docs/reference/wait.md lists the differences from inotifywait.  If the output is
+incomplete, that is said on stderr, even with -q.
 
-Exit status: 0 an event came that was asked for, or nothing is left to monitor;
-1 an error, or an event that was not asked for, as of the end of what was
-watched; 2 nothing came in time.
+Exit status: 0 if a requested event came, or nothing is left to monitor; 1 for an
+error, or for an event that was not requested, such as the end of a watched object;
+2 if nothing came in time.
 """
 
 from __future__ import annotations
@@ -53,35 +53,35 @@ _OPTIONS = [
     HELP,
     EVENT,
     Option("m", "monitor", "", "go on after the first event, as long as something is watched"),
-    Option("q", "quiet", "", "say nothing about watches being set up; twice: print no events"),
-    Option("t", "timeout", "SECONDS", "exit with status 2 when nothing came for so long"),
+    Option("q", "quiet", "", "print nothing about the setup of watches; twice: print no events"),
+    Option("t", "timeout", "SECONDS", "exit with status 2 if no event came for so long"),
     Option("f", "filename"),
     RECURSIVE,
     *FANOTIFY,
     Option("c", "csv", "", "print comma-separated values"),
     Option("d", "daemon", "", "monitor in the background; needs -o, implies -s"),
-    Option("s", "syslog", "", "say what is to be said to syslog(3) and not on stderr"),
+    Option("s", "syslog", "", "write messages to syslog(3) instead of stderr"),
     NO_DEREFERENCE,
     Option(
         "",
         "format",
         "FMT",
-        "%%w watched path, %%f name in it, %%e events, %%Xe the same with X between, "
-        "%%c cookie, %%T time, %%0 NUL, %%n newline, %%%% percent sign; and not in inotifywait: "
-        "%%P process, %%U user and %%C command that did it, or -, %%O path before a rename",
+        "%%w watched path, %%f name in it, %%e events, %%Xe events separated by X, "
+        "%%c cookie, %%T time, %%0 NUL, %%n newline, %%%% percent sign; not in inotifywait: "
+        "%%P process, %%U user and %%C command that caused it, or -, %%O path before a rename",
     ),
-    Option("", "no-newline", "", "print no newline behind --format"),
+    Option("", "no-newline", "", "print no newline after --format"),
     Option("", "timefmt", "FMT", "strftime(3) format of %%T"),
     FROMFILE,
-    Option("o", "outfile", "FILE", "print to the end of FILE"),
+    Option("o", "outfile", "FILE", "append the output to FILE"),
     *PATTERNS,
     IGNORE,
     Option(
         "",
         "json",
         "",
-        "print all that is known of each event, an object a line; text that is not UTF-8 is "
-        "there once more, as it is, with _base64 behind the key (not in inotifywait)",
+        "print each event with all details as a JSON object per line; names that are not UTF-8 "
+        "are also there in base64, with _base64 appended to the key (not in inotifywait)",
     ),
 ]
 
@@ -92,9 +92,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Watch, and print what comes."""
+    """Watch, and print events."""
     begin()
-    # As inotifywait ends: at once, also where Python would first wait for the next event.
+    # End at once, like inotifywait; Python's handler would wait for the next event.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     chosen = _WaitChosen()
     try:
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _WaitChosen(Chosen):
-    """What the options say."""
+    """The values of the options."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,9 +175,9 @@ class _WaitChosen(Chosen):
                 )
 
     def line_format(self) -> LineFormat:
-        """Return how lines are formed.
+        """Return the format of lines.
 
-        Raises Refused where nothing may be printed of an event.
+        Raises Refused if nothing would be printed for some event.
         """
         if self.format is None:
             return LineFormat(DEFAULT_FORMAT)
@@ -189,7 +189,7 @@ class _WaitChosen(Chosen):
 
 
 def _outputs(chosen: _WaitChosen) -> Background | None:
-    """Open what is printed to, and go to the background, where that is chosen.
+    """Open the output file, and go to the background, if that is chosen.
 
     Raises Refused, OSError.
     """
@@ -199,7 +199,7 @@ def _outputs(chosen: _WaitChosen) -> Background | None:
         print_to(chosen.outfile)
         return None
     try:
-        os.stat(chosen.outfile)  # as inotifywait, whose realpath(3) needs it
+        os.stat(chosen.outfile)  # it must exist, as for inotifywait, which calls realpath(3)
     except OSError as error:
         reason = os.strerror(error.errno or 0).encode()
         raise Refused(reason + b": " + chosen.outfile) from None
@@ -208,9 +208,9 @@ def _outputs(chosen: _WaitChosen) -> Background | None:
 
 
 class _Printer:
-    """Forms what is printed of events.
+    """Forms the text that is printed for events.
 
-    Raises Refused where the patterns or the format are wrong.
+    Raises Refused if the patterns or the format are wrong.
     """
 
     def __init__(self, chosen: _WaitChosen) -> None:
@@ -223,13 +223,13 @@ class _Printer:
         self.wanted = chosen.mask or IN_ALL_EVENTS
 
     def leaves_out(self, told: Told) -> bool:
-        """Return whether patterns leave an event out; that others were lost they never do."""
+        """Return whether patterns leave an event out; they never leave out IN_Q_OVERFLOW."""
         if self._filter is None or told.event.mask & IN_Q_OVERFLOW:
             return False
         return self._filter.leaves_out(told.path)
 
     def printed(self, told: Told) -> bytes:
-        """Return what is printed of an event; with --json what a watch says unasked is, too."""
+        """Return the text for an event; with --json, events that were not requested are printed."""
         if self._silent or not (self.json or told.event.mask & self.wanted):
             return b""
         if self.json:
@@ -238,7 +238,7 @@ class _Printer:
 
 
 class _Run:
-    """One run of the command, to its exit status.  In the background it says so there."""
+    """One run of the command, which returns its exit status."""
 
     def __init__(
         self, chosen: _WaitChosen, printer: _Printer, background: Background | None
@@ -249,7 +249,7 @@ class _Run:
         self._speaker = Speaker(to_log=not chosen.flags.isdisjoint({"syslog", "daemon"}))
 
     def run(self, paths: Sequence[bytes], excluded: Sequence[bytes]) -> int:
-        """Watch paths, print what comes, and return the exit status."""
+        """Watch paths, print events, and return the exit status."""
         try:
             with Watching(detailed=self._printer.is_detailed) as watching:
                 self._watch(watching, paths, excluded)
@@ -269,7 +269,7 @@ class _Run:
         return 1
 
     def _watch(self, watching: Watching, paths: Sequence[bytes], excluded: Sequence[bytes]) -> None:
-        """Raises Refused."""
+        """Watch paths.  Raises Refused."""
         chosen = self._chosen
         beware = "  Beware: since -r was given, this may take a while!" * chosen.recursive
         self._say(f"Setting up watches.{beware}")
@@ -280,7 +280,7 @@ class _Run:
     def _wait(self, watching: Watching) -> int:
         """Print events until the end, and return the exit status.
 
-        Raises OSError, ProtocolError, and Failure where what was waited for can no longer come.
+        Raises OSError, ProtocolError, and Failure if a requested event can no longer come.
         """
         monitor, timeout = self._chosen.monitor, self._chosen.timeout
         deadline = math.inf
@@ -302,13 +302,13 @@ class _Run:
             if told and not monitor:
                 return 0 if told[0].event.mask & self._printer.wanted else 1
         if timeout:
-            return _TIMED_OUT  # as it would be then
+            return _TIMED_OUT  # the status that it would have at that time
         if not monitor:
             raise Failure("what was watched is gone, and no such event came")
         self._say("Nothing is left to watch.")
         return 0
 
     def _say(self, text: str) -> None:
-        """Say what goes on."""
+        """Write a message, unless -q was given."""
         if not self._chosen.quiet:
             self._speaker.say(text.encode())

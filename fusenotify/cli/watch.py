@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``fusenotify watch``: count events as inotifywatch(1) does, and print the counts at the end.
 
-It is to inotifywatch what cli.wait is to inotifywait: docs/reference/wait.md lists what
-differs, cli.inotify_tools has what both share, cli.counted the table.
+It imitates inotifywatch as cli.wait imitates inotifywait.  docs/reference/wait.md lists the
+differences, cli.inotify_tools has the common parts, cli.counted the table.
 
 Exit status: 0 the counts were printed; 1 an error.
 """
@@ -50,10 +50,10 @@ _OPTIONS = [
     HELP,
     EVENT,
     Option("t", "timeout", "SECONDS", "count for so long (until a signal comes)"),
-    Option("v", "verbose", "", "say more about watches being set up"),
+    Option("v", "verbose", "", "print more about the setup of watches"),
     Option("z", "zero", "", "print rows and columns of zeros, too"),
-    Option("a", "ascending", "EVENT", "sort by an event, or by total, the fewest first"),
-    Option("d", "descending", "EVENT", "sort by an event, the most first (total)"),
+    Option("a", "ascending", "EVENT", "sort by an event or by total, the smallest number first"),
+    Option("d", "descending", "EVENT", "sort by an event, the largest number first (total)"),
     RECURSIVE,
     *FANOTIFY,
     NO_DEREFERENCE,
@@ -61,14 +61,14 @@ _OPTIONS = [
     *PATTERNS,
     IGNORE,
 ]
-# What rows are not sorted by, but by one or the other of two.
+# Words that cannot be used for sorting, each with the two events that can.
 _PAIRS = {
     b"move": (b"moved", b"from", b"moved", b"to"),
     b"close": (b"close", b"write", b"close", b"nowrite"),
 }
-# What ends it.
+# The signals that end the counting.
 _ENDING = {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
-# What has to be heard of a tree so that each directory keeps its row.
+# The events of a tree that are needed for each directory to keep its row.
 _OF_DIRECTORIES = IN_CREATE | IN_MOVE | IN_DELETE_SELF
 
 
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _while_setting_up() -> Callable[..., None]:
-    """Return what handles an interruption while nothing is counted yet: the second one ends us."""
+    """Return the handler of SIGINT until counting begins: the second signal ends the process."""
     interrupted = False
 
     def handle(*_: object) -> None:
@@ -107,7 +107,7 @@ def _while_setting_up() -> Callable[..., None]:
                 b"No statistics collected, asked to abort before all watches could be established."
             )
             os._exit(1)
-        interrupted = True  # before anybody reads that the next one ends us
+        interrupted = True  # before the message, since its reader may interrupt again at once
         complain(
             b"No statistics have been collected because I haven't finished establishing\n"
             b"inotify watches yet.  If you are sure you want me to exit, interrupt me again."
@@ -117,7 +117,7 @@ def _while_setting_up() -> Callable[..., None]:
 
 
 class _WatchChosen(Chosen):
-    """What the options say: sort_by is an event or 0, for the total."""
+    """The values of the options.  sort_by is an event, or 0 for the total."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class _WatchChosen(Chosen):
         super().check()
 
     def _sort_by(self, key: bytes) -> None:
-        """Raises Refused."""
+        """Set sort_by.  Raises Refused."""
         self._key = key
         if key.lower() in _PAIRS:
             names = (key.lower(), *_PAIRS[key.lower()])
@@ -167,7 +167,7 @@ def _no_key(key: bytes) -> Refused:
 class _Counting:
     """One run of the command.
 
-    Raises Refused where the patterns are wrong.
+    Raises Refused if the patterns are wrong.
     """
 
     def __init__(self, chosen: _WatchChosen) -> None:
@@ -184,7 +184,7 @@ class _Counting:
         """
         chosen = self._chosen
         complain(b"Establishing watches...")
-        # Before anything is watched, so that it is not heard.
+        # Directories are listed before anything is watched, so that the listing is not counted.
         shown = set(self._list(paths, excluded)) if chosen.recursive else set[bytes]()
         roots = {named.given: named for named in chosen.named(paths, excluded)}
         mask = self._asked | _OF_DIRECTORIES * chosen.recursive
@@ -200,7 +200,7 @@ class _Counting:
                 complain(b"OK, %s is now being watched." % path)
         if chosen.verbose:
             complain(b"Total of %d watches." % len(shown))
-        # Before it is said: who reads it may end us by a signal.
+        # Before the message below, since its reader may send a signal at once.
         for number in (*_ENDING, signal.SIGUSR1):
             signal.signal(number, self._on_signal(watching))
         complain(b"Finished establishing watches, now collecting statistics.")
@@ -208,9 +208,9 @@ class _Counting:
             complain(b"Will listen for events for %d seconds." % chosen.timeout)
 
     def count(self, watching: Watching) -> None:
-        """Count until a signal, the time or the last watch is over, and print.
+        """Count until a signal, the timeout or the end of the last watch, then print the counts.
 
-        Raises OSError, ProtocolError; what was counted until then is printed.
+        Raises OSError, ProtocolError; the counts until then are printed.
         """
         timeout = self._chosen.timeout
         deadline = time.monotonic() + timeout
@@ -236,7 +236,7 @@ class _Counting:
 
     def _on_signal(self, watching: Watching) -> Callable[..., None]:
         def handle(number: int, *_: object) -> None:
-            if number in self._signals and number in _ENDING:  # for the case that we hang
+            if number in self._signals and number in _ENDING:  # in case the process hangs
                 signal.signal(number, signal.SIG_DFL)
             self._signals.append(number)
             watching.interrupt()
@@ -244,9 +244,9 @@ class _Counting:
         return handle
 
     def _list(self, paths: Sequence[bytes], excluded: Sequence[bytes]) -> Iterator[bytes]:
-        """Yield all directories as they will be shown, and give each a row.
+        """Yield the paths of all directories as they will be shown, and give each a row.
 
-        Of a directory that is named in two ways, or lies in two others, the first name counts.
+        If a directory is reached in two ways, the first path counts.
         """
         known: set[tuple[int, int]] = set()
         for path in paths:
@@ -276,7 +276,7 @@ class _Counting:
 
 
 def _directories(top: bytes, excluded: Container[bytes]) -> Iterator[bytes]:
-    """Yield a directory and all below it that can be listed, each behind what is in it."""
+    """Yield a directory and all directories below it that can be listed, from the bottom up."""
     way = [(top, _below(top))]
     while way:
         path, below = way[-1]
@@ -291,7 +291,7 @@ def _directories(top: bytes, excluded: Container[bytes]) -> Iterator[bytes]:
 
 
 def _below(directory: bytes) -> list[bytes] | None:
-    """Return the directories in one, the last one first; None where it cannot be listed."""
+    """Return the subdirectories of a directory in reverse order; None if it cannot be listed."""
     try:
         with os.scandir(directory) as entries:
             found = [entry.path + b"/" for entry in entries if entry.is_dir(follow_symlinks=False)]

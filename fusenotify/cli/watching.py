@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify wait`` and ``watch`` watch, in one mount or several, and what happens there.
+"""The watches of ``fusenotify wait`` and ``watch``, on one mount or several, and their events.
 
-cli.wait and cli.watch say what to watch, and print or count what comes; this
-module says of each event by which path it is shown.  An Inotify serves one
-mount; where there are several, or a signal may end the wait, a selector says
-which has something to read, so that what is not read stays in its queue.
+cli.wait and cli.watch add watches, and print or count events; this module finds the
+path by which each event is shown.  An Inotify serves one mount.  If there are
+several mounts, or a signal may end the wait, a selector finds those with something
+to read, so that unread events stay in their queues.
 
 Invariants
     A watch is in _watched from add() until its IN_IGNORED was read.
-    Of two paths of one object the first one counts, as for inotifywait.
+    If two paths lead to one object, the first one counts, as for inotifywait.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fusenotify.client import Inotify
 from fusenotify.client.events import DetailedInotifyEvent, InotifyEvent
 from fusenotify.client.locate import is_out_of_sight, locate
 
-# How many seconds epoll_wait(2) is asked to wait: it takes no more than 24 days.
+# The longest timeout for epoll_wait(2), in seconds; it accepts at most 24 days.
 _LONGEST = 86400.0
 
 AnyEvent = InotifyEvent[bytes] | DetailedInotifyEvent[bytes]
@@ -36,11 +36,12 @@ AnyInotify = Inotify[InotifyEvent[bytes]] | Inotify[DetailedInotifyEvent[bytes]]
 
 
 class Told(NamedTuple):
-    """An event and how it is shown.
+    """An event with the paths to show.
 
-    watched is the path that was named; directory the one, from there, in which
-    it happened, with a slash behind, or the file that is watched; name what it
-    happened to there, or nothing.  All are empty where it is about no watch.
+    watched is the named path.  directory is the path, beginning with watched, of the
+    directory in which the event happened, with a slash at its end, or of the watched
+    file.  name is the name in the directory, or b"".  All are empty if the event
+    belongs to no watch.
     """
 
     watched: bytes
@@ -50,17 +51,17 @@ class Told(NamedTuple):
 
     @property
     def path(self) -> bytes:
-        """What an event is about, as inotifywait's patterns match it."""
+        """The path of the event's object, which inotifywait's patterns match."""
         return self.directory + self.name
 
 
 @dataclass
 class Named:
-    """A path that was named.
+    """A path that the user named.
 
-    given is how, path as what it is shown: a directory's with a slash behind.
-    tree says that all below is watched.  before has paths that were named
-    before and lie in it: the way down to each, and as what it is shown.
+    given is the path as it was given; path is the path to show, which ends in a slash
+    for a directory.  tree says that everything below is watched.  before has the
+    paths below it that were named earlier: the way down to each, and its path to show.
     """
 
     given: bytes
@@ -71,16 +72,16 @@ class Named:
 
 @dataclass
 class _Watched:
-    """What a watch is on, how the library calls that, and what is left out below."""
+    """A watch: the named path, the path that was given to Inotify, and those left out below."""
 
     named: Named
     called: bytes
     excluded: tuple[bytes, ...]
 
     def split(self, way: bytes | None) -> tuple[bytes, bytes, bytes]:
-        """Return how the way down to something is shown: watched, directory and name of Told.
+        """Return watched, directory and name of Told for a way down from the watched directory.
 
-        What a directory says of itself has no name.
+        For an event of a directory itself, name is empty.
         """
         down, slash, name = (way or b"").rpartition(b"/")
         down += slash
@@ -90,7 +91,7 @@ class _Watched:
         return self.named.path, self.named.path + down, name
 
     def told(self, event: AnyEvent) -> Told | None:
-        """Return an event as it is shown; None where it is left out."""
+        """Return an event with the paths to show; None if it is left out."""
         watched, directory, name = self.split(event.name)
         seen = not directory.startswith(self.excluded) if self.excluded else True
         if isinstance(event, DetailedInotifyEvent):
@@ -105,10 +106,10 @@ class _Watched:
 
 
 class Watching:
-    """Watches in any mounts.  It is true while there is one.
+    """Watches on any mounts.  It is true while there is a watch.
 
-    Where detailed, events are DetailedInotifyEvent, else InotifyEvent.
-    interrupt() ends a read() only where interruptible.
+    With detailed, events are DetailedInotifyEvent, otherwise InotifyEvent.
+    interrupt() may be called only with interruptible.
     """
 
     def __init__(self, *, detailed: bool, interruptible: bool = False) -> None:
@@ -144,10 +145,10 @@ class Watching:
         excluded: Iterable[bytes] = (),
         ignored: Sequence[bytes] = (),
     ) -> bool:
-        """Watch what was named; a link itself where the mask has IN_DONT_FOLLOW.
+        """Watch a named path; with IN_DONT_FOLLOW in the mask, a link itself.
 
-        Of directories below, those that are excluded by their paths are left out,
-        and what patterns of gitignore(5) name is not told.
+        excluded has the paths of directories below that are left out, ignored has
+        patterns of gitignore(5) for paths that are left out.
         Return whether it was not watched before.
 
         Raises OSError as Inotify.add_watch(), ProtocolError.
@@ -167,10 +168,10 @@ class Watching:
         return is_new
 
     def read(self, timeout: float | None) -> list[Told] | None:
-        """Return events, each as it is shown; wait for the first one.
+        """Return events with the paths to show; wait for the first one.
 
-        None is returned where the timeout, in seconds, passed, and where the
-        read was interrupted.  All that came may be left out.
+        Returns None if the timeout, in seconds, passed or the read was interrupted.
+        The list is empty if all events are left out.
 
         Raises OSError as Inotify.read().
         """
@@ -193,13 +194,13 @@ class Watching:
                 return [told for socket, events in came for told in self._told(socket, events)]
 
     def interrupt(self) -> None:
-        """End a read, or else the next one; a signal's handler may call it."""
+        """End the present read, or the next one; a signal handler may call this."""
         os.eventfd_write(self._interruption, 1)
 
     def last(self) -> list[Told]:
-        """Watch nothing any more, and return what happened before and was not read yet.
+        """Remove all watches, and return the events before that which were not read yet.
 
-        Of a mount whose daemon is dead that is nothing.
+        There are none of a mount whose daemon is dead.
         """
         found: list[Told] = []
         for socket, inotify in self._mounts.items():
@@ -207,7 +208,7 @@ class Watching:
                 inotify.sync()
                 removed: set[int] = set()
                 for wd in [wd for its_socket, wd in self._watched if its_socket == socket]:
-                    with suppress(OSError):  # it is gone, and that was not read yet
+                    with suppress(OSError):  # it is gone, and its IN_IGNORED is not read yet
                         inotify.rm_watch(wd)
                         removed.add(wd)
                 while events := inotify.read(0):
@@ -217,7 +218,7 @@ class Watching:
         return found
 
     def _selecting(self) -> selectors.BaseSelector:
-        """Return what waits for all mounts, and for an interruption."""
+        """Return the selector that waits for all mounts, and for an interruption."""
         if self._selector is None:
             self._selector = selectors.DefaultSelector()
             for socket, inotify in self._mounts.items():
@@ -227,7 +228,9 @@ class Watching:
         return self._selector
 
     def _read_ready(self, key: selectors.SelectorKey) -> Sequence[AnyEvent]:
-        """Read what is there; nobody listens to a mount any more in which nothing is watched.
+        """Read the events that are there.
+
+        If that fails and the mount has no watch any more, it is left out of the selector.
 
         Raises OSError as Inotify.read().
         """
@@ -253,19 +256,19 @@ class Watching:
 
 
 def named(path: bytes) -> Named:
-    """Return what a path names, and nothing below."""
+    """Return the Named of a path, without anything below it."""
     try:
         is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
-        is_directory = False  # adding the watch says why
+        is_directory = False  # adding the watch will fail with the error
     return Named(path, with_slash(path) if is_directory else path)
 
 
 def named_trees(paths: Sequence[bytes], excluded: Iterable[bytes] = ()) -> list[Named]:
-    """Return what paths name, directories with all below.
+    """Return the Named of paths, with everything below directories.
 
-    A directory that lies in another one, or is named before, is part of that
-    one, so that no event is told twice; unless it lies in one that is excluded.
+    A directory that lies in another named one, or was named before, becomes part of that
+    one, so that no event is reported twice; unless it lies in an excluded directory.
     """
     places = [_place(path) for path in paths]
     hidden = [os.path.realpath(path) for path in excluded]
@@ -300,17 +303,17 @@ class _Place(NamedTuple):
 
 
 def _place(path: bytes) -> _Place | None:
-    """Return where a directory is; None for what is none."""
+    """Return the place of a directory; None if path is not a directory."""
     try:
         status = os.stat(path)
         is_directory = stat.S_ISDIR(status.st_mode)
         return _Place(os.path.realpath(path), status.st_dev) if is_directory else None
     except OSError:
-        return None  # adding the watch says why
+        return None  # adding the watch will fail with the error
 
 
 def _outermost(place: _Place, named: Container[_Place], hidden: Container[bytes]) -> _Place:
-    """Return the outermost of the named directories that place is part of, it or one above."""
+    """Return the outermost named directory that contains place, which may be place itself."""
     found = above = place
     while above.path != b"/" and above.path not in hidden:
         above = above._replace(path=os.path.dirname(above.path))
@@ -320,10 +323,10 @@ def _outermost(place: _Place, named: Container[_Place], hidden: Container[bytes]
 
 
 def with_slash(path: bytes) -> bytes:
-    """Return a directory's path as it is shown."""
+    """Return a directory's path with a slash at its end."""
     return path if path.endswith(b"/") else path + b"/"
 
 
 def _joined(directory: bytes, name: bytes) -> bytes:
-    """Return the path of what a directory has by a name, or its own; no slash is at the end."""
+    """Return the path of a name in a directory, or of the directory; without a slash at its end."""
     return os.path.join(directory, name) if name else directory.rstrip(b"/") or b"/"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The words of ``-o``: split, told apart, checked, and listed by ``-o help``.
+"""The words of ``-o``: splitting, distinguishing, checking, and the list of ``-o help``.
 
-cli.mount's option -o is TakeWords.  Words that are settings of ours (cli.mount_settings) go where
-their option goes, as if the option stood there; those of every FUSE mount and of every mount
-(mounting.options) are kept as words.
+The option -o of cli.mount is TakeWords.  Words for our own settings (cli.mount_settings) have the
+effect of their option, as if the option had been given instead; words that all FUSE mounts or all
+mounts have (mounting.options) are kept as words.
 
 Invariant
-    A setting's word is made from its option: it has the option's name, values, checks and help.
+    The word of a setting is made from its option, with the option's name, values, checks and help.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INDENT = 28
 
 
 class _Declared(argparse.ArgumentParser):
-    """Has the settings and nothing else, and remembers which they are."""
+    """A parser that has only the settings, and remembers them by word."""
 
     def __init__(self) -> None:
         self.by_word: dict[str, argparse.Action] = {}
@@ -60,13 +60,13 @@ class Settings:
         ]
 
     def has(self, word: str) -> bool:
-        """Return whether it is a setting's name, with a value or without."""
+        """Return whether word is the name of a setting, with or without a value."""
         return word.partition("=")[0] in self._parser.by_word
 
     def take(self, word: str, namespace: argparse.Namespace) -> str:
-        """Do what the option does; return the name by which namespace has it.
+        """Do what the option does; return the name of its value in namespace.
 
-        Raises ValueError that says what is wrong.
+        Raises ValueError, which says what is wrong.
         """
         name, equals, value = word.partition("=")
         action = self._parser.by_word[name]
@@ -82,7 +82,7 @@ class Settings:
         return action.dest
 
     def meanings(self) -> dict[str, str]:
-        """Return the words as they are written, and what they mean."""
+        """Return the words in the form in which they are written, with their meanings."""
         return {
             _written(word, action): (action.help or "")
             % {**vars(action), "prog": "fusenotify mount"}
@@ -93,8 +93,8 @@ class Settings:
 class TakeWords(argparse.Action):
     """``-o WORD[,WORD...]``: settings take effect, the other words are appended to dest.
 
-    The words of settings are also appended to said.  Unknown words are refused, or
-    dropped where the arguments before it set sloppy.
+    The words of settings are also appended to said.  Unknown words are refused, or are
+    dropped if earlier arguments set sloppy.
     """
 
     def __call__(
@@ -133,11 +133,11 @@ class TakeWords(argparse.Action):
 def split(text: str) -> list[str]:
     """Return the words of a list.
 
-    A value with a comma is put in quotation marks, as mount(8) has it (``socket="/a,b"``), or
-    its commas behind backslashes, as FUSE has it (``socket=/a\\,b``, where ``\\\\`` is a
+    A value with a comma is put in quotation marks, as for mount(8) (``socket="/a,b"``), or its
+    commas are preceded by backslashes, as for FUSE (``socket=/a\\,b``, where ``\\\\`` is a
     backslash).
 
-    Raises ValueError where a quotation mark is missing.
+    Raises ValueError if a quotation mark is missing.
     """
     words = [""]
     quoted = False
@@ -163,15 +163,15 @@ def split(text: str) -> list[str]:
 
 
 def listing() -> str:
-    """Return all words with what they mean, for people."""
+    """Return all words with their meanings, for people."""
     groups = {
-        "Settings of fusenotify; each is also an option, as --max-queued-events 64": (
+        "Settings of fusenotify; each is also an option, such as --max-queued-events 64": (
             Settings().meanings()
         ),
         "Words of FUSE": FUSE_MEANINGS,
         "Words that mount(8) has for every filesystem": {
             **GENERAL_MEANINGS,
-            "x-*, X-*": "nothing: for mount(8), systemd and other programs",
+            "x-*, X-*": "no effect (for mount(8), systemd and other programs)",
         },
     }
     return "\n".join(
@@ -194,7 +194,7 @@ def _refusal(word: str, settings: Settings) -> str:
     name = word.partition("=")[0].replace("-", "_")
     similar = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     hint = f"did you mean '{known[similar[0]]}'? " if similar else ""
-    return f"unknown option '{word}'; {hint}'fusenotify mount -o help' lists all"
+    return f"unknown option '{word}'; {hint}'fusenotify mount -o help' lists all options"
 
 
 def _option_of(action: argparse.Action) -> str:
@@ -213,7 +213,7 @@ def _written(word: str, action: argparse.Action) -> str:
 
 
 def _value(action: argparse.Action) -> str:
-    """Return what stands behind the word: "N", or the choices there are."""
+    """Return the name of the word's value, such as "N", or its choices."""
     if action.choices is not None:
         return "|".join(map(str, action.choices))
     return str(action.metavar or action.dest.upper())

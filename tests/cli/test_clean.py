@@ -44,7 +44,7 @@ def test_a_dead_mount_goes_with_its_socket_and_a_living_one_stays(
         places = [Path(living.mountpoint), dead, tmp_path]
         done = fusenotify("clean", *places)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == f"{dead}: taken away; its daemon is gone\n"
+        assert done.stdout == f"{dead}: unmounted; its daemon is gone\n"
         assert not os.path.exists(socket)
         assert os.listdir(living.mountpoint) == os.listdir(dead) == []
         done = fusenotify("clean", *places)
@@ -64,7 +64,7 @@ def test_a_mount_whose_source_is_dead_lives(tmp_path: Path) -> None:
         done = fusenotify("clean", "--dry-run", below, mountpoint)
         assert (done.returncode, done.stdout) == (0, f"{below}: its daemon is gone\n")
         done = fusenotify("clean", below, mountpoint)
-        assert done.stdout == f"{below}: taken away; its daemon is gone\n"
+        assert done.stdout == f"{below}: unmounted; its daemon is gone\n"
         assert find(mount.mountpoint) is not None
         # And mounting does not take it for dead either.
         done = fusenotify("mount", other, mountpoint)
@@ -120,6 +120,6 @@ def test_root_cleans_up_for_all_and_users_what_is_theirs(public_path: Path, nobo
     assert done.stderr == ""
     _, by_another, by_the_user, by_root, left = done.stdout.split("--\n")
     assert by_another == ""
-    assert by_the_user == f"{dead}: taken away; its daemon is gone\n"
-    assert by_root == f"{buried}: taken away; its daemon is gone\n"
+    assert by_the_user == f"{dead}: unmounted; its daemon is gone\n"
+    assert by_root == f"{buried}: unmounted; its daemon is gone\n"
     assert {living, stopped} == set(left.split()) & set(names)

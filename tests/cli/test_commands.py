@@ -39,7 +39,7 @@ def test_the_help_has_each_command_once_in_its_group(fusenotify: Run) -> None:
     sections = {part.split(":\n")[0]: part for part in done.stdout.split("\n\n")}
     for name, command in COMMANDS.items():
         assert f"\n  {name} " in sections[GROUPS[command.group]]
-        assert done.stdout.count(f"  {name} ") == 1
+        assert done.stdout.count(f"\n  {name} ") == 1
     assert done.stdout.count("umount") == 1
     assert "\n  fusenotify mount SOURCE MNT\n" in sections["examples"]
 

@@ -167,7 +167,7 @@ def test_an_unknown_word_is_named_in_one_line_and_fails_as_on_a_disk(
     message, other, *_ = done.stderr.splitlines()
     assert message == (
         "fusenotify: unknown option 'max_queud_events=3'; did you mean 'max_queued_events='? "
-        "'fusenotify mount -o help' lists all"
+        "'fusenotify mount -o help' lists all options"
     )
     assert other.startswith("mount:")
     assert done.stdout.split() == ["32", "32"]

@@ -301,7 +301,7 @@ def test_an_ordinary_user_sees_what_is_his_to_see(public_path: Path, nobody: Use
     [
         (["-d", "0"], "'0' is not a number of seconds between 0.1 and 86400"),
         (["-d", "nan"], "'nan' is not a number of seconds"),
-        (["-n", "0"], "0 frames are none"),
+        (["-n", "0"], "'0' is not a number of 1 or more"),
         (["-n", "many"], "'many' is not a whole number"),
         (["--once", "--json"], "not allowed with argument"),
         (["/mnt", "--socket", "/s"], "not allowed with argument"),
@@ -322,7 +322,7 @@ def test_a_path_on_no_mount_is_told_what_serves_there(tmp_path: Path) -> None:
 def test_a_terminal_that_cannot_be_drawn_on_is_refused(mounted: Mounted) -> None:
     with top(mounted, TERM="dumb") as terminal:
         assert terminal.status() == 1
-        assert "cannot be drawn on; -b prints" in terminal.text.replace("\n", "")
+        assert "cannot be drawn on; use -b to print" in terminal.text.replace("\n", "")
 
 
 def _state(pid: int) -> str:

@@ -19,7 +19,7 @@ def test_a_directory_without_a_mount_is_refused(tmp_path: Path) -> None:
     done = fusenotify("unmount", tmp_path)
     assert done.stderr == (
         f"fusenotify: {tmp_path}: no fusenotify mount is there; "
-        "'fusenotify status' lists those there are\n"
+        "'fusenotify status' lists the mounts\n"
     )
     assert done.returncode == 1
 
@@ -72,7 +72,7 @@ def test_a_busy_mount_stays_and_a_lazy_unmount_hides_it(mounting: Mounting) -> N
             done = fusenotify("unmount", "--lazy", mount.mountpoint)
             assert done.returncode == 0
             assert done.stderr == (
-                "fusenotify: hidden; the daemon ends when what is open is closed\n"
+                "fusenotify: hidden; the daemon ends when all files are closed\n"
             )
             assert not os.path.ismount(mount.mountpoint)
             assert not ended(mount.pid, seconds=0)

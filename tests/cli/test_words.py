@@ -119,7 +119,7 @@ def test_words_are_split_at_commas(text: str, words: list[str]) -> None:
     assert split(text) == words
 
 
-LIST = "'fusenotify mount -o help' lists all"
+LIST = "'fusenotify mount -o help' lists all options"
 
 
 @pytest.mark.parametrize(

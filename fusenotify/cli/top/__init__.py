@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify top MNT``: a live view of what happens, where, by whom, and of who listens.
+"""``fusenotify top MNT``: a live view of events, by type, place and process, and of clients.
 
 cli.top.source asks the daemon, cli.top.activity counts, cli.top.frame draws, and
-cli.top.terminal has the terminal.  Where standard output is no terminal, a frame is printed
-behind the other, as ``top -b`` does.
+cli.top.terminal handles the terminal.  If standard output is not a terminal, frames are printed
+one after the other, as ``top -b`` does.
 
-Exit status: 0 it was ended by a key or by Ctrl-C, was done, or the mount was taken away; 1 the
-daemon is gone.  Another signal that ends it ends it as any program.
+Exit status: 0 if it was ended by a key or Ctrl-C, has printed all frames, or the mount was
+unmounted; 1 if the daemon is gone.  Other signals end it as they end any program.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from fusenotify.cli.top.terminal import Ended, Size, Terminal
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import ANSWER_SECONDS
 
-# The least and the most between two frames.
+# The shortest and the longest time between two frames.
 _MIN_SECONDS, _MAX_SECONDS = 0.1, 86_400.0
-# How many rows of a table are sampled: a terminal may have so many lines, and JSON has them all.
+# How many rows of a table are sampled: a terminal may have so many lines, and JSON shows all.
 _ROWS = 200
-# How long an answer may take before it is said that none comes.
+# After how many seconds without an answer the view says so.
 _SILENT_SECONDS = 2.0
-# How long a frame waits for it.
+# How many seconds a frame waits for an answer.
 _GRACE_SECONDS = 0.5
-# How wide what is printed to a file is.
+# The width of output to a file.
 _FILE_WIDTH = 132
 _HINT = "q quits, space pauses"
 _QUIT, _PAUSE, _REDRAW = b"qQ\x03\x04", b" ", b"\x0c"
@@ -78,20 +78,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-b",
         "--batch",
         action="store_true",
-        help="print one frame behind the other, as is done where the output is no terminal",
+        help="print frames one after the other, as to an output that is not a terminal",
     )
-    how.add_argument("--once", action="store_true", help="print one frame: -b -n 1")
-    how.add_argument("--json", action="store_true", help="print each frame as an object, a line")
+    how.add_argument("--once", action="store_true", help="print one frame, like -b -n 1")
+    how.add_argument("--json", action="store_true", help="print each frame as a line of JSON")
     how.add_argument(
         "--screenshot",
         metavar="FILE",
-        help="write the last frame (of -n, 1) as a picture (SVG) of a terminal of COLUMNS and "
-        "LINES (80 and 24)",
+        help="write the last frame (by default the first) as a picture (SVG) of a terminal with "
+        "COLUMNS and LINES (80 and 24)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what happens, until the end."""
+    """Show views until the end."""
     path = arguments.path
     if path is None and arguments.socket is None:
         path = _only_mount()
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Views:
-    """Makes a view when one is due, of the events until then and an answer asked for then."""
+    """Makes a view whenever one is due, with the events until then and a new status."""
 
     def __init__(self, source: Source, delay: float) -> None:
         self.source = source
@@ -130,11 +130,11 @@ class _Views:
         self._asked_at: float | None = None
 
     def begin(self, *, at_once: bool) -> None:
-        """Have the first one at once, or else when a delay has passed."""
+        """Make the first view at once, or after the delay."""
         self._due = time.monotonic() + (0 if at_once else self._delay)
 
     def step(self) -> View | None:
-        """Ask the daemon where a view is due; return it where that was answered, or late."""
+        """Ask the daemon if a view is due; return the view once it has answered or is late."""
         now = time.monotonic()
         if self._asked_at is None and now >= self._due and not self.paused:
             self._asked_at = now
@@ -146,7 +146,7 @@ class _Views:
         return self.view()
 
     def view(self) -> View:
-        """Return a view of what there is to see now."""
+        """Return a view of the present state."""
         source = self.source
         asked_since = source.asked_since
         silent = 0.0 if asked_since is None else time.monotonic() - asked_since
@@ -159,7 +159,7 @@ class _Views:
         )
 
     def seconds_left(self) -> float:
-        """Return for how long there is nothing to do, unless the source has changed."""
+        """Return for how many seconds there is nothing to do, unless the source changes."""
         if self.paused and self._asked_at is None:
             return _MAX_SECONDS
         until = self._due if self._asked_at is None else self._asked_at + _GRACE_SECONDS
@@ -171,7 +171,7 @@ class _Views:
 
 
 def _each(views: _Views, frames: int | None) -> Iterator[View]:
-    """Yield so many views as they are due, or until the source ends."""
+    """Yield so many views when they are due; stop when the source ends."""
     changed = threading.Event()
     views.source.changed = changed.set
     views.begin(at_once=False)
@@ -189,7 +189,7 @@ def _each(views: _Views, frames: int | None) -> Iterator[View]:
 
 
 def _print(views: _Views, frames: int | None, *, as_json: bool) -> None:
-    """Print one frame behind the other."""
+    """Print frames one after the other."""
     console = Console(highlight=False, width=_size(_FILE_WIDTH, 0).width)
     painter = Painter(console)
     for number, view in enumerate(_each(views, frames)):
@@ -208,7 +208,7 @@ def _picture(views: _Views, file: str, frames: int, name: str) -> None:
 
 
 def _size(width: int, height: int) -> Size:
-    """Return what COLUMNS and LINES say, or else the terminal, or else these."""
+    """Return the size in COLUMNS and LINES, or that of the terminal, or the given one."""
     return Size(*shutil.get_terminal_size((width, height)))
 
 
@@ -216,7 +216,7 @@ def _show(views: _Views, frames: int | None) -> None:
     """Draw on the terminal until a key, a signal or the source ends it."""
     if os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         raise Failure(
-            f"a terminal that is called '{os.environ['TERM']}' (TERM) cannot be drawn on; -b prints"
+            f"a terminal of type '{os.environ['TERM']}' (TERM) cannot be drawn on; use -b to print"
         )
     console = Console(
         file=io.StringIO(), force_terminal=True, legacy_windows=False, highlight=False
@@ -247,7 +247,7 @@ def _draw(views: _Views, frames: int | None, terminal: Terminal, painter: Painte
         shown = dataclasses.replace(view, paused=views.paused)
         if size != terminal.size:
             size = terminal.size
-            terminal.forget()  # it may have moved what it showed
+            terminal.forget()  # it may have moved the old lines
         terminal.draw(painter.lines(shown, *size))
         keys = terminal.wait(views.seconds_left()) or b""
         if any(key in _QUIT for key in keys):
@@ -258,7 +258,7 @@ def _draw(views: _Views, frames: int | None, terminal: Terminal, painter: Painte
 
 
 def _only_mount() -> str:
-    """Return the mount point of the only mount there is.
+    """Return the mount point of the only mount.
 
     Raises Failure.
     """
@@ -268,9 +268,9 @@ def _only_mount() -> str:
         if mount.fstype == mountinfo.FSTYPE
     }
     if not points:
-        raise Failure("nothing is mounted; 'fusenotify mount SOURCE MNT' mounts")
+        raise Failure("nothing is mounted; use 'fusenotify mount SOURCE MNT'")
     if len(points) > 1:
-        raise Failure(f"there are several mounts, name one: {', '.join(sorted(points))}")
+        raise Failure(f"there are several mounts; name one of {', '.join(sorted(points))}")
     return points.pop()
 
 
@@ -289,5 +289,5 @@ def _seconds(text: str) -> float:
 def _frames(text: str) -> int:
     frames = count(text)
     if not frames:
-        raise argparse.ArgumentTypeError("0 frames are none")
+        raise argparse.ArgumentTypeError("'0' is not a number of 1 or more")
     return frames

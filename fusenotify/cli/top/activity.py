@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What happened, as ``fusenotify top`` counts it: by type, by directory and by who did it.
+"""The counts of events for ``fusenotify top``: by type, by directory, and by user and command.
 
-cli.top.source hands in events from its own thread; cli.top takes a sample each time a
+cli.top.source passes on events from its own thread; cli.top takes a sample each time a
 frame is due.
 
 Invariants
-    Each event counts once in each table; a rename that was told as one event counts
-        as the two that it is for inotify.
-    Memory is bounded: a table that grew beyond twice MOST keeps the MOST busiest.
+    Each event counts once in each table; a rename that is one event counts as the two
+        events that it is for inotify.
+    Memory is bounded: a table that grows beyond twice MOST keeps the MOST busiest rows.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Actor(NamedTuple):
-    """Who did something, both None where it is not known, or not for this user to know."""
+    """The user and command that caused an event; None if unknown, or hidden from this user."""
 
     uid: int | None
     command: bytes | None
 
 
 class Row(NamedTuple, Generic[K]):
-    """How much there was of something: events since the last sample, and since the first one."""
+    """The number of events of something: since the last sample, and in total."""
 
     what: K
     lately: int
@@ -51,11 +51,11 @@ class Row(NamedTuple, Generic[K]):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What happened in so many seconds.
+    """The counts of the last so many seconds, and in total.
 
-    events are by the types' names, directories by their paths from what is watched; both
-    tables, and actors, are the busiest first.  seen are the events that came and lost those
-    that the queue had no room for, lately and in all.
+    events has the types by name, directories the directories by their paths from the
+    watched one; these and actors have the busiest rows first.  seen counts the events
+    that arrived, lost those for which the queue had no room.
     """
 
     seconds: float
@@ -67,14 +67,14 @@ class Sample:
 
 
 class _Table(Generic[K]):
-    """Counts of something, lately and in all."""
+    """Counts of something, since the last sample and in total."""
 
     def __init__(self) -> None:
         self.lately: Counter[K] = Counter()
         self._total: Counter[K] = Counter()
 
     def sample(self, most: int) -> list[Row[K]]:
-        """Return the busiest rows, and begin to count anew what is lately."""
+        """Return the busiest rows, and begin a new count of recent events."""
         lately, total = self.lately, self._total
         self.lately = Counter()
         total.update(lately)
@@ -86,10 +86,7 @@ class _Table(Generic[K]):
 
 @dataclass
 class Activity:
-    """Counts what is taken, in any thread.
-
-    gone is set to why nothing more will come.
-    """
+    """Counts the events that are passed to take(), which any thread may call."""
 
     _masks: _Table[int] = field(default_factory=_Table)
     _directories: _Table[bytes] = field(default_factory=_Table)
@@ -104,7 +101,7 @@ class Activity:
         """Count events."""
         masks, directories = self._masks, self._directories
         with self._lock:
-            # What a sample begins anew is looked up behind the lock.
+            # These are looked up with the lock held, since sample() replaces them.
             by_mask, by_directory = masks.lately, directories.lately
             by_actor, lost = self._actors.lately, self._lost.lately
             for event in events:
@@ -122,7 +119,7 @@ class Activity:
                     by_actor[actor] += 1
 
     def sample(self, most: int) -> Sample:
-        """Return what happened since the last sample, at most so many rows of each table."""
+        """Return the counts since the last sample, with at most so many rows of each table."""
         with self._lock:
             now = time.monotonic()
             seconds, self._since = now - self._since, now
@@ -139,7 +136,7 @@ class Activity:
 
 
 def _by_name(masks: Iterable[Row[int]]) -> list[Row[str]]:
-    """Return the counts of masks as those of types; a mask of two types counts for both."""
+    """Return the counts of types from those of masks; a mask of two types counts for both."""
     lately: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for row in masks:

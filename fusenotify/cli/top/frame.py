@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify top`` shows of one moment, as rich draws it, and as JSON.
+"""The frames of ``fusenotify top``, drawn by rich, and as JSON.
 
-cli.top fills in a View; what it has of names comes from outside, and goes through
+cli.top fills in a View.  Names in it come from outside, so they are shown through
 cli.printable.
 """
 
@@ -28,30 +28,32 @@ from fusenotify.plain import plain
 from fusenotify.protocol.messages import Status
 from fusenotify.protocol.status import ClientStatus, DeviceStatus
 
-# What there is a view for.
+# The smallest terminal, in columns and lines.
 MIN_WIDTH, MIN_HEIGHT = 70, 16
-# From which width on the users of commands have a column.
+# From this width on, there is a column for the users of commands.
 _WIDE = 76
-# How wide the table of types is.
+# The width of the table of types.
 _TYPES_WIDTH = 33
-# How many types of events there are.
+# The number of types of events.
 _TYPES = 14
-# How many rows of each table there are where nothing bounds them, as in a file.
+# How many rows each table has if the height is not limited, as in a file.
 BATCH_ROWS = 10
 _CUT = "..."
-# What rich's pictures would have a browser fetch.  Each text says its length, so any font will do.
+# The fonts that rich's pictures would make a browser fetch.  Each text has its length, so any font
+# will do.
 _FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-# What stands where the daemon does not say who did something.
+# Shown instead of a command that the daemon does not tell.
 _HIDDEN = "(not shown to you)"
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One moment.
+    """The contents of one frame.
 
-    directory is what is watched, from the mount's root.  status is the daemon's latest
-    answer, None where none came yet; silent is for how many seconds one has been waited
-    for, where that is long.  paused says that nothing moves, note what else there is to say.
+    directory is the watched directory, from the mount's root.  status is the daemon's
+    latest answer, or None before the first one.  silent is for how many seconds an answer
+    has been waited for, if that is long.  paused says that the view is paused; note is
+    shown below it.
     """
 
     at: datetime
@@ -64,14 +66,14 @@ class View:
 
 
 class Painter:
-    """Draws views.  hint says below them which keys there are."""
+    """Draws views.  hint is a text about the keys, which is shown below them."""
 
     def __init__(self, console: Console, hint: str = "") -> None:
         self._console = console
         self._hint = hint
 
     def lines(self, view: View, width: int, height: int) -> list[str]:
-        """Return a view as so many lines, with what a terminal needs for colours."""
+        """Return a view as so many lines, with a terminal's codes for colours."""
         console = self._console
         console.size = ConsoleDimensions(width, height)
         frame = _too_small(width, height) if _is_small(width, height) else self.frame(view, height)
@@ -83,13 +85,13 @@ class Painter:
         return captured.get().split("\n")[:height]
 
     def text(self, view: View) -> str:
-        """Return a view for a file, whatever its length is."""
+        """Return a view for a file, without a limit of its height."""
         with self._console.capture() as captured:
             self._console.print(self.frame(view, None), soft_wrap=False)
         return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
     def frame(self, view: View, height: int | None) -> RenderableType:
-        """Return all of a view, for so many lines."""
+        """Return a view that fits so many lines."""
         width = self._console.width
         upper = directories = clients = BATCH_ROWS
         if height is not None:
@@ -101,7 +103,7 @@ class Painter:
         types = _types(view.sample, upper)
         busiest = _directories(view, directories, width)
         listening = _clients(view.status, clients)
-        if height is not None:  # so that nothing below a table jumps
+        if height is not None:  # so that a table does not move when the one above it changes
             for table, rows in ((types, upper), (busiest, directories), (listening, clients)):
                 for _ in range(rows - table.row_count):
                     table.add_row()
@@ -120,7 +122,7 @@ class Painter:
 
 
 def as_svg(view: View, title: str, width: int, height: int) -> str:
-    """Return a picture of a view on a terminal of a size."""
+    """Return a picture of a view on a terminal of that size."""
     console = Console(
         file=io.StringIO(),
         record=True,
@@ -175,7 +177,7 @@ def _too_small(width: int, height: int) -> RenderableType:
 
 
 def _heading(view: View, width: int) -> Iterator[Text]:
-    """Yield what is said of the mount, the daemon and the events, a line each."""
+    """Yield a line each about the mount, the daemon and the events."""
     status, sample = view.status, view.sample
     clock = view.at.strftime("%H:%M:%S")
     if status is None:
@@ -230,7 +232,7 @@ def _side_by_side(left: RenderableType, right: RenderableType) -> Table:
 
 
 def _table(*headings: str, numbers: int) -> Table:
-    """Return a table whose first columns are numbers, and whose next one takes what is left."""
+    """Return a table with so many columns of numbers; the next one takes the rest of the width."""
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for number, heading in enumerate(headings):
         table.add_column(
@@ -295,7 +297,7 @@ def _clients(status: Status | None, most: int) -> Table:
 
 
 def _urgency(device: DeviceStatus) -> tuple[float, int, int]:
-    """Return what sorts those first whose queues are fullest, and then those that lost most."""
+    """Return a sort key: devices with the fullest queues come first, then those that lost most."""
     room = max(1, device.max_queued_events)
     return -device.queued / room, -device.lost, -device.overflows
 
@@ -317,7 +319,7 @@ def _user(uid: int | None) -> str:
 
 
 def _below(directory: bytes, path: bytes) -> bytes:
-    """Return the path, from the mount's root, of what is below what is watched."""
+    """Return the path, from the mount's root, of a path from the watched directory."""
     return directory.rstrip(b"/") + b"/" + path if path else directory
 
 
@@ -332,7 +334,7 @@ def _spread(left: Text, right: Text, width: int) -> Text:
 
 
 def _cut(text: str, width: int) -> str:
-    """Return text that is no wider than so many columns: of what is longer, the end."""
+    """Return text that is at most so many columns wide: of longer text, the end."""
     if cell_len(text) <= width:
         return text
     backwards = set_cell_size(text[::-1], max(0, width - len(_CUT)))
@@ -340,7 +342,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _rate(events: int, seconds: float) -> str:
-    """Return how many there are in a second, with a digit behind the point where it says more."""
+    """Return the number of events per second, with a decimal digit if it is small."""
     rate = events / seconds if seconds > 0 else 0.0
     return f"{rate:,.1f}" if 0 < rate < 9.95 else f"{rate:,.0f}"
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify top`` asks a daemon: the events below a directory, and its status.
+"""The data of ``fusenotify top``: the events below a directory, and the daemon's status.
 
-Events come on a detailed device with one tree watch, and the status on the same
-connection.  Each is waited for by a thread of its own, so that a daemon that does not
-answer keeps nobody waiting who draws, or reads keys.
+Events come from a detailed device with one tree watch, the status from the same
+connection.  A thread of its own waits for each, so that a daemon that does not answer
+does not delay drawing and reading of keys.
 
 Invariant
-    The threads change what is public here by single assignments, and call changed
-        afterwards; nothing else is shared but the Activity, which has a lock.
+    The threads change the public attributes by single assignments, and call changed
+        afterwards.  Nothing else is shared except the Activity, which has a lock.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from fusenotify.protocol.messages import Status
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why nothing more comes.  in_order says that the mount was taken away, and nothing failed."""
+    """The reason why nothing more comes.  in_order says that it is an unmount, not a failure."""
 
     reason: str
     in_order: bool
 
 
 class Source:
-    """A connection to a daemon, and what came by it.
+    """A connection to a daemon, and the data from it.
 
-    directory is what is watched, as a path from the mount's root.  status is the daemon's
-    latest answer, None before the first one, asked_since when the one that is waited for
-    was asked for, in time.monotonic(), and None where none is.  end is set when nothing
-    more comes.
+    directory is the watched directory, as a path from the mount's root.  status is the
+    daemon's latest answer, or None before the first one.  asked_since is the
+    time.monotonic() at which the present request was made, or None without one.  end is set
+    when nothing more comes.
     """
 
     def __init__(self, client: Client, directory: bytes) -> None:
@@ -78,7 +78,7 @@ class Source:
         self._client.close()
 
     def ask(self) -> None:
-        """Ask for the status, unless an answer is waited for already."""
+        """Ask for the status, unless a request is under way already."""
         if self.asked_since is None:
             self.asked_since = time.monotonic()
             self._asking.set()
@@ -109,13 +109,13 @@ class Source:
             self._ended(_because(error))
 
     def _ended(self, end: End) -> None:
-        """Say why nothing more comes; the first reason counts."""
+        """Set the reason why nothing more comes; only the first one counts."""
         self.end = self.end or end
         self.changed()
 
 
 def connected(path: str | None, socket: str | None) -> Source:
-    """Return what watches a directory by its path, or all of the mount that a socket serves.
+    """Return a source for the directory at path, or for the whole mount that a socket serves.
 
     Raises OSError as locate() and Client(), ProtocolError.
     """
@@ -146,4 +146,4 @@ def _because(error: OSError | ProtocolError) -> End:
 
 
 def _nothing() -> None:
-    """Nobody is to be told."""
+    """Do nothing, while no function is set to call on changes."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The terminal that ``fusenotify top`` draws on: its other screen, keys, size and signals.
+"""The terminal that ``fusenotify top`` draws on: its alternate screen, keys, size and signals.
 
 Invariants
-    However it ends (a key, a signal, an exception), the terminal is as it was before; also
+    However it ends (by a key, a signal, an exception), the terminal is restored, and also
         while the process is suspended (Ctrl-Z).
-    Nothing here waits for the terminal to take output but drawing, which a signal ends.
+    Only drawing waits for the terminal to take output, and a signal ends that.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import NamedTuple, Self
 
-# The other screen, without a cursor, and lines that are cut off at the end.
+# The alternate screen, without a cursor and without wrapping of lines.
 _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _LEAVE = b"\x1b[?7h\x1b[?25h\x1b[?1049l"
-# How long a terminal that takes nothing is asked to show the old screen.
+# How many seconds to try to restore the screen of a terminal that takes no output.
 _LEAVE_SECONDS = 0.5
 
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,14 +39,14 @@ class Size(NamedTuple):
 
 
 class Ended(BaseException):
-    """A signal asked for the end; args[0] is which."""
+    """A signal, args[0], asked for the end."""
 
 
 class Terminal:
-    """Standard output, which is a terminal, and its keys where standard input is one, too.
+    """Standard output, which is a terminal, and the keys if standard input is a terminal, too.
 
-    Within ``with`` it is ours.  Signals that ask for the end raise Ended in wait() and
-    draw().
+    It is used in a with block.  Signals that ask for the end make wait() and draw() raise
+    Ended.
     """
 
     def __init__(self) -> None:
@@ -81,21 +81,21 @@ class Terminal:
 
     @property
     def size(self) -> Size:
-        """How large it is now."""
+        """The present size."""
         try:
             return Size(*os.get_terminal_size(self._out))
         except OSError:
-            return Size(80, 24)  # it is gone, and SIGHUP comes
+            return Size(80, 24)  # the terminal is gone, and SIGHUP will come
 
     def wake(self) -> None:
-        """End a wait(), or else the next one; any thread and any signal handler may call it."""
-        with contextlib.suppress(OSError):  # it was closed meanwhile
+        """End the present or the next wait(); any thread and any signal handler may call this."""
+        with contextlib.suppress(OSError):  # it was closed
             os.eventfd_write(self._wake, 1)
 
     def wait(self, seconds: float) -> bytes | None:
-        """Wait for keys, and return them; None where the time passed, b"" where something else is.
+        """Wait for keys, and return them; None if the time passed, b"" for another reason.
 
-        That is wake(), another size of the terminal, or that we were suspended.
+        Other reasons are wake(), a changed size of the terminal, and a suspension.
 
         Raises Ended.
         """
@@ -117,19 +117,19 @@ class Terminal:
             except OSError:
                 keys = b""
             if not keys:
-                self._keys = None  # it is gone
+                self._keys = None  # standard input is gone
             return keys
         return b"" if ready else None
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Show lines of text, one for each of the terminal's, as wide as it is.
+        """Show lines of text, as many and as wide as those of the terminal.
 
-        Only what differs from the lines before is written, where they are as many.
+        If their number has not changed, only lines that differ from the last ones are written.
 
         Raises Ended.
         """
         before = self._shown if len(self._shown) == len(lines) else [None] * len(lines)
-        self._shown = ()  # where it is broken off
+        self._shown = ()  # in case the writing is interrupted
         text = "".join(
             f"\x1b[{number};1H{line}"
             for number, (line, shown) in enumerate(zip(lines, before, strict=True), 1)
@@ -139,7 +139,7 @@ class Terminal:
         self._shown = lines
 
     def forget(self) -> None:
-        """Draw all lines the next time, as where something else has drawn on the terminal."""
+        """Draw all lines the next time, since the terminal may show something else."""
         self._shown = ()
 
     def _take(self) -> None:
@@ -151,7 +151,7 @@ class Terminal:
 
     def _give_back(self) -> None:
         with contextlib.suppress(OSError, termios.error):
-            for action in (termios.TCOOFF, termios.TCOON):  # goes on, also behind Ctrl-S
+            for action in (termios.TCOOFF, termios.TCOON):  # resumes output after Ctrl-S
                 termios.tcflow(self._out, action)
             self._write(_LEAVE, time.monotonic() + _LEAVE_SECONDS)
         if self._keys is not None and self._before is not None:
@@ -159,14 +159,14 @@ class Terminal:
                 termios.tcsetattr(self._keys, termios.TCSANOW, self._before)  # type: ignore[arg-type]
 
     def _suspend(self) -> None:
-        """Stop, as Ctrl-Z does, with the terminal given back meanwhile."""
+        """Stop the process, as Ctrl-Z does, with the terminal restored during that time."""
         self._suspended = False
         self._give_back()
         os.kill(os.getpid(), signal.SIGSTOP)
         self._take()
 
     def _write(self, data: bytes, deadline: float | None = None) -> None:
-        """Write all that the terminal takes, until a deadline or, without one, a signal.
+        """Write data until a deadline or, without a deadline, until a signal.
 
         Raises Ended.
         """
@@ -182,7 +182,7 @@ class Terminal:
                 rest = rest[os.write(self._out, rest) :]
             except BlockingIOError:
                 poll.poll(100)
-            except OSError:  # it is gone, and SIGHUP says so
+            except OSError:  # the terminal is gone, and SIGHUP will come
                 return
 
     def _check(self) -> None:
@@ -198,9 +198,9 @@ class Terminal:
 
 
 def _opened(descriptor: int) -> int:
-    """Return a descriptor of a terminal that does not block, which the caller's does on."""
+    """Return a non-blocking descriptor of a terminal, for which the caller's still blocks."""
     try:
         flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(os.ttyname(descriptor), flags)
-    except OSError:  # it is another mount namespace's
+    except OSError:  # the terminal belongs to another mount namespace
         return os.dup(descriptor)
