@@ -192,7 +192,15 @@ def test_of_a_test_that_passed_it_is_told_where_that_is_asked_for(users: pytest.
             fusenotify_device.watch(".", "CREATE")
         """
     )
-    assert sections(users.runpytest()) == []
+    users.makeconftest(
+        """
+        def pytest_runtest_logreport(report):
+            print(report.when, "has", len(report.sections))
+        """
+    )
+    result = users.runpytest("-s")
+    assert sections(result) == []
+    result.stdout.fnmatch_lines("*call has 0")
     assert sections(users.runpytest("-rA")) == [
         ("Records of fusenotify_device", ["watching . (CREATE)", "no record"])
     ]
@@ -349,3 +357,42 @@ def test_an_engine_refuses_what_is_for_mounts(users: pytest.Pytester) -> None:
     result = users.runpytest()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines("@pytest.mark.fusenotify: faults is for mounts; an engine has none")
+
+
+def test_of_a_device_that_tests_share_each_report_has_its_own_records(
+    users: pytest.Pytester,
+) -> None:
+    users.makepyfile(
+        """
+        import pytest
+        from fusenotify.testing import EngineTree
+
+        tree = EngineTree()
+
+        @pytest.fixture(scope="module")
+        def shared():
+            device = tree.device()
+            device.watch(".", "CREATE")
+            return device
+
+        @pytest.mark.parametrize("name", ["a", "b"])
+        def test_with_it(name, shared):
+            tree.create(name)
+            shared.take()
+            tree.create(name * 2)
+            assert 0
+
+        def test_without_it():
+            assert 0
+        """
+    )
+    result = users.runpytest()
+    result.assert_outcomes(failed=3)
+    watching = "watching . (CREATE)"
+    assert sections(result) == [
+        ("Records of shared", [watching, "CREATE a", "not taken by the test:", "CREATE aa"]),
+        (
+            "Records of shared",
+            [watching, "CREATE aa", "CREATE b", "not taken by the test:", "CREATE bb"],
+        ),
+    ]
