@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What stands in fenced blocks in README.md and docs/, and how each is tried.
+"""What stands in fenced blocks in README.md, CONTRIBUTING.md and docs/, and how each is tried.
 
 Invariant
     Every block is of one kind.  One that is not written as agreed (indented only,
@@ -75,7 +75,7 @@ class Block:
 def paths() -> list[str]:
     """Return the pages, README first, as paths in the repository."""
     pages = sorted(REPOSITORY.glob("docs/**/*.md"))
-    return ["README.md", *(str(page.relative_to(REPOSITORY)) for page in pages)]
+    return ["README.md", "CONTRIBUTING.md", *(str(page.relative_to(REPOSITORY)) for page in pages)]
 
 
 def parse(page: str, text: str) -> Iterator[Block]:

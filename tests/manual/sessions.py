@@ -33,7 +33,7 @@ from tests.cli.command import environment, fusenotify, until
 from tests.manual.pages import Block
 
 # How long, in seconds, a command may take.
-PATIENCE = 20.0
+PATIENCE = 60.0
 # Takes commands, each ended by a NUL, from descriptor 3; says when one has ended.
 _SHELL = r"""
 while IFS= read -r -d '' -u 3 command; do
@@ -126,7 +126,6 @@ class Shell:
                 "PYTHONUNBUFFERED": "1",
                 "COLUMNS": "80",
                 "NO_COLOR": "1",
-                "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:asyncio",
             },
             stdin=subprocess.DEVNULL,
