@@ -34,6 +34,8 @@ from tests.bench.filesystems import (
     OURS,
     OURS_EXCLUSIVE,
     OURS_EXCLUSIVE_TREE,
+    OURS_JOURNAL,
+    OURS_JOURNAL_TREE,
     OURS_TREE,
     OURS_WATCHED,
     PROJECT,
@@ -138,6 +140,12 @@ PARTS = {
         names=(BEFORE, OURS, BEFORE_TREE, OURS_TREE),
         operations=tuple(PROGRAMS),
         goals=(Goal(("git clone", "tar x", "rm -rf"), (OURS_TREE,), (OURS,), 1.1),),
+        peer=OURS,
+    ),
+    "journal": Part(
+        names=(OURS, OURS_JOURNAL, OURS_TREE, OURS_JOURNAL_TREE),
+        operations=tuple(PROGRAMS),
+        goals=(Goal(tuple(PROGRAMS), (OURS_JOURNAL_TREE,), (OURS_TREE,), 1.03),),
         peer=OURS,
     ),
     "levers": Part(

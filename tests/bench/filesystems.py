@@ -99,11 +99,12 @@ class How:
 
     watched is what a client watches: "" nothing, "work" the sampled directory,
     "tree" all below it, too.  without is one of LEVERS.  before says that it is
-    another checkout's, daemon and client.
+    another checkout's, daemon and client.  journal says that it keeps one.
     """
 
     watched: str = ""
     exclusive: bool = False
+    journal: bool = False
     without: str = ""
     before: bool = False
 
@@ -126,6 +127,7 @@ class Ours(Filesystem):
             program = ["tests.bench.levers", how.without] if how.without else ["fusenotify"]
             command = [sys.executable, "-m", *program, "mount", "-f", "-o", "allow_other"]
             command += ["--exclusive"] * how.exclusive
+            command += [f"--journal={place.socket}.journal"] * how.journal
             command += ["--socket", str(place.socket), str(place.source), str(place.mountpoint)]
         super().__init__(name, place, command)
         if how.watched:
@@ -170,6 +172,8 @@ OURS_WATCHED = "fusenotify, watched"
 OURS_EXCLUSIVE = "fusenotify --exclusive"
 OURS_TREE = "fusenotify, tree watched"
 OURS_EXCLUSIVE_TREE = "fusenotify --exclusive, tree watched"
+OURS_JOURNAL = "fusenotify --journal"
+OURS_JOURNAL_TREE = "fusenotify --journal, tree watched"
 BEFORE = "fusenotify before"
 BEFORE_TREE = "fusenotify before, tree watched"
 # Ours by name.
@@ -179,6 +183,8 @@ SUBJECTS = {
     OURS_EXCLUSIVE: How(exclusive=True),
     OURS_TREE: How("tree"),
     OURS_EXCLUSIVE_TREE: How("tree", exclusive=True),
+    OURS_JOURNAL: How(journal=True),
+    OURS_JOURNAL_TREE: How("tree", journal=True),
 }
 
 
