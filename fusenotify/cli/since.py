@@ -22,8 +22,11 @@ from fusenotify.bits import IN_ISDIR, IN_MOVED_FROM, IN_Q_OVERFLOW, names
 from fusenotify.cli.lines import event_words, json_object
 from fusenotify.client import Client, PastEvent
 from fusenotify.client.changes import Change, Changes
+from fusenotify.client.known_names import known_names
 from fusenotify.client.locate import locate
+from fusenotify.client.scanning import merged, scan
 from fusenotify.mounting.failure import Failure
+from fusenotify.protocol.past import BEGINNING
 
 # The exit status if changes may be missing.
 _MISSING = 3
@@ -65,6 +68,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print a JSON object per line, for programs"
     )
+    parser.add_argument(
+        "--scan",
+        action="store_true",
+        help="with --changes, where changes may be missing: also name what changed its attributes "
+        "in that time, and what the journal knows and is gone",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise Failure("since takes a cursor and a path, or --cursor-file FILE and a path")
     if arguments.changes and arguments.follow:
         raise Failure("--changes summarizes past events, so it does not go with --follow")
+    if arguments.scan and not arguments.changes:
+        raise Failure("--scan goes with --changes")
     place = _find(os.fsencode(arguments.words[-1]))
     with Client(place.socket) as client:
         if arguments.cursor_file:
@@ -86,7 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
         progress = _Progress(arguments.cursor_file, cursor)
         with contextlib.closing(events), progress:
             if arguments.changes:
-                return _print_changes(progress.of(events), place, arguments.json)
+                changes = Changes()
+                changes.add(progress.of(events))
+                found = changes.all()
+                if arguments.scan and changes.gaps:
+                    known = known_names(client.since(BEGINNING, place.inner))
+                    scanned = scan(place.given, place.inner, changes.gaps, known)
+                    found = merged(found, scanned)
+                return _print_changes(changes.gaps, found, place, arguments.json)
             return _print_events(progress.of(events), place, arguments)
 
 
@@ -206,19 +224,21 @@ def _print_events(events: Iterable[PastEvent], place: _Place, arguments: argpars
     return status
 
 
-def _print_changes(events: Iterable[PastEvent], place: _Place, json: bool) -> int:
-    changes = Changes()
-    changes.add(events)
-    for gap in changes.gaps:
+def _print_changes(
+    gaps: Iterable[PastEvent], changes: Iterable[Change], place: _Place, json: bool
+) -> int:
+    status = 0
+    for gap in gaps:
+        status = _MISSING
         if json:
             sys.stdout.buffer.write(_event_object(gap, place))
         else:
             _tell_missing(gap)
-    for change in changes.all():
+    for change in changes:
         sys.stdout.buffer.write(
             _change_object(change, place) if json else _change_line(change, place)
         )
-    return _MISSING if changes.gaps else 0
+    return status
 
 
 def past_line(mask: int, path: bytes) -> bytes:

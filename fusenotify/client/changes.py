@@ -92,7 +92,9 @@ class Changes:
             elif event.exchanged or event.replaced:  # with, or by, something from outside
                 self._take(path, is_dir)
                 self._now[path] = _Node(None, is_dir)
-            elif mask & (IN_DELETE | IN_MOVED_FROM):
+            elif mask & IN_DELETE:
+                self._take(path, is_dir, alone=True)
+            elif mask & IN_MOVED_FROM:
                 self._take(path, is_dir)
             elif mask & (IN_CREATE | IN_MOVED_TO):
                 self._now[path] = _Node(None, is_dir)
@@ -142,11 +144,16 @@ class Changes:
             return path
         return None if node.origin is None else node.origin + rest
 
-    def _take(self, path: bytes, is_dir: bool) -> tuple[_Node, list[tuple[bytes, _Node]]]:
-        """Take something away from a path, with what is below it, by the paths from it."""
+    def _take(
+        self, path: bytes, is_dir: bool, *, alone: bool = False
+    ) -> tuple[_Node, list[tuple[bytes, _Node]]]:
+        """Take something away from a path, with what is below it, by the paths from it.
+
+        alone says that nothing is below it, as in a directory that can be removed.
+        """
         node = self._now.pop(path, None) or _Node(self._origin(path), is_dir)
         below: list[tuple[bytes, _Node]] = []
-        if is_dir:
+        if is_dir and not alone:
             start = path + b"/"
             inside = [other for other in self._now if other.startswith(start)]
             below = [(other[len(path) :], self._now.pop(other)) for other in inside]

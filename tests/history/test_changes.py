@@ -18,6 +18,7 @@ from fusenotify.bits import (
     IN_MOVED_TO,
 )
 from fusenotify.client.changes import Change, Changes, Kind
+from fusenotify.client.known_names import known_names
 from fusenotify.protocol.past import PastEvent
 
 # A tree: by each path an object's number and how often it was modified, None for a directory.
@@ -178,7 +179,7 @@ def test_changes_lead_from_the_tree_before_to_the_tree_after(
     made = Made()
     for step in first:
         made.do(step)
-    before, made.events = dict(made.tree), []
+    before, first_events, made.events = dict(made.tree), made.events, []
     for step in then:
         made.do(step)
     changes = Changes()
@@ -189,6 +190,8 @@ def test_changes_lead_from_the_tree_before_to_the_tree_after(
     assert not deleted & made.tree.keys()
     after = applied(before, told)
     assert after.keys() == made.tree.keys()
+    known = known_names([*first_events, *made.events])
+    assert known == {path: times is None for path, (_, times) in made.tree.items()}
     modified = {change.path for change in told if change.kind is Kind.MODIFIED or change.modified}
     numbers = dict(before.values())
     for path, (number, times) in made.tree.items():

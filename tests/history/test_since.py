@@ -276,6 +276,29 @@ def test_changes_name_each_path_once(kept: Mounted) -> None:
     ]
 
 
+def test_a_scan_finds_what_changed_while_no_daemon_ran(mounting: Mounting, tmp_path: Path) -> None:
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    with mounting(journal=journal) as mount:
+        mnt = Path(mount.mountpoint)
+        for name in ("gone", "kept", "changed"):
+            (mnt / name).mkdir()
+        cursor = fusenotify("cursor", mnt).stdout.strip()
+        (mnt / "told").mkdir()
+    (source / "gone").rmdir()
+    (source / "changed").chmod(0o700)
+    (source / "new").mkdir()
+    with mounting(journal=journal):
+        status, out, err = since(cursor, mnt, "--changes", "--scan")
+        assert (status, "no daemon ran" in err) == (3, True)
+        assert out.splitlines() == [
+            f"modified   {mnt}/",
+            f"modified   {mnt}/changed/",
+            f"deleted    {mnt}/gone/",
+            f"modified   {mnt}/new/",
+            f"created    {mnt}/told/",
+        ]
+
+
 def test_missing_changes_are_said_and_are_status_3(kept: Mounted) -> None:
     status, out, err = since("c:0000000000000000:0", kept.mountpoint)
     assert (status, out) == (3, "")
@@ -332,6 +355,7 @@ def test_a_name_that_is_no_text_comes_through(kept: Mounted) -> None:
     [
         (["c:1"], "takes a cursor and a path"),
         (["c:1", "/", "--changes", "--follow"], "--follow"),
+        (["c:1", "/", "--scan"], "goes with --changes"),
         (["c:1", "/"], "not on a fusenotify mount"),
     ],
 )
