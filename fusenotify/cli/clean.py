@@ -13,13 +13,13 @@ import os
 import sys
 
 from fusenotify import mountinfo
+from fusenotify.cli.printable import printable
 from fusenotify.mounting.failure import Failure
 from fusenotify.mounting.mountpoints import (
     State,
-    id_of,
+    ask,
     remove_dead_socket,
     resolve,
-    states_of,
     take_away,
 )
 from fusenotify.mounting.settings import default_sockets
@@ -48,32 +48,21 @@ def run(arguments: argparse.Namespace) -> int:
         and (not wanted or mount.mountpoint in wanted)
         and os.geteuid() in (0, mount.user)
     ]
-    # Their ids are found before they are asked, since another mount may replace a dead one.
-    known = [(mount, which) for mount in mounts if (which := _uncovered(mount)) is not None]
-    states = states_of([mount for mount, _ in known])
     status = 0
-    for (mount, which), state in zip(known, states, strict=True):
+    for mount, (state, which) in zip(mounts, ask(mounts), strict=True):
         path = os.fsdecode(mount.mountpoint)
-        if state is not State.DEAD:
+        if state is not State.DEAD or which is None:
             continue
         if arguments.dry_run:
-            print(f"{path}: its daemon is gone")
+            print(f"{printable(path)}: its daemon is gone")
             continue
         try:
             take_away(which, lazy=True)
         except Failure as failure:
-            print(f"fusenotify: {failure}", file=sys.stderr)
+            print(f"fusenotify: {printable(str(failure))}", file=sys.stderr)
             status = 1
             continue
         for socket in default_sockets(path):
             remove_dead_socket(socket)
-        print(f"{path}: unmounted; its daemon is gone")
+        print(f"{printable(path)}: unmounted; its daemon is gone")
     return status
-
-
-def _uncovered(mount: mountinfo.Mount) -> mountinfo.MountId | None:
-    """Return the id of a mount, or None if it cannot be reached."""
-    try:
-        return id_of(mount)
-    except Failure:
-        return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from fusenotify.cli.mount_settings import declare, settings_of
 from fusenotify.cli.words import TakeWords
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mount, in the background unless -f is given."""
+    _fill_standard_descriptors()
     if "remount" in arguments.options:
         from fusenotify.cli import remounting  # it imports the client
 
@@ -70,6 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not status:
         raise Failure("unmounted before it answered")
     return status if status > 0 else 1
+
+
+def _fill_standard_descriptors() -> None:
+    """Open what the caller has closed of 0, 1 and 2, so that no file of ours is taken for one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - to the end
 
 
 def _serve(settings: Settings, ready_fd: int | None, until_eof: int | None) -> int:

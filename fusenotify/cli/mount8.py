@@ -73,6 +73,8 @@ def run(argv: Sequence[str]) -> int:
         return WRONG_CALL
     if "-f" in asked:  # fake
         return 0
+    if "nofail" in arguments.options and not os.path.lexists(source):
+        return 0  # as mount(8) has it for a disk that is not there
     return FAILED if mount.run(arguments) else 0
 
 

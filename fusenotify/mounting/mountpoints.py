@@ -20,7 +20,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from fusenotify import mountinfo
 from fusenotify.mounting.failure import Failure, describe
@@ -74,7 +74,14 @@ def find(path: str) -> mountinfo.Mount | None:
     return found
 
 
-def states_of(among: Sequence[mountinfo.Mount]) -> list[State]:
+class Asked(NamedTuple):
+    """The state of a mount, and the id of the mount that was asked; None if it was not reached."""
+
+    state: State
+    which: mountinfo.MountId | None = None
+
+
+def ask(among: Sequence[mountinfo.Mount]) -> list[Asked]:
     """Return the states of mounts, which are all asked at once; only their daemons can answer.
 
     Users who may not use a mount cannot find out whether it lives: a dead one then counts as live.
@@ -82,36 +89,40 @@ def states_of(among: Sequence[mountinfo.Mount]) -> list[State]:
     """
     deadline = time.monotonic() + ANSWER_SECONDS
     answers = [_ask(mount) for mount in among]
-    states = []
+    asked = []
     for answer in answers:
         try:
-            states.append(answer.get(timeout=max(0.0, deadline - time.monotonic())))
+            asked.append(answer.get(timeout=max(0.0, deadline - time.monotonic())))
         except queue.Empty:
-            states.append(State.SILENT)
-    return states
+            asked.append(Asked(State.SILENT))
+    return asked
 
 
 def state_of(mount: mountinfo.Mount) -> State:
-    """Return the state of one mount; see states_of()."""
-    return states_of([mount])[0]
+    """Return the state of one mount; see ask()."""
+    return ask([mount])[0].state
 
 
-def _ask(mount: mountinfo.Mount) -> queue.SimpleQueue[State]:
-    answer: queue.SimpleQueue[State] = queue.SimpleQueue()
-    closed_to_root = mount.user and "allow_other" not in mount.options
-    ask = _asked_as_its_user if os.geteuid() == 0 and closed_to_root else _asked
-    # In a thread, because a syscall on a mount has no time limit.
-    threading.Thread(target=lambda: answer.put(ask(mount)), daemon=True).start()
+def _ask(mount: mountinfo.Mount) -> queue.SimpleQueue[Asked]:
+    answer: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+    # In a thread, because a system call on a mount has no time limit.
+    threading.Thread(target=lambda: answer.put(_asked(mount)), daemon=True).start()
     return answer
 
 
-def _asked(mount: mountinfo.Mount) -> State:
+def _asked(mount: mountinfo.Mount) -> Asked:
+    closed_to_root = mount.user and "allow_other" not in mount.options
+    error_of = _error_for_its_user if os.geteuid() == 0 and closed_to_root else _error_of_asking
     with contextlib.suppress(Failure), opened(mount) as root:
-        return State.DEAD if _error_of_asking(root) in _OF_THE_DEAD else State.LIVE
-    return State.LIVE  # unmounted or covered by now, which its users will notice
+        which = mountinfo.mount_id(root)
+        code = error_of(root, mount)
+        if code is None:
+            return Asked(State.SILENT, which)
+        return Asked(State.DEAD if code in _OF_THE_DEAD else State.LIVE, which)
+    return Asked(State.LIVE)  # unmounted or covered by now, which its users will notice
 
 
-def _error_of_asking(root: int) -> int:
+def _error_of_asking(root: int, _: mountinfo.Mount) -> int:
     try:
         os.fstatvfs(root)  # fstat() would be answered from the kernel's cache
     except OSError as error:
@@ -119,22 +130,22 @@ def _error_of_asking(root: int) -> int:
     return 0
 
 
-def _asked_as_its_user(mount: mountinfo.Mount) -> State:
-    """Ask in a process of the mount's user, since the kernel refuses others, even root."""
-    with contextlib.suppress(Failure), opened(mount) as root:
-        child = os.fork()
-        if not child:
-            _ask_and_end(mount, root)
-        pidfd = os.pidfd_open(child)
-        try:
-            if not select.select([pidfd], [], [], ANSWER_SECONDS)[0]:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                return State.SILENT
-        finally:
-            os.close(pidfd)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return State.DEAD if code in _OF_THE_DEAD else State.LIVE
-    return State.LIVE
+def _error_for_its_user(root: int, mount: mountinfo.Mount) -> int | None:
+    """Ask in a process of the mount's user, since the kernel refuses others, even root.
+
+    Returns None if no answer comes.
+    """
+    child = os.fork()
+    if not child:
+        _ask_and_end(mount, root)
+    pidfd = os.pidfd_open(child)
+    try:
+        if not select.select([pidfd], [], [], ANSWER_SECONDS)[0]:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            return None
+    finally:
+        os.close(pidfd)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _ask_and_end(mount: mountinfo.Mount, root: int) -> NoReturn:
@@ -144,7 +155,7 @@ def _ask_and_end(mount: mountinfo.Mount, root: int) -> NoReturn:
         os.setgroups([])
         os.setresgid(mount.group, mount.group, mount.group)
         os.setresuid(mount.user, mount.user, mount.user)
-        code = _error_of_asking(root)
+        code = _error_of_asking(root, mount)
     finally:
         os._exit(code)
 

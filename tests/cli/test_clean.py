@@ -38,13 +38,13 @@ def killed(source: Path, mountpoint: Path) -> str:
 def test_a_dead_mount_goes_with_its_socket_and_a_living_one_stays(
     mounting: Mounting, tmp_path: Path
 ) -> None:
-    source, dead = made(tmp_path, "a", "dead")
+    source, dead = made(tmp_path, "a", "dead \udcff")
     socket = killed(source, dead)
     with mounting() as living:
         places = [Path(living.mountpoint), dead, tmp_path]
         done = fusenotify("clean", *places)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == f"{dead}: unmounted; its daemon is gone\n"
+        assert done.stdout == f"{tmp_path}/dead \\xff: unmounted; its daemon is gone\n"
         assert not os.path.exists(socket)
         assert os.listdir(living.mountpoint) == os.listdir(dead) == []
         done = fusenotify("clean", *places)

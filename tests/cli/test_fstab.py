@@ -203,6 +203,28 @@ def test_a_failure_and_help_are_mount8s_failures(place: Path) -> None:
     assert "max_queued_events=N" in (place / "help").read_text()
 
 
+def test_a_source_that_may_be_missing_is_no_failure(place: Path) -> None:
+    (place / "fstab").write_text(
+        f"{place}/gone {place}/mnt fusenotify nofail 0 0\n"
+        f"{place}/source/gone {place}/mnt fusenotify defaults 0 0\n"
+    )
+    done = script(
+        place,
+        f"{_INSTALL}; mount -a || echo $?; mount {{}}/gone || echo $?; "
+        "mount {}/source/gone || echo $?; ls {}/mnt",
+    )
+    assert done.stderr == f"fusenotify: {place}/source/gone: SOURCE does not exist\n" * 2
+    assert done.stdout.split() == ["64", "32"]
+
+
+def test_it_mounts_where_no_standard_descriptor_is_open(place: Path) -> None:
+    done = script(
+        place, f"{_INSTALL}; mount -t fusenotify {{}}/source {{}}/mnt <&- >&- 2>&-; {_LOOK}"
+    )
+    assert done.stderr == ""
+    assert done.stdout.split()[0] == "content"
+
+
 def test_a_remount_keeps_what_fstab_says_and_changes_limits(place: Path) -> None:
     words = "max_queued_events=64,allow_user=3,access=exact,nosuid"
     (place / "fstab").write_text(f"{place}/source {place}/mnt fusenotify {words} 0 0\n")
