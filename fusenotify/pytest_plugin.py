@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NoReturn, Unpack
 
 import pytest
@@ -25,7 +25,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusenotify.testing import EngineTree, MountDevice, TemporaryMount
+    from fusenotify.testing import EngineTree, MountDevice, SupervisedProgram, TemporaryMount
     from fusenotify.testing.marker import DeviceSettings, Settings
 
 _MARKER = (
@@ -116,6 +116,24 @@ def fusenotify_device(
     """
     detailed = _settings(request.node).get("detailed", False)
     return _device(fusenotify_mount, "fusenotify_device", detailed=detailed)
+
+
+@pytest.fixture
+def fusenotify_run() -> Iterator[Callable[..., SupervisedProgram]]:
+    """What starts a program under ``fusenotify run``; all end with the test.
+
+    It takes what fusenotify.testing.SupervisedProgram does.  Where programs
+    cannot be supervised the test is skipped.
+    """
+    from fusenotify.testing import SupervisedProgram
+    from fusenotify.testing.programs import why_not_supervised
+
+    if reason := why_not_supervised():
+        pytest.skip(f"cannot run programs supervised: {reason}")
+    with contextlib.ExitStack() as ending:
+        yield lambda *command, **settings: ending.enter_context(
+            SupervisedProgram(*command, **settings)
+        )
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from fusenotify.mounting.mounted import MountFailed, mounted
 from fusenotify.mounting.settings import SEMANTICS
 from fusenotify.run.calls import Settings
 from fusenotify.run.child import CANNOT_RUN, NotStarted
+from fusenotify.run.front import end_as
 from fusenotify.run.journal import Journal
 from fusenotify.run.running import run_program
-from fusenotify.run.signals import end_as
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

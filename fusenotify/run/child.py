@@ -51,7 +51,7 @@ class NotStarted(Exception):
 
 
 def start(
-    command: Sequence[str], reserved: Range, signals: set[signal.Signals], directory: str | None
+    command: Sequence[str], reserved: Range, signals: set[int], directory: str | None
 ) -> tuple[int, int]:
     """Start a program, and return its process id and the listener of its filter.
 
@@ -84,7 +84,7 @@ def start(
 def _become(
     command: Sequence[str],
     code: bytes,
-    signals: set[signal.Signals],
+    signals: set[int],
     answer: socket.socket,
     parent: int,
     directory: str | None,

@@ -29,6 +29,14 @@ class Journal:
         """Return whether anybody reads it."""
         return self._file is not None or self._log is not None
 
+    def descriptors(self) -> set[int]:
+        """Return the descriptor of the file."""
+        return set() if self._file is None else {self._file.fileno()}
+
+    def log_is(self, descriptor: int) -> bool:
+        """Return whether lines of text go to a descriptor."""
+        return self._log is not None and self._log.fileno() == descriptor
+
     def call(self, thread: int, name: str, arguments: dict[str, object], result: int | str) -> None:
         """Tell of a call and its result, a negative errno where it failed.
 

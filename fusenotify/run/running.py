@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A program from its start to its end, with its inotify served by us.
 
-cli.run calls run_program(); below are run.child, which starts the program, run.supervisor,
-which answers it, and run.signals, which waits for it.
+cli.run calls run_program().  This process waits, in the program's place (run.front); a child
+of it supervises (run.back), whose child is the program (run.child).
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from fusenotify.proc import shows_our_numbers
-from fusenotify.run import signals
-from fusenotify.run.architectures import architectures_here
-from fusenotify.run.calls import Calls, Settings
-from fusenotify.run.child import CANNOT_RUN, NotStarted, start
-from fusenotify.run.filter import reserved_range
+from fusenotify.run.back import Order, supervise
+from fusenotify.run.calls import Settings
+from fusenotify.run.child import CANNOT_RUN, NotStarted
+from fusenotify.run.front import FAILED, Front, SupervisorLost, block_signals
 from fusenotify.run.journal import Journal
-from fusenotify.run.notify import Listener
-from fusenotify.run.supervisor import Supervisor
 
 
 def run_program(
@@ -33,35 +31,29 @@ def run_program(
     """
     if not shows_our_numbers():
         raise NotStarted(CANNOT_RUN, "/proc is not of our pid namespace: mount it there")
-    reserved = reserved_range()
-    blocked = signals.block()
-    pid, listener = start(command, reserved, blocked, directory)
-
-    async def supervise() -> int:
-        listening = Listener(listener)
-        calls = Calls(listening, architectures_here(), reserved, settings, journal, Warnings())
-        supervisor = Supervisor(listening, calls)
-        program = signals.Program(pid)
-        supervisor.start()
-        journal.said("started", pid=pid, command=list(command))
+    order = Order(command, directory, block_signals(), settings, journal)
+    reports, to_report = os.pipe()
+    lifeline, alive = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    supervisor = os.fork()
+    if not supervisor:
         try:
-            status = await program.end()
+            os.close(alive)
+            supervise(order, to_report, lifeline, journal.descriptors())
+        except BaseException:
+            traceback.print_exc()
         finally:
-            supervisor.stop()
-        journal.said("ended", pid=pid, status=status)
-        return status
-
-    return asyncio.run(supervise())
-
-
-class Warnings:
-    """Print a warning on stderr, each one once."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-
-    def __call__(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
-            sys.stderr.write(f"fusenotify run: {message}\n")
-            sys.stderr.flush()
+            os._exit(0)
+    os.close(to_report)
+    os.close(lifeline)
+    front = Front(supervisor, reports)
+    try:
+        word, rest = front.begin()
+        if word == FAILED:
+            os.waitpid(supervisor, 0)
+            status, _, message = rest.partition(b" ")
+            raise NotStarted(int(status), message.decode(errors="replace"))
+        return front.wait()
+    except SupervisorLost:
+        raise NotStarted(CANNOT_RUN, "the supervisor was killed, and the program with it") from None

@@ -26,6 +26,7 @@ class Supervisor:
         self._calls = calls
         self._pipes: dict[int, InotifyDescriptor] = {}
         self._epoll = select.epoll()
+        self._unused = asyncio.Event()
         calls.on_made = self._made
 
     def start(self) -> None:
@@ -33,6 +34,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._listener.fileno(), self._notified)
         loop.add_reader(self._epoll.fileno(), self._piped)
+
+    async def unused(self) -> None:
+        """Return when no process is left under the filter."""
+        await self._unused.wait()
 
     def stop(self) -> None:
         """Answer nothing more, and drop all descriptors."""
@@ -49,6 +54,7 @@ class Supervisor:
             tasks.start(self._calls.handle(notification))
         elif not self._listener.has_users():
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._unused.set()
 
     def _made(self, descriptor: InotifyDescriptor) -> None:
         # Edges: an empty pipe would be said to have room all the time.

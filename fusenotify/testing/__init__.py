@@ -8,6 +8,7 @@ from fusenotify.testing.device import MountDevice
 from fusenotify.testing.expectations import Seen
 from fusenotify.testing.faults import Faults
 from fusenotify.testing.mounts import TemporaryMount, temporary_mount, why_no_mounts
+from fusenotify.testing.programs import Program, SupervisedProgram
 from fusenotify.testing.tree import EngineDevice, EngineTree, OpenFile
 from fusenotify.testing.watching import Watcher, assert_events
 
@@ -17,7 +18,9 @@ __all__ = [
     "Faults",
     "MountDevice",
     "OpenFile",
+    "Program",
     "Seen",
+    "SupervisedProgram",
     "TemporaryMount",
     "Watcher",
     "assert_events",

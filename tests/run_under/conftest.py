@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_under.programs import compiled, runs_here
+from fusenotify.testing.programs import why_not_supervised
+from tests.run_under.programs import compiled
 
 
 @pytest.fixture(autouse=True)
 def run_is_possible() -> None:
     """Skip where the kernel, or what runs the tests, does not let a program be supervised."""
-    if reason := runs_here():
+    if reason := why_not_supervised():
         pytest.skip(f"cannot run programs supervised: {reason}")
 
 

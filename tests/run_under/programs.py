@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import subprocess
 from pathlib import Path
@@ -54,10 +53,3 @@ def answers(output: str) -> dict[str, str]:
     """Return what each scenario printed, of the output of several."""
     parts = re.split(r"^== (\w+)\n", output, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-@functools.cache
-def runs_here() -> str:
-    """Return what forbids to supervise programs here, or nothing.  Asked once in a process."""
-    probe = under("--", "true")
-    return probe.stderr.strip() if probe.returncode else ""

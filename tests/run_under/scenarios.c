@@ -668,7 +668,7 @@ static void too_many_watches(void)
 	say("4", inotify_add_watch(fd, "b", IN_CREATE) > 0);
 }
 
-/* What a shell sees of these is tested. */
+/* It is signalled and killed. */
 static void waits_for_ever(void)
 {
 	int fd = inotify(0);
@@ -690,6 +690,21 @@ static struct {
 	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
 	S(waits_for_ever),
 };
+
+/* Prints events for ever, by reads of a size. */
+static void watch(size_t size)
+{
+	int fd = inotify(0);
+	inotify_add_watch(fd, directory, IN_ALL_EVENTS);
+	say("watching", size);
+	for (ssize_t got; (got = read(fd, buffer, size)) > 0; fflush(stdout))
+		for (char *at = buffer; at < buffer + got;) {
+			struct inotify_event *event = (struct inotify_event *)at;
+			printf("%d %x %s\n", event->wd, event->mask, event->len ? event->name : "");
+			at += sizeof *event + event->len;
+		}
+	say("read", -1);
+}
 
 static int one(const char *name)
 {
@@ -732,6 +747,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (!strcmp(argv[2], "read_inherited"))
 		read_and_show(atoi(argv[3]), 4096);
+	else if (!strcmp(argv[2], "watch"))
+		watch(atoi(argv[3]));
 	else if (argc == 3)
 		return one(argv[2]);
 	else

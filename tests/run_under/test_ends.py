@@ -102,11 +102,50 @@ def test_a_signal_that_the_program_ignores_does_not_end_the_run() -> None:
         assert run.returncode == 5
 
 
-def test_the_program_is_killed_with_its_supervisor() -> None:
+def test_the_program_is_killed_with_the_run() -> None:
     with started("--", "sh", "-c", "echo $$; exec sleep 1000") as (run, program):
         run.kill()
         run.wait()
         assert ended(program)
+
+
+def test_the_program_is_killed_with_its_supervisor() -> None:
+    with started("--", "sh", "-c", "echo $$; exec sleep 1000") as (run, program):
+        with open(f"/proc/{program}/stat") as file:
+            supervisor = int(file.read().rpartition(")")[2].split()[1])
+        os.kill(supervisor, signal.SIGKILL)
+        assert run.wait(20) == 125
+        assert ended(program)
+
+
+@pytest.mark.mount
+def test_what_goes_on_in_the_background_is_still_served(
+    scenarios: Path, fusenotify_mount: TemporaryMount, tmp_path: Path
+) -> None:
+    fifo, out = tmp_path / "fifo", tmp_path / "out"
+    os.mkfifo(fifo)
+    watches = f"{scenarios} {fusenotify_mount.path} merging"
+    background = f"read word < {fifo}; {watches} > {out}; echo > {fifo}"
+    done = under("--", "sh", "-c", f"({background}) > /dev/null 2>&1 & exit 3")
+    assert done.returncode == 3
+    fifo.write_text("go on\n")
+    fifo.read_text()
+    assert out.read_text() == "read: 32: 1/2/a\n" * 3 + "read: EAGAIN\n"
+
+
+@pytest.mark.mount
+def test_a_program_that_is_stopped_and_goes_on_is_still_served(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    with started("--", scenarios, fusenotify_mount.path, "waits_for_ever") as (run, program):
+        os.kill(program, signal.SIGSTOP)
+        until(lambda: _state(run.pid) == b"T", "the run stops")
+        os.kill(program, signal.SIGCONT)
+        (fusenotify_mount.path / "a").touch()
+        assert run.stdout is not None
+        assert run.stdout.readline() == "read: 32: 1/100/a\n"
+        os.kill(run.pid, signal.SIGCONT)
+        assert run.wait(20) == 0
 
 
 @pytest.mark.mount
@@ -217,11 +256,14 @@ def _processes() -> Iterator[tuple[int, bytes, bytes, int]]:
         yield int(entry), head.partition(b"(")[2], fields[0], int(fields[3])
 
 
+def _state(wanted: int) -> bytes:
+    return next(state for pid, _, state, _ in _processes() if pid == wanted)
+
+
 def _children_named(command: bytes, session: int) -> list[int]:
     return [pid for pid, name, _, of in _processes() if name == command and of == session]
 
 
 def _is_stopped(session: int) -> bool:
-    """Return whether all processes of a shell's job are stopped."""
-    states = [state for pid, _, state, of in _processes() if of == session and pid != session]
-    return len(states) > 1 and set(states) == {b"T"}
+    """Return whether a shell's job is stopped: what stands for the program, and the program."""
+    return [state for _, _, state, of in _processes() if of == session].count(b"T") == 2

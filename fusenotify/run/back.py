@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The supervisor's process: it starts the program, answers its calls, and reports its end.
+
+run.running makes it a child of the process that stands for the program (run.front).  It is the
+program's parent, because Yama lets only ancestors look into a process.
+
+Invariants
+    It is in no process group with the program: nothing stops it while the program runs on.
+    It keeps nothing open that is the program's but stderr, and that only as long as PROGRAM runs.
+    It ends when no process under the filter is left; where its parent is killed it
+        kills the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fusenotify.run.architectures import architectures_here
+from fusenotify.run.calls import Calls, Settings
+from fusenotify.run.child import NotStarted, start
+from fusenotify.run.filter import reserved_range
+from fusenotify.run.front import ENDED, FAILED, HANDED_ON, STARTED, STOPPED
+from fusenotify.run.journal import Journal
+from fusenotify.run.notify import Listener
+from fusenotify.run.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run: a command, in a directory where one is given, with signals blocked as before."""
+
+    command: Sequence[str]
+    directory: str | None
+    blocked: set[int]
+    settings: Settings
+    journal: Journal
+
+
+class Reporter:
+    """Tells the front, as long as there is one."""
+
+    def __init__(self, reports: int) -> None:
+        self._reports = reports
+        self._front = os.getppid()
+
+    def say(self, word: bytes, rest: bytes = b"") -> None:
+        """Report, and wake the front."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._reports, word + b" " + rest.replace(b"\n", b" ") + b"\n")
+        self._send(signal.SIGCHLD)
+
+    def wake(self) -> None:
+        """Have the front go on if it is stopped: the program does."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: int) -> None:
+        if os.getppid() == self._front:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._front, number)
+
+
+def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None:
+    """Do it all, in a process that was forked for it.
+
+    lifeline is readable when the front has ended; keep are further descriptors of ours.
+    """
+    keep |= {0, 1, 2, reports, lifeline}
+    _close_all(lambda number: number not in keep and not os.get_inheritable(number))
+    reporter = Reporter(reports)
+    reserved = reserved_range()
+    try:
+        pid, listener = start(order.command, reserved, order.blocked, order.directory)
+    except NotStarted as failure:
+        reporter.say(FAILED, b"%d %b" % (failure.status, str(failure).encode()))
+        return
+    reporter.say(STARTED, b"%d" % pid)
+    os.setpgid(0, 0)
+    keep.add(listener)
+    _close_all(lambda number: number not in keep)
+    _to_nothing(0, 1)
+    asyncio.run(_supervised(order, Listener(listener), pid, reporter, lifeline))
+
+
+async def _supervised(
+    order: Order, listener: Listener, pid: int, reporter: Reporter, lifeline: int
+) -> None:
+    warn = Warnings()
+    calls = Calls(
+        listener, architectures_here(), reserved_range(), order.settings, order.journal, warn
+    )
+    supervisor = Supervisor(listener, calls)
+    program = _Program(pid, reporter)
+    loop = asyncio.get_running_loop()
+
+    def front_is_gone() -> None:
+        loop.remove_reader(lifeline)
+        program.kill()
+
+    loop.add_reader(lifeline, front_is_gone)
+    supervisor.start()
+    order.journal.said("started", pid=pid, command=list(order.command))
+    status = await program.end()
+    order.journal.said("ended", pid=pid, status=status)
+    if not order.journal.log_is(2):
+        _to_nothing(2)
+    reporter.say(ENDED, b"%d" % status)
+    await supervisor.unused()
+    supervisor.stop()
+
+
+class _Program:
+    """The program, from its start to its end."""
+
+    def __init__(self, pid: int, reporter: Reporter) -> None:
+        self.pid = pid
+        self._reporter = reporter
+        self._loop = asyncio.get_running_loop()
+        self._status: asyncio.Future[int] = self._loop.create_future()
+        threading.Thread(target=self._take_signals, name="signals", daemon=True).start()
+        self._look()
+
+    async def end(self) -> int:
+        """Return its exit status, or the negative number of its signal."""
+        return await self._status
+
+    def kill(self) -> None:
+        """End it."""
+        if not self._status.done():
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _take_signals(self) -> None:
+        while True:
+            number = signal.sigwaitinfo(HANDED_ON).si_signo
+            try:
+                self._loop.call_soon_threadsafe(self._signalled, number)
+            except RuntimeError:
+                return  # the loop has ended
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._look()
+        elif not self._status.done():
+            os.kill(self.pid, number)
+
+    def _look(self) -> None:
+        """See what has become of it."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+                if not pid:
+                    return
+                if os.WIFSTOPPED(status):
+                    self._reporter.say(STOPPED)
+                elif os.WIFCONTINUED(status):
+                    self._reporter.wake()
+                elif not self._status.done():
+                    self._status.set_result(os.waitstatus_to_exitcode(status))
+
+
+class Warnings:
+    """Prints a warning on stderr, each one once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            sys.stderr.write(f"fusenotify run: {message}\n")
+            sys.stderr.flush()
+
+
+def _close_all(is_chosen: object) -> None:
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # the directory's own
+            if is_chosen(number):  # type: ignore[operator]
+                os.close(number)
+
+
+def _to_nothing(*numbers: int) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(nothing, number)
+    os.close(nothing)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The process that whoever started the run sees: it stands for the program.
+
+run.running has it wait here while run.back supervises in a process of its own.  The program is
+in this process's group: what the terminal sends, or somebody to the group, the program
+gets itself.  What was sent to this process alone is handed on.  Where the program stops this
+process stops, so that a shell sees its job stop, and where a signal ended it, so it does this one.
+
+Invariant
+    All signals that can be are blocked here, and taken in one place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+
+# Sent by the kernel: by the terminal, to all of the group.
+_SI_KERNEL = 0x80
+# Those that tell of a fault of this process, and those that cannot be blocked.
+_OURS = {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGPIPE,
+    signal.SIGABRT,
+}
+_ALWAYS = {signal.SIGKILL, signal.SIGSTOP}
+HANDED_ON = signal.valid_signals() - _OURS - _ALWAYS
+
+STARTED, FAILED, STOPPED, ENDED = b"started", b"failed", b"stopped", b"ended"
+
+
+class SupervisorLost(Exception):
+    """The supervisor was killed, and the program with it."""
+
+
+def block_signals() -> set[int]:
+    """Block the signals that are handed on; return what was blocked before."""
+    return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)}
+
+
+class Front:
+    """What the supervisor reports, in lines through a pipe, each behind a SIGCHLD."""
+
+    def __init__(self, supervisor: int, reports: int) -> None:
+        self._supervisor = supervisor
+        self._reports = reports
+        self._program = -1
+        self._said = b""
+
+    def begin(self) -> tuple[bytes, bytes]:
+        """Wait for the first report, and return its word and the rest of it: a pid or why not.
+
+        Raises SupervisorLost.
+        """
+        while b"\n" not in self._said:
+            data = os.read(self._reports, 4096)
+            if not data:
+                raise SupervisorLost
+            self._said += data
+        word, _, rest = self._next().partition(b" ")
+        if word == STARTED:
+            os.set_blocking(self._reports, False)
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                self._program = os.pidfd_open(int(rest))
+        return word, rest
+
+    def wait(self) -> int:
+        """Return how the program ended: its status, or the negative number of its signal.
+
+        Raises SupervisorLost.
+        """
+        while True:
+            status = self._reported()
+            if status is not None:
+                return status
+            info = signal.sigwaitinfo(HANDED_ON)
+            is_known = info.si_code == _SI_KERNEL or info.si_pid == self._supervisor
+            if info.si_signo != signal.SIGCHLD and not is_known:
+                self._hand_on(info.si_signo)
+
+    def _reported(self) -> int | None:
+        """Do what reports say; return the status where the program has ended."""
+        at_end = False
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._reports, 4096):
+                self._said += data
+            at_end = True
+        while b"\n" in self._said:
+            word, _, rest = self._next().partition(b" ")
+            if word == ENDED:
+                return int(rest)
+            if word == STOPPED:
+                # Not by the program's signal, which does nothing in an orphaned process group.
+                os.kill(os.getpid(), signal.SIGSTOP)
+        if at_end:
+            raise SupervisorLost
+        return None
+
+    def _next(self) -> bytes:
+        line, _, self._said = self._said.partition(b"\n")
+        return line
+
+    def _hand_on(self, number: int) -> None:
+        if self._program >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._program, number)
+
+
+def end_as(status: int) -> int:
+    """Return an exit status, or end by the signal that a negative one is the number of."""
+    if status >= 0:
+        return status
+    number = -status
+    # One core dump is enough, and that is the program's.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number not in _ALWAYS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+    return 128 + number
