@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -729,6 +730,7 @@ static void several(char **names)
 		pid_t child = fork();
 		if (!child) {
 			directory = path;
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			alarm(20);
 			if (mkdir(path, 0777) || chdir(path))
 				say(path, -1);
