@@ -174,10 +174,11 @@ def listing() -> str:
             "x-*, X-*": "no effect (for mount(8), systemd and other programs)",
         },
     }
-    return "\n".join(
+    lists = [
         f"{heading}:\n" + "".join(_entry(word, meaning) for word, meaning in group.items())
         for heading, group in groups.items()
-    )
+    ]
+    return "\n".join([*lists, 'A value with a comma needs quotation marks: socket="/run/a,b".\n'])
 
 
 def _entry(word: str, meaning: str) -> str:
