@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The numbers of the system calls that are served, by architecture.  Linux: syscall(2).
 
-run.filter traps them, run.supervisor tells them apart.  It imports nothing.
+run.filter traps these calls; run.calls tells them apart.  This module imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import os
 import sys
 from dataclasses import dataclass
 
-# A system call of x32 has this bit, and AUDIT_ARCH_X86_64 like those of 64 bits.
+# The numbers of x32's system calls have this bit.  Their AUDIT_ARCH is that of x86_64.
 X32_BIT = 0x40000000
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """An ABI in which a program may call.
+    """An ABI through which a program may call the kernel.
 
-    audit is its AUDIT_ARCH_*, calls are the names of the system calls by their numbers, and
-    word is the size of its pointers in bytes.  seccomp is the number of seccomp(2) itself.
+    audit is its AUDIT_ARCH_*; word is the size of its pointers in bytes; seccomp is the
+    number of seccomp(2); calls maps the numbers of the trapped system calls to their names.
     """
 
     name: str
@@ -104,7 +104,7 @@ ARM = Architecture(
     },
 )
 
-# By what uname(2) says of a kernel, the ABIs in which its programs call.
+# The ABIs that programs can use, by the machine name that uname(2) returns.
 _MACHINES = {
     "x86_64": (X86_64, X32, I386),
     "i386": (I386,),
@@ -114,12 +114,12 @@ _MACHINES = {
 
 
 def architectures_here() -> tuple[Architecture, ...]:
-    """Return the ABIs of this machine's programs; none where the machine is not known."""
+    """Return the ABIs of this machine's programs; an empty tuple if the machine is unknown."""
     return _MACHINES.get(os.uname().machine, ())
 
 
 def own_architecture() -> Architecture | None:
-    """Return the ABI in which this process itself calls, or None."""
+    """Return the ABI that this process uses; None if it is unknown."""
     here = architectures_here()
     word = 8 if sys.maxsize > 1 << 32 else 4
     return next((abi for abi in here if abi.word == word and abi is not X32), None)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The supervisor's process: it starts the program, answers its calls, and reports its end.
+"""The supervisor's process: it starts the program, answers its calls and reports its end.
 
-run.running makes it a child of the process that stands for the program (run.front).  It is the
-program's parent, because Yama lets only ancestors look into a process.
+run.running forks this process from the one that stands for the program (run.front).  The
+supervisor is the program's parent, because Yama lets only ancestors look into a process.
 
 Invariants
-    It is in no process group with the program: nothing stops it while the program runs on.
-    It keeps nothing open that is the program's but stderr, and that only as long as PROGRAM runs.
-    It ends when no process under the filter is left; where its parent is killed it
-        kills the program.
+    The supervisor is in another process group than the program, so that no signal to the
+        program's group stops it while the program runs on.
+    Of the program's descriptors it keeps only stderr open, and only as long as PROGRAM runs.
+    It ends when no process under the filter is left.  If its parent is killed, it kills
+        the program.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from fusenotify.run.supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: a command, in a directory where one is given, with signals blocked as before."""
+    """What to run: a command, its directory (None for ours), and the signals to block in it."""
 
     command: Sequence[str]
     directory: str | None
@@ -44,7 +45,7 @@ class Order:
 
 
 class Reporter:
-    """Tells the front, as long as there is one."""
+    """Sends reports to the front, as long as the front lives."""
 
     def __init__(self, reports: int) -> None:
         self._reports = reports
@@ -57,7 +58,7 @@ class Reporter:
         self._send(signal.SIGCHLD)
 
     def wake(self) -> None:
-        """Have the front go on if it is stopped: the program does."""
+        """Continue the front, if it is stopped, because the program was continued."""
         self._send(signal.SIGCONT)
 
     def _send(self, number: int) -> None:
@@ -67,9 +68,10 @@ class Reporter:
 
 
 def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None:
-    """Do it all, in a process that was forked for it.
+    """Start the program and serve it until the end; this process was forked for it.
 
-    lifeline is readable when the front has ended; keep are further descriptors of ours.
+    reports is the pipe to the front.  lifeline becomes readable when the front has ended.
+    keep are further descriptors that stay open.
     """
     keep |= {0, 1, 2, reports, lifeline}
     _close_all(lambda number: number not in keep and not os.get_inheritable(number))
@@ -127,11 +129,14 @@ class _Program:
         self._look()
 
     async def end(self) -> int:
-        """Return its exit status, or the negative number of its signal."""
+        """Wait for the program's end.
+
+        Returns its exit status, or the negative number of the signal that killed it.
+        """
         return await self._status
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the program, unless it has ended."""
         if not self._status.done():
             os.kill(self.pid, signal.SIGKILL)
 
@@ -150,7 +155,7 @@ class _Program:
             os.kill(self.pid, number)
 
     def _look(self) -> None:
-        """See what has become of it."""
+        """Report whether the program was stopped, was continued or has ended."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
@@ -165,7 +170,7 @@ class _Program:
 
 
 class Warnings:
-    """Prints a warning on stderr, each one once."""
+    """Prints warnings on stderr, each text only once."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -179,7 +184,7 @@ class Warnings:
 
 def _close_all(is_chosen: object) -> None:
     for number in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError):  # the directory's own
+        with contextlib.suppress(OSError):  # listdir() has closed its own descriptor
             if is_chosen(number):  # type: ignore[operator]
                 os.close(number)
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The system calls, each answered as the kernel would answer it.
+"""The trapped system calls: each is answered as the kernel would answer it.
 
-run.supervisor calls handle() for each notification; run.target reads what the arguments
-point at, run.paths resolves, run.descriptor has the events.
+run.supervisor calls handle() for each notification.  run.target reads the memory that the
+arguments point to, run.paths resolves paths, and run.descriptor holds the events.
 
 Invariants
-    Whatever happens, a notification is answered, or kept to be answered when an event comes.
-    What an answer reached nobody with is undone: descriptors, events.
-    What is not ours, by the pipe behind the descriptor, goes on into the kernel.
+    Every notification is answered at once, or is kept and answered when an event comes.
+    If an answer reached no thread, its effect is undone: the new descriptor, the events read.
+    A call on a descriptor that is not one of our pipes continues in the kernel.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _SYSCTL = "/proc/sys/fs/inotify/max_queued_events"
 
 @dataclass(slots=True)
 class Settings:
-    """What the run's user chose; None is what the mount, or the kernel, has.
+    """The settings of a run; None stands for the value of the mount, or of the kernel.
 
-    prepare is called with each new source of a mount, and may cause faults there.
+    prepare is called with each new source of a mount, to cause faults there.
     """
 
     max_queued_events: int | None = None
@@ -57,8 +57,9 @@ class Settings:
 class Calls:
     """The calls of all threads under one filter.
 
-    on_made is called with each new descriptor: somebody has to hear when its pipe is empty or
-    closed, and call room_came() or gone().
+    on_made is called with each new descriptor.  Its owner watches the descriptor's pipe, and
+    calls room_came() of the descriptor when the pipe is empty, and gone() here when all
+    copies of the program's end are closed.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Calls:
         self._descriptors: dict[bytes, InotifyDescriptor] = {}
         self._made = 0
         self._reads = Reads(listener, journal)
-        # Watches that were removed for a thread that did not hear of it, and will call again.
+        # (thread, wd) of removed watches whose thread did not get the answer: it calls again.
         self._removed: set[tuple[int, int]] = set()
 
     async def handle(self, notification: Notification) -> None:
@@ -96,11 +97,11 @@ class Calls:
         except OSError as error:
             self._listener.answer(notification.id, -(error.errno or errno.EIO))
         except Exception:
-            self._warn("a call failed for a fault of fusenotify's:\n" + traceback.format_exc())
+            self._warn("a call failed because of a bug in fusenotify:\n" + traceback.format_exc())
             self._listener.answer(notification.id, -errno.EIO)
 
     def gone(self, descriptor: InotifyDescriptor) -> None:
-        """Hear that no process has a descriptor any more."""
+        """Drop a descriptor that no process has any more."""
         self._descriptors.pop(descriptor.pipe.name, None)
         self._reads.forget(descriptor)
         descriptor.close()
@@ -146,7 +147,7 @@ class Calls:
     def _descriptor_of(self, target: Target, number: int) -> InotifyDescriptor | None:
         try:
             return self._descriptors.get(target.descriptor(number))
-        except OSError:  # it is not open, or not for us to see
+        except OSError:  # it is not open, or we may not look at it
             return None
 
     # inotify_init1
@@ -157,8 +158,8 @@ class Calls:
             return
         if not target.is_open_to_us():
             self._warn(
-                f"process {notification.thread} lets nobody look into it (it is not dumpable, or "
-                "another user's): its inotify is the kernel's"
+                f"process {notification.thread} cannot be inspected (it is not dumpable, or "
+                "belongs to another user): it uses the kernel's inotify"
             )
             self._listener.let_continue(notification.id)
             return
@@ -193,7 +194,12 @@ class Calls:
     def _placed(
         self, notification: Notification, target: Target, end: int, close_on_exec: bool
     ) -> int | None:
-        """Give a thread a copy of a descriptor, where its reads are trapped if that can be."""
+        """Give a thread a copy of a descriptor, in the range of trapped reads if possible.
+
+        Returns its number there; None if the thread is gone.
+
+        Raises OSError: EMFILE.
+        """
         free = target.free_number(self._reserved.first, self._reserved.end)
         add = self._listener.add_descriptor
         if free is not None:
@@ -234,13 +240,14 @@ class Calls:
         except ConnectionLost:
             result = -errno.ENOTCONN
         except OSError as error:
-            # EMFILE: the user has max_user_instances devices, which init would have said.
+            # EMFILE: the user has max_user_instances devices.  inotify_add_watch(2) does not
+            # fail so.
             code = error.errno or errno.EIO
             result = -errno.ENOSPC if code == errno.EMFILE else -code
         self._answer(notification, "inotify_add_watch", shown, result)
 
     async def _source(self, descriptor: InotifyDescriptor, target: Target, found: object) -> Source:
-        """Return the descriptor's source for what was found."""
+        """Return the descriptor's source for an object that was opened, a new one if need be."""
         while True:
             served = await self._mounts.serving(target, found)  # type: ignore[arg-type]
             if served is None:
@@ -273,7 +280,7 @@ class Calls:
         if most is None or sum(one.watches() for one in self._descriptors.values()) < most:
             return
         for descriptor in self._descriptors.values():
-            await descriptor.refresh()  # maybe some have ended
+            await descriptor.refresh()  # some watches may have ended
         if sum(one.watches() for one in self._descriptors.values()) >= most:
             raise OSError(errno.ENOSPC, "the run has max_user_watches")
 
@@ -290,7 +297,7 @@ class Calls:
             await descriptor.rm_watch(wd)
             result = 0
         except ConnectionLost:
-            result = 0  # it ended with the mount
+            result = 0  # the watch ended with the mount
         except OSError as error:
             result = 0 if again in self._removed else -(error.errno or errno.EIO)
         self._removed.discard(again)
@@ -323,14 +330,14 @@ class Calls:
 
 
 def _check_mask(mask: int) -> None:
-    """Refuse what the kernel refuses before it looks at the path."""
+    """Raise OSError (EINVAL) for masks that the kernel refuses before it looks at the path."""
     both = IN_MASK_ADD | IN_MASK_CREATE
     if mask & ~KNOWN_BITS or not mask or mask & both == both:
-        raise OSError(errno.EINVAL, f"the mask {mask:#x} is none")
+        raise OSError(errno.EINVAL, f"the mask {mask:#x} is invalid")
 
 
 def _nobody(*_: object) -> None:
-    """Tell nobody."""
+    """Do nothing: the callback is not set yet."""
 
 
 def _kernel_limit() -> int:
@@ -339,7 +346,7 @@ def _kernel_limit() -> int:
 
 
 def _word(argument: int, target: Target) -> int:
-    """Return an argument as wide as the thread's words are."""
+    """Return an argument cut to the width of the thread's words."""
     return argument if target.word == 8 else argument & 0xFFFFFFFF
 
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Starting the program: a child of ours, under the filter.
+"""Start the program as a child of ours, under the filter.
 
-run.running waits for it.  The child installs the filter in itself, hands us its listener and
-becomes the program; where one of these fails it says which and why.
+run.back calls start().  The child installs the filter in itself, passes its listener to us and
+executes the program.  If one of these steps fails, the child reports the step and the errno.
 
 Invariants
     The program has the terminal, the process group, the signals and the descriptors that
         it would have without us.
-    It is killed where this process is: nobody would answer its calls.
+    If this process is killed, the program is killed too: nobody would answer its calls.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from collections.abc import Sequence
 from fusenotify.run.architectures import architectures_here
 from fusenotify.run.filter import Range, install, program
 
-# As env(1) and timeout(1) have them.
+# The exit statuses of env(1) and timeout(1).
 CANNOT_RUN = 125
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
 
 _PR_SET_PDEATHSIG = 1
 _LISTENER, _NO_FILTER, _NO_PROGRAM = b"L", b"F", b"P"
-# What Python itself changed, and programs expect to be as usual.
+# Python ignores these signals; programs expect the default action.
 _CHANGED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
 _WHY = {
     errno.EBUSY: "another supervisor has this process already (fusenotify run in fusenotify run, "
-    "or a container's): one filter with a listener is all that Linux allows",
-    errno.EINVAL: "the kernel is too old for it (it takes Linux 5.14)",
-    errno.ENOSYS: "the kernel has no seccomp, or what runs this process forbids it",
-    errno.EPERM: "what runs this process, as a container's profile, forbids it",
-    errno.EACCES: "what runs this process, as a container's profile, forbids it",
+    "or a container's): Linux allows only one filter with a listener",
+    errno.EINVAL: "the kernel is too old (Linux 5.14 is needed)",
+    errno.ENOSYS: "the kernel has no seccomp, or the profile of a container forbids it",
+    errno.EPERM: "the environment, such as the profile of a container, forbids it",
+    errno.EACCES: "the environment, such as the profile of a container, forbids it",
 }
 
 
 class NotStarted(Exception):
-    """The program does not run; status is the exit status that says so."""
+    """The program could not be started; status is the exit status for this failure."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ def start(
 ) -> tuple[int, int]:
     """Start a program, and return its process id and the listener of its filter.
 
-    signals are to be blocked in it as they were; directory is where it starts, or None for ours.
+    signals are blocked in the program.  It starts in directory, or in ours if that is None.
 
     Raises NotStarted.
     """
@@ -63,7 +63,7 @@ def start(
     if not abis:
         raise NotStarted(
             CANNOT_RUN,
-            f"the system calls of {os.uname().machine} are not known: run serves programs of "
+            f"the system calls of {os.uname().machine} are not known: run serves programs for "
             "x86_64, i386 and aarch64",
         )
     code = program(abis, reserved)
@@ -89,7 +89,7 @@ def _become(
     parent: int,
     directory: str | None,
 ) -> None:
-    """Be the program; return where that fails, when it was said."""
+    """Execute the program; return only if that fails, after reporting the failure."""
     stage = _NO_FILTER
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -110,12 +110,12 @@ def _become(
 
 
 def _listener_of(child: int, command: Sequence[str], answer: socket.socket) -> int:
-    """Return the listener when the program runs."""
+    """Wait until the program runs, and return its listener.  Raises NotStarted."""
     said, descriptors, _, _ = socket.recv_fds(answer, 64, 1)
     if said == _LISTENER:
         listener = descriptors[0]
         os.set_inheritable(listener, False)
-        said = answer.recv(64)  # nothing, once it is the program
+        said = answer.recv(64)  # empty as soon as the program is executed
         if not said:
             return listener
         os.close(listener)

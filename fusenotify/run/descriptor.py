@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An inotify descriptor of a program: its sources, its queue, its pipe.
+"""An inotify descriptor of a program: its sources, its queue and its pipe.
 
-run.calls does what a system call asks of it.  Events wait in the sources (run.sources) until
-the pipe has room; from then on they are in a queue (run.unread) whose oldest are in the
-pipe (run.pipe), for whoever polls and for reads that are not trapped.
+run.calls uses it to answer system calls.  Events wait in the sources (run.sources) until
+the pipe has room.  Then they are moved to a queue (run.unread); the oldest events of the
+queue are in the pipe (run.pipe) as well, for poll(2) and for reads that are not trapped.
 
 Invariants
-    lock guards queue and pipe while somebody waits for a source.
-    A trapped read finds what happened before it: it fences, and pulls all there is.
+    lock guards queue and pipe while a task waits for a source.
+    A trapped read gets all events of what happened before it: it sets a fence, and pulls
+        everything.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from fusenotify.run.pipe import CAPACITY, Pipe
 from fusenotify.run.sources import KernelSource, MountSource, Source
 from fusenotify.run.unread import LINUX_6, RULES, Unread
 
-# What a read of this size takes whole, whichever record comes first.
+# The size of the longest record: any record fits in a read of this size.
 LONGEST_RECORD = 16 + 256
 _PULL_SIZE = 1 << 20
-# How long a read waits for a daemon to say that all is queued.
+# How long a read waits for a daemon to confirm that all events are queued.
 _FENCE_SECONDS = 2.0
 
 
 class InotifyDescriptor:
-    """What one inotify_init() made, whoever has copies of it.
+    """What one inotify_init() made; any number of processes may have copies of it.
 
-    watches are the numbers of the program's that are in use.  on_events is called after
-    something came that a trapped read may wait for.
+    on_events is called when there are events, for which trapped reads may wait; on_piped is
+    called with the events that were just written into the pipe.
     """
 
     def __init__(
@@ -68,11 +69,14 @@ class InotifyDescriptor:
     # Watches.
 
     def watches(self) -> int:
-        """Return how many watches there are, as far as is known."""
+        """Return the number of watches.
+
+        Watches that have ended count until their IN_IGNORED is pulled.
+        """
         return sum(len(source.watches()) for source in self._sources)
 
     def kernel(self) -> KernelSource:
-        """Return the source for what is in no mount.
+        """Return the source for objects outside of our mounts.
 
         Raises OSError: EMFILE, ENFILE.
         """
@@ -82,21 +86,21 @@ class InotifyDescriptor:
         return self._kernel
 
     def of_mount(self, client: object) -> MountSource | None:
-        """Return the source whose device is on a connection; None where there is none."""
+        """Return the source that uses a connection; None if there is none."""
         for source in self._sources:
             if isinstance(source, MountSource) and source.client is client:
                 return source
         return None
 
     def follow_mount(self, source: MountSource, limit: int, semantics: str) -> None:
-        """Take a new source, of a mount with this limit and semantics."""
+        """Add a new source, of a mount with this limit and semantics."""
         self._unread.rules = RULES.get(semantics, LINUX_6)
         if self._chosen_limit is None:
             self._unread.max_events = limit
         self._follow(source)
 
     def next_wd(self) -> int:
-        """Return the program's number for a watch that is made now."""
+        """Return a new watch descriptor for the program."""
         return self._next_wd()
 
     async def rm_watch(self, wd: int) -> None:
@@ -113,8 +117,8 @@ class InotifyDescriptor:
     # Reading.
 
     async def refresh(self) -> None:
-        """Have all queued here that happened before."""
-        with contextlib.suppress(TimeoutError):  # what is here is better than nothing
+        """Queue here all events of what happened before the call."""
+        with contextlib.suppress(TimeoutError):  # the events that are there are used
             async with asyncio.timeout(_FENCE_SECONDS):
                 for source in list(self._sources):
                     await source.fence()
@@ -129,7 +133,7 @@ class InotifyDescriptor:
         return not self._unread and not self._torn
 
     def is_for_the_pipe(self, size: int) -> bool:
-        """Return whether a read of that size gets from the pipe what it is to get."""
+        """Return whether a read of that size would get the right bytes from the pipe."""
         if self._torn:
             return True
         if not self._unread:
@@ -137,15 +141,15 @@ class InotifyDescriptor:
         return size >= CAPACITY and self._unread.in_pipe == len(self._unread)
 
     def expect(self, size: int) -> None:
-        """Prepare for a read of the pipe that takes so many bytes."""
+        """Prepare for reads of size bytes: from now on the pipe holds no more than that."""
         self._limit = min(self._limit, max(size, LONGEST_RECORD))
 
     def take(self, size: int) -> tuple[list[Event], int, bytes]:
-        """Take the oldest records that fit.
+        """Take the oldest records that fit in size bytes.
 
         Returns the events, how many of them were in the pipe, and the bytes.
 
-        Raises OSError: EINVAL where the first one does not fit.
+        Raises OSError: EINVAL if the first record does not fit.
         """
         self._settle()
         head = self._unread.head(size)
@@ -154,7 +158,7 @@ class InotifyDescriptor:
         if piped:
             got = self.pipe.take(len(piped))
             if got != piped:
-                # Another read, one that is not trapped, was faster; this one gets what is left.
+                # Another read, which was not trapped, was faster; this one gets the rest.
                 self._settle()
                 return ([], 0, got) if got or not self._unread else self.take(size)
         self._unread.take(len(head))
@@ -162,31 +166,31 @@ class InotifyDescriptor:
         return [event for event, _ in head], in_pipe, b"".join(record for _, record in head)
 
     def put_back(self, events: list[Event]) -> None:
-        """Queue again what reached nobody."""
-        # Behind what is unread now: the process that was to read it is dead, and
-        # another that has the descriptor cannot tell.
+        """Queue events again whose bytes reached no process."""
+        # After the unread ones: the process that should have read them is dead, and other
+        # processes with the descriptor cannot tell the difference.
         self._unread.add(events)
         self._refill()
 
     def unread_bytes(self) -> int:
-        """Return what FIONREAD says."""
+        """Return the number of unread bytes, as FIONREAD does."""
         return self._unread.size() + self._torn
 
     # The pipe.
 
     def room_came(self) -> None:
-        """Hear that the pipe may be empty."""
+        """Refill the pipe, which may be empty now."""
         self._settle()
         self._pump()
 
     def settle(self) -> None:
-        """Have a look at what was read from the pipe."""
+        """Find out how much was read from the pipe, and refill it."""
         self._settle()
         self._refill()
         self._pump()
 
     def close(self) -> None:
-        """Drop everything; nobody has a copy any more."""
+        """Close the sources and the pipe.  Closing twice is harmless."""
         if not self._closed:
             self._closed = True
             for source in self._sources:
@@ -207,7 +211,7 @@ class InotifyDescriptor:
             self._torn = self._unread.consumed(self.pipe.unread())
 
     def _refill(self) -> None:
-        """Write into the pipe what it has room for."""
+        """Write into the pipe the events for which it has room."""
         if self._closed:
             return
         room = self._limit - self.pipe.unread()
@@ -217,7 +221,7 @@ class InotifyDescriptor:
             self.on_piped([event for event, _ in following])
 
     def _pump(self) -> None:
-        """Move what there is from the sources on, and listen for more."""
+        """Start to move events from the sources to the pipe, and listen for more."""
         if self._pumping:
             self._again = True
         elif not self._closed:
@@ -252,7 +256,10 @@ class InotifyDescriptor:
             self.on_events()
 
     def _wants_more(self) -> bool:
-        """Return whether the pipe would take another record; else events stay where they are."""
+        """Return whether the pipe has room for another record.
+
+        Otherwise events stay in their sources.
+        """
         if self._closed or self._unread.is_full():
             return False
         return self._unread.in_pipe == len(self._unread) and not self._torn_or_full()
@@ -262,4 +269,4 @@ class InotifyDescriptor:
 
 
 def _nobody(*_: object) -> None:
-    """Tell nobody."""
+    """Do nothing: the callback is not set yet."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The seccomp filter that makes inotify's system calls notifications.  Linux: seccomp(2).
+"""The seccomp filter that turns inotify's system calls into notifications.  Linux: seccomp(2).
 
-run.child installs it in the program's process; run.notify reads the notifications.  What is
-trapped is in run.architectures.
+run.child installs it in the program's process; run.notify reads the notifications.
+run.architectures lists the trapped calls.
 
 Invariants
-    The architecture is looked at before the number.
-    Reads are trapped on descriptors of the reserved range only (Range): all others cost a
-        program some comparisons, and calls of other numbers not even these.
+    The filter compares the architecture before the number.
+    Reads are trapped only on descriptors of the reserved range (Range).  Other reads cost a
+        program a few comparisons more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NR, _ARCH, _ARGS = 0, 4, 16
 _LOAD, _JEQ, _JGE, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x05, 0x06
 _INSTRUCTION = struct.Struct("=HBBI")
 
-# How many descriptors are reserved, where the limit allows it.
+# How many descriptors are reserved, if the limit allows it.
 _MOST = 256
 # select(2) takes descriptors below this.
 _FD_SETSIZE = 1024
@@ -45,14 +45,14 @@ _FD_SETSIZE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The numbers that inotify descriptors are placed in: first up to, but not, end."""
+    """The numbers that are reserved for inotify descriptors: from first up to end - 1."""
 
     first: int
     end: int
 
 
 def reserved_range(limit: int | None = None) -> Range:
-    """Return the descriptors to reserve below a limit (default: RLIMIT_NOFILE, as it is)."""
+    """Return the descriptors to reserve below a limit (None: our soft RLIMIT_NOFILE)."""
     if limit is None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit == resource.RLIM_INFINITY:
@@ -94,7 +94,7 @@ def program(architectures: Sequence[Architecture], reserved: Range) -> bytes:
 
 
 class _Code:
-    """Instructions whose jumps name labels behind them."""
+    """A program in classic BPF, whose jumps lead forward to labels."""
 
     def __init__(self) -> None:
         self._instructions: list[tuple[int, int, str | None]] = []
@@ -129,10 +129,12 @@ class _SockFprog(ctypes.Structure):
 
 
 def install(code: bytes) -> int:
-    """Have this thread and its children filtered for good; return the listener's descriptor.
+    """Filter this thread and its children from now on; return the listener's descriptor.
 
-    Raises OSError: EBUSY where another supervisor listens, EINVAL where the kernel is too old,
-    ENOSYS, EPERM and EACCES where seccomp(2) is forbidden or not there.
+    code is what program() returned.  The filter cannot be removed.
+
+    Raises OSError: EBUSY if another supervisor listens, EINVAL if the kernel is too old,
+    ENOSYS, EPERM and EACCES if seccomp(2) is forbidden or does not exist.
     """
     own = own_architecture()
     if own is None:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The process that whoever started the run sees: it stands for the program.
+"""The front: the process that stands for the program, as its starter sees it.
 
-run.running has it wait here while run.back supervises in a process of its own.  The program is
-in this process's group: what the terminal sends, or somebody to the group, the program
-gets itself.  What was sent to this process alone is handed on.  Where the program stops this
-process stops, so that a shell sees its job stop, and where a signal ended it, so it does this one.
+run.running waits here while run.back supervises in a process of its own.  The program is in
+this process's group, so it gets the signals of the terminal, and others to the group, itself.
+Signals to this process alone are handed on to the program.  When the program stops, this
+process stops too, so that a shell sees its job stop.  When a signal kills the program, this
+process ends by the same signal.
 
 Invariant
-    All signals that can be are blocked here, and taken in one place.
+    All signals that can be blocked are blocked here, and taken in one place.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import os
 import resource
 import signal
 
-# Sent by the kernel: by the terminal, to all of the group.
+# si_code of signals that the kernel sends: the terminal's, which the whole group gets.
 _SI_KERNEL = 0x80
-# Those that tell of a fault of this process, and those that cannot be blocked.
+# Signals that report a fault of this process, and those that cannot be blocked.
 _OURS = {
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -36,16 +37,16 @@ STARTED, FAILED, STOPPED, ENDED = b"started", b"failed", b"stopped", b"ended"
 
 
 class SupervisorLost(Exception):
-    """The supervisor was killed, and the program with it."""
+    """The supervisor was killed, and the program was killed with it."""
 
 
 def block_signals() -> set[int]:
-    """Block the signals that are handed on; return what was blocked before."""
+    """Block the signals that are handed on; return those that were blocked before."""
     return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)}
 
 
 class Front:
-    """What the supervisor reports, in lines through a pipe, each behind a SIGCHLD."""
+    """Reads the supervisor's reports: lines in a pipe, each followed by a SIGCHLD."""
 
     def __init__(self, supervisor: int, reports: int) -> None:
         self._supervisor = supervisor
@@ -54,7 +55,9 @@ class Front:
         self._said = b""
 
     def begin(self) -> tuple[bytes, bytes]:
-        """Wait for the first report, and return its word and the rest of it: a pid or why not.
+        """Wait for the first report, and return its word and the rest of the line.
+
+        The rest is the program's pid after STARTED, and a status and the reason after FAILED.
 
         Raises SupervisorLost.
         """
@@ -71,7 +74,7 @@ class Front:
         return word, rest
 
     def wait(self) -> int:
-        """Return how the program ended: its status, or the negative number of its signal.
+        """Wait for the program's end; return its status, or the negative number of its signal.
 
         Raises SupervisorLost.
         """
@@ -85,7 +88,7 @@ class Front:
                 self._hand_on(info.si_signo)
 
     def _reported(self) -> int | None:
-        """Do what reports say; return the status where the program has ended."""
+        """Follow new reports; return the status if the program has ended, otherwise None."""
         at_end = False
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._reports, 4096):
@@ -96,7 +99,7 @@ class Front:
             if word == ENDED:
                 return int(rest)
             if word == STOPPED:
-                # Not by the program's signal, which does nothing in an orphaned process group.
+                # SIGSTOP, because others (SIGTSTP) do nothing in an orphaned process group.
                 os.kill(os.getpid(), signal.SIGSTOP)
         if at_end:
             raise SupervisorLost
@@ -113,11 +116,11 @@ class Front:
 
 
 def end_as(status: int) -> int:
-    """Return an exit status, or end by the signal that a negative one is the number of."""
+    """Return an exit status; if it is negative, end this process by that signal."""
     if status >= 0:
         return status
     number = -status
-    # One core dump is enough, and that is the program's.
+    # The program has dumped core already; this process must not.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if number not in _ALWAYS:
         signal.signal(number, signal.SIG_DFL)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a program called and was told: JSON lines for a report, or lines as strace prints them.
+"""The calls of a program and their results: JSON lines for a report, or lines as strace's.
 
-run.calls says what happened.  Each event is told once, when the program could read it first.
+run.calls, run.reads and run.back write here.  Each event is written once, when the program
+can read it for the first time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fusenotify.events import Event, record_size
 
 
 class Journal:
-    """Where it is told: file for JSON lines, log for text; either may be None."""
+    """Writes JSON lines to file and lines of text to log; either may be None."""
 
     def __init__(self, file: IO[str] | None, log: IO[str] | None) -> None:
         self._file = file
@@ -26,21 +27,21 @@ class Journal:
 
     @property
     def is_wanted(self) -> bool:
-        """Return whether anybody reads it."""
+        """Return whether there is a file or a log."""
         return self._file is not None or self._log is not None
 
     def descriptors(self) -> set[int]:
-        """Return the descriptor of the file."""
+        """Return the descriptor of the file, if there is one, as a set."""
         return set() if self._file is None else {self._file.fileno()}
 
     def log_is(self, descriptor: int) -> bool:
-        """Return whether lines of text go to a descriptor."""
+        """Return whether the log is written to a descriptor."""
         return self._log is not None and self._log.fileno() == descriptor
 
     def call(self, thread: int, name: str, arguments: dict[str, object], result: int | str) -> None:
-        """Tell of a call and its result, a negative errno where it failed.
+        """Write a call and its result, which is a negative errno if the call failed.
 
-        result is text where the kernel carries it out and nobody knows.
+        result is a text if the kernel carries the call out, so that its result is not known.
         """
         if not self.is_wanted:
             return
@@ -58,7 +59,7 @@ class Journal:
         self._tell(shown, f"[pid {thread}] {name}({words}) = {text}")
 
     def events(self, descriptor: int, events: Sequence[Event]) -> None:
-        """Tell of events that the program can read now."""
+        """Write events that the program can read now."""
         if not self.is_wanted or not events:
             return
         shown = [
@@ -74,7 +75,7 @@ class Journal:
         self._tell({"inotify": descriptor, "events": shown}, f"inotify {descriptor} <- [{words}]")
 
     def said(self, what: str, **fields: object) -> None:
-        """Tell of something else."""
+        """Write something else that happened, such as the program's end."""
         self._tell({"what": what} | fields, f"--- {what} {fields or ''} ---")
 
     def _tell(self, shown: dict[str, object], text: str) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which mount of fusenotify an object is in, and a connection to its daemon.
+"""Find the mount of fusenotify that an object is in, and connect to its daemon.
 
-run.calls asks; one supervisor has one connection to each daemon, on which all descriptors
-have their devices.
+run.calls uses it.  A supervisor has one connection to each daemon; the devices of all
+descriptors are on it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fusenotify.run.target import Target
 
 
 class Served:
-    """A daemon that we are connected to.  limits are its mount's."""
+    """A daemon that we are connected to, and the limits of its mount."""
 
     def __init__(self, client: ClientLogic, limits: LimitsStatus) -> None:
         self.client = client
@@ -29,14 +29,17 @@ class Served:
 
 
 class Mounts:
-    """The mounts whose daemons serve us, by the device number of what is in them."""
+    """The mounts whose daemons serve us, by their device numbers (st_dev)."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._served: dict[int, Served] = {}
 
     async def serving(self, target: Target, opened: Opened) -> Served | None:
-        """Return whose mount an object is in; None where the kernel has to serve it."""
+        """Return the daemon whose mount an object is in; None if the kernel has to serve it.
+
+        That is so outside of our mounts, and if the daemon does not answer (a warning says so).
+        """
         device = os.fstat(opened.number).st_dev
         known = self._served.get(device)
         if known is not None:
@@ -61,21 +64,24 @@ class Mounts:
             return Served(client, await client.limits())
         except (OSError, ProtocolError) as error:
             where = os.fsdecode(mount.mountpoint)
-            self._warn(f"{where}: the kernel's inotify serves it, for its daemon does not: {error}")
+            self._warn(f"{where}: the kernel's inotify is used, as the daemon fails: {error}")
             return None
 
     def forget(self, served: Served) -> None:
-        """Hear that a connection is lost: its mount is gone, and its number may be another's."""
+        """Drop a connection that was lost.
+
+        Its mount is gone, and another filesystem may get its device number.
+        """
         self._served = {number: one for number, one in self._served.items() if one is not served}
         served.client.link.close()
 
 
 def _mount_of(target: Target, device: int) -> Mount | None:
-    """Return the mount of ours, among those that a thread sees, that has this number."""
+    """Return the mount of fusenotify with a device number, as a thread sees it; None if none."""
     number = f"{os.major(device)}:{os.minor(device)}"
     with open(target.proc + b"mountinfo", "rb") as file:
         text = file.read()
-    # Most lines are not looked at: there may be thousands.
+    # There may be thousands of lines; only those of our type are parsed.
     lines = [line for line in text.splitlines() if FSTYPE.encode() in line]
     found = parse(b"\n".join(lines)) if lines else []
     ours = (mount for mount in found if mount.fstype == FSTYPE and mount.device == number)
@@ -83,7 +89,7 @@ def _mount_of(target: Target, device: int) -> Mount | None:
 
 
 def _socket_of(opened: Opened, mount: Mount) -> str:
-    """Return where the daemon listens.
+    """Return the address of the socket on which the mount's daemon listens.
 
     Raises OSError.
     """

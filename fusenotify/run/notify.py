@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The listener of a seccomp filter: notifications in, answers out.  Linux: seccomp_unotify(2).
+"""The listener of a seccomp filter: receives notifications, sends answers.
 
-run.supervisor reads it; run.calls answers.
+Linux: seccomp_unotify(2).  run.supervisor receives; run.calls and run.reads answer.
 
 Invariants
-    A thread sleeps until its notification is answered, so each one must be.
-    An answer to a thread that is gone says so (False) and raises nothing.
+    A thread sleeps until its notification is answered, so every notification must be.
+    Answering a thread that is gone raises nothing; the result (False or None) tells it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _ADD = struct.Struct("=QIIII")
 
 
 class Notification(NamedTuple):
-    """A system call that a thread waits in.
+    """A system call in which a thread waits.
 
-    thread is its id in our pid namespace, 0 where it has none there; number and audit say which
-    call it is, arguments are its six.
+    thread is the thread's id in our pid namespace, or 0 if it has none there.  number and
+    audit (AUDIT_ARCH_*) tell which call it is; arguments are its six arguments.
     """
 
     id: int
@@ -51,7 +51,7 @@ class Notification(NamedTuple):
 
 
 class Listener:
-    """The descriptor; close() it."""
+    """The listener's descriptor, which it owns; call close() at the end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -59,15 +59,15 @@ class Listener:
         self._poll.register(descriptor, select.POLLIN)
 
     def fileno(self) -> int:
-        """Return the descriptor, readable while a notification waits."""
+        """Return the descriptor, which is readable while a notification waits."""
         return self._descriptor
 
     def close(self) -> None:
-        """Close it: calls that wait, and those to come, end with ENOSYS."""
+        """Close the listener: calls that wait, and later ones, fail with ENOSYS."""
         os.close(self._descriptor)
 
     def receive(self) -> Notification | None:
-        """Return the next notification; None where none waits, as its thread was killed."""
+        """Return the next notification; None if none waits, as when its thread was killed."""
         if not any(events & select.POLLIN for _, events in self._poll.poll(0)):
             return None
         buffer = bytearray(_NOTIFICATION.size)
@@ -81,30 +81,36 @@ class Listener:
         return Notification(number, thread, call & 0xFFFFFFFF, audit, tuple(arguments))
 
     def has_users(self) -> bool:
-        """Return whether there still is a process under the filter."""
+        """Return whether a process is still under the filter."""
         return not any(events & select.POLLHUP for _, events in self._poll.poll(0))
 
     def is_valid(self, notification: int) -> bool:
-        """Return whether the thread still waits, so that its number is still its own."""
+        """Return whether the thread still waits; its id was not reused until then."""
         return self._control(_ID_VALID, bytearray(_ID.pack(notification))) is not None
 
     def answer(self, notification: int, value: int) -> bool:
-        """Have the call return a value, or fail with an errno where that is negative."""
+        """Make the call return a value, or fail with an errno if the value is negative.
+
+        Returns whether the thread got the answer.
+        """
         error = value if value < 0 else 0
         return self._send(notification, max(value, 0), error, 0)
 
     def let_continue(self, notification: int) -> bool:
-        """Have the kernel carry the call out, as if there was no filter."""
+        """Let the kernel carry the call out, as if there were no filter.
+
+        Returns whether the thread got the answer.
+        """
         return self._send(notification, 0, 0, _CONTINUE)
 
     def add_descriptor(
         self, notification: int, descriptor: int, wanted: int | None, *, close_on_exec: bool
     ) -> int | None:
-        """Have the call return a copy of our descriptor, under the wanted number where given.
+        """Make the call return a copy of our descriptor, with the wanted number if given.
 
-        Returns its number; None where the thread is gone.
+        Returns the copy's number; None if the thread is gone.
 
-        Raises OSError: EMFILE, EBADF where the wanted number is beyond the program's limit.
+        Raises OSError: EMFILE; EBADF if the wanted number is beyond the program's limit.
         """
         flags = _ADDFD_SEND | (_ADDFD_SETFD if wanted is not None else 0)
         on_exec = os.O_CLOEXEC if close_on_exec else 0
@@ -116,16 +122,16 @@ class Listener:
         return self._control(_SEND, response) is not None
 
     def _control(self, request: int, buffer: bytearray) -> int | None:
-        """Call ioctl(2); None where the notification's thread is gone."""
+        """Call ioctl(2), and return its value; None if the notification's thread is gone."""
         while True:
             try:
-                # As bytearray: bytes would be copied, and the kernel's word be lost.
+                # A bytearray is changed in place; of bytes, the kernel's changes would be lost.
                 answer: int = fcntl.ioctl(self._descriptor, request, buffer)
                 return answer
             except InterruptedError:
                 continue
             except OSError as error:
-                # EINPROGRESS: it was answered already.
+                # EINPROGRESS: the notification was answered already.
                 if error.errno in (errno.ENOENT, errno.EINPROGRESS):
                     return None
                 raise

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The object that a path leads to for another process: its root, its directory, its rights.
+"""Resolve a path as another process would: with its root, its directory and its rights.
 
-run.calls uses it.  What is found is a descriptor with O_PATH, whoever renames what meanwhile.
+run.calls uses it.  The result is a descriptor (O_PATH), so that later renames do not matter.
 
-A path is resolved as far as the kernel has it in its caches, which cannot block; what is
-beyond is done in a thread, because a filesystem may take its time, or be served by a
-program that waits for us.
+A path that is in the kernel's caches is resolved at once, which cannot block.  Other paths
+are resolved in a thread, because a filesystem may be slow, or may be served by a program
+that waits for us.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESOLVE_IN_ROOT = 0x10
 _RESOLVE_CACHED = 0x20
 _OPEN_HOW = struct.Struct("=QQQ")
 
-# What means whoever asks, which is not us.
+# Names in /proc and /dev that stand for the calling process, which is not ours.
 _SELF = re.compile(
     rb"/+(?:proc/+(?:self|thread-self)(?=/|$)|dev/+(?:fd(?=/|$)|(?:stdin|stdout|stderr)$))"
 )
@@ -39,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a thread may: its filesystem user and group, and its groups."""
+    """The credentials of a thread: its filesystem user and group, and further groups."""
 
     uid: int
     gid: int
@@ -47,14 +47,16 @@ class Credentials:
 
     @classmethod
     def of(cls, target: Target) -> Credentials:
-        """Return a thread's."""
+        """Return the credentials of a thread.  Raises OSError if it is gone."""
         status = target.status()
         groups = tuple(sorted(int(group) for group in status[b"Groups"].split()))
         return cls(int(status[b"Uid"].split()[3]), int(status[b"Gid"].split()[3]), groups)
 
 
 async def opened(target: Target, path: bytes, *, follow: bool, directory: bool) -> Opened:
-    """Return what a path of a thread leads to, which it must be allowed to read.
+    """Return the object that a path leads to for a thread, which must be allowed to read it.
+
+    follow: a symbolic link at the end is followed.  directory: anything else is refused.
 
     Raises OSError: as inotify_add_watch(2) for the path.
     """
@@ -73,7 +75,7 @@ async def opened(target: Target, path: bytes, *, follow: bool, directory: bool) 
 
 
 def _means(target: Target, words: bytes) -> bytes:
-    """Return the path of what /proc/self and its like are to a thread."""
+    """Return the path that stands for /proc/self, /dev/fd or similar words of a thread."""
     last = words.rsplit(b"/", 1)[1]
     if last == b"fd":
         return target.proc + b"fd"
@@ -83,7 +85,7 @@ def _means(target: Target, words: bytes) -> bytes:
 
 
 def _strangers(target: Target) -> Credentials | None:
-    """Return the credentials of a thread that are not ours; None where they are."""
+    """Return the credentials of a thread if they differ from ours, otherwise None."""
     theirs = Credentials.of(target)
     ours = Credentials(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups())))
     return None if theirs == ours else theirs
@@ -96,7 +98,7 @@ def _open(target: Target, path: bytes, flags: int, resolve: int = 0) -> Opened:
     where = target.proc + (b"root" if absolute else b"cwd")
     start = Opened(os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     if absolute or not _has_our_root(target):
-        # Its symbolic links lead from its root.
+        # Absolute symbolic links start at the thread's root.
         if not absolute:
             root = os.readlink(target.proc + b"root").rstrip(b"/")
             path = os.readlink(where).removeprefix(root) + b"/" + path
@@ -106,7 +108,7 @@ def _open(target: Target, path: bytes, flags: int, resolve: int = 0) -> Opened:
 
 
 def _has_our_root(target: Target) -> bool:
-    """Return whether absolute paths mean the same for it as for us."""
+    """Return whether absolute paths mean the same for the thread as for us."""
     theirs, ours = target.proc, b"/proc/self/"
     return os.path.samestat(os.stat(theirs + b"root"), os.stat(ours + b"root")) and (
         os.readlink(theirs + b"ns/mnt") == os.readlink(ours + b"ns/mnt")
@@ -114,7 +116,7 @@ def _has_our_root(target: Target) -> bool:
 
 
 def _open_at(start: int, path: bytes, flags: int, resolve: int) -> Opened:
-    """Call openat2(2).  Raises OSError: EAGAIN where _RESOLVE_CACHED does not do."""
+    """Call openat2(2).  Raises OSError: EAGAIN if _RESOLVE_CACHED is not enough."""
     how = ctypes.create_string_buffer(_OPEN_HOW.pack(flags, 0, resolve), _OPEN_HOW.size)
     number = _libc.syscall(
         ctypes.c_long(_OPENAT2), start, path, how, ctypes.c_size_t(_OPEN_HOW.size)
@@ -126,7 +128,10 @@ def _open_at(start: int, path: bytes, flags: int, resolve: int) -> Opened:
 
 
 def _as_them(who: Credentials, work: Callable[[], Opened]) -> Opened:
-    """Do work in a thread of its own that has another's rights, and look whether it may read."""
+    """Call work in a new thread with another's rights, and check that these allow reading.
+
+    Raises OSError: EACCES, or what work raises.
+    """
     found: list[Opened] = []
     failed: list[BaseException] = []
 
@@ -140,7 +145,7 @@ def _as_them(who: Credentials, work: Callable[[], Opened]) -> Opened:
         except BaseException as error:
             failed.append(error)
 
-    # Its end ends what it became: nobody else ever runs in it.
+    # The rights end with the thread: nothing else ever runs in it.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
@@ -150,8 +155,8 @@ def _as_them(who: Credentials, work: Callable[[], Opened]) -> Opened:
 
 
 def _become(who: Credentials) -> None:
-    """Take a user's rights in the filesystem, in this thread only."""
-    # The system calls themselves: libc's functions are for all threads.
+    """Take credentials for filesystem access, in this thread only."""
+    # Plain system calls, because libc's functions change all threads.
     numbers = _SET[os.uname().machine]
     groups = (ctypes.c_uint32 * len(who.groups))(*who.groups)
     _libc.syscall(ctypes.c_long(numbers[0]), ctypes.c_long(len(who.groups)), groups)
@@ -159,5 +164,5 @@ def _become(who: Credentials) -> None:
     _libc.syscall(ctypes.c_long(numbers[2]), ctypes.c_long(who.uid))
 
 
-# setgroups, setfsgid and setfsuid, those with 32 bits.
+# The numbers of setgroups, setfsgid and setfsuid, in their variants with 32-bit ids.
 _SET = {"x86_64": (116, 123, 122), "aarch64": (159, 152, 151), "i686": (206, 216, 215)}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reads that are trapped: answered from the queue, handed to the pipe, or held back.
+"""Trapped reads: answered from the queue, continued on the pipe, or held back.
 
-run.calls refreshes the descriptor first, so that what happened before is there.  A read that
-waits does so in the kernel, on the pipe, where signals and debuggers find it as usual; only
-where its buffer may be too small for a record is it held back here.
+run.calls refreshes the descriptor first, so that all earlier events are there.  A read that
+has to wait usually waits in the kernel, on the pipe, where signals and debuggers find it.
+It is held back here only if its buffer may be too small for a record.
 
 Invariant
     Events whose bytes reached nobody are queued again.
@@ -22,16 +22,16 @@ from fusenotify.run.journal import Journal
 from fusenotify.run.notify import Listener, Notification
 from fusenotify.run.target import Target
 
-# Restarted by the kernel if the handler of the signal that came says so, else EINTR.
+# The kernel restarts the call if the signal's handler has SA_RESTART; otherwise EINTR.
 _ERESTARTSYS = 512
-# How often calls that we hold back are asked whether a signal came.
+# How often the threads of calls that we hold back are checked for a signal.
 _SIGNAL_SECONDS = 0.05
 _MOST_READ = 0x7FFFF000
 
 
 @dataclass(slots=True)
 class TrappedRead:
-    """A read that is to be answered.  places are the addresses and sizes it reads into."""
+    """A read to answer.  places are the addresses and sizes of the buffers."""
 
     notification: Notification
     target: Target
@@ -45,7 +45,7 @@ class TrappedRead:
 
 
 class Reads:
-    """The reads that are not answered yet, and how they are."""
+    """Answers reads, and keeps those that are not answered yet."""
 
     def __init__(self, listener: Listener, journal: Journal) -> None:
         self._listener = listener
@@ -54,12 +54,12 @@ class Reads:
         self._signals: asyncio.Task[None] | None = None
 
     def close(self) -> None:
-        """Look for signals no more."""
+        """Stop looking for signals."""
         if self._signals is not None:
             self._signals.cancel()
 
     def forget(self, descriptor: InotifyDescriptor) -> None:
-        """Hear that no process has a descriptor any more."""
+        """Forget the reads of a descriptor that no process has any more."""
         self._held.pop(descriptor, None)
 
     def serve(self, descriptor: InotifyDescriptor, read: TrappedRead) -> None:
@@ -71,7 +71,7 @@ class Reads:
         descriptor.settle()
 
     def _served(self, descriptor: InotifyDescriptor, read: TrappedRead) -> bool:
-        """Answer a read if that can be done now."""
+        """Answer a read if that is possible now; return whether it was."""
         if descriptor.is_for_the_pipe(read.size):
             descriptor.expect(read.size)
             self._listener.let_continue(read.notification.id)
@@ -103,7 +103,7 @@ class Reads:
         return True
 
     def serve_held(self, descriptor: InotifyDescriptor) -> None:
-        """Answer reads that waited for an event."""
+        """Answer the reads that waited for an event of a descriptor."""
         waiting = self._held.get(descriptor, [])
         while waiting and not descriptor.is_empty():
             read = waiting.pop(0)
@@ -115,7 +115,7 @@ class Reads:
                 self._finish(read, -(error.errno or errno.EIO))
 
     async def _look_for_signals(self) -> None:
-        """Let reads that we hold back end where a signal has come, or the thread is gone."""
+        """End the reads that we hold back when a signal came, or when the thread is gone."""
         while any(self._held.values()):
             await asyncio.sleep(_SIGNAL_SECONDS)
             for reads in self._held.values():

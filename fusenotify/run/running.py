@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A program from its start to its end, with its inotify served by us.
+"""Run a program from its start to its end, and serve its inotify.
 
-cli.run calls run_program().  This process waits, in the program's place (run.front); a child
-of it supervises (run.back), whose child is the program (run.child).
+cli.run calls run_program().  This process waits and stands for the program (run.front).  Its
+child supervises (run.back), and the program is the child of that (run.child).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fusenotify.run.journal import Journal
 def run_program(
     command: Sequence[str], settings: Settings, journal: Journal, directory: str | None = None
 ) -> int:
-    """Run a program, in a directory where one is given, and return how it ended.
+    """Run a program, in a directory if one is given, and wait for its end.
 
-    That is its exit status, or the negative number of the signal that killed it.
+    Returns its exit status, or the negative number of the signal that killed it.
 
     Raises NotStarted.
     """
     if not shows_our_numbers():
-        raise NotStarted(CANNOT_RUN, "/proc is not of our pid namespace: mount it there")
+        raise NotStarted(CANNOT_RUN, "/proc belongs to another pid namespace: mount our own there")
     order = Order(command, directory, block_signals(), settings, journal)
     reports, to_report = os.pipe()
     lifeline, alive = os.pipe()

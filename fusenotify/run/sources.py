@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where a descriptor's events come from: a mount's daemon, or the kernel's own inotify.
+"""The sources of a descriptor's events: mounts' daemons, and the kernel's own inotify.
 
-run.descriptor has any number of them.  A source's watch descriptors are its own; it
-translates to the program's, which count through all sources.
+run.descriptor has any number of them.  Each source has watch descriptors of its own, and
+translates them to the program's, which are unique among all sources.
 
 Invariant
     A watch is in the table before an event names it, until its IN_IGNORED was translated.
@@ -27,12 +27,12 @@ from fusenotify.protocol.connection import ConnectionLost
 from fusenotify.run import tasks
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# Any record fits.
+# A buffer of this size holds any record.
 _LEAST_SIZE = 512
 
 
 class Source(ABC):
-    """One queue of events, and its watches.  on_ready is called when it may have some."""
+    """One queue of events, and its watches.  on_ready is called when there may be events."""
 
     on_ready: Callable[[], object]
 
@@ -41,11 +41,11 @@ class Source(ABC):
         self._shown: dict[int, int] = {}
 
     def watches(self) -> list[int]:
-        """Return the program's numbers of the watches there are."""
+        """Return the program's numbers of all watches."""
         return list(self._shown.values())
 
     def added(self, wd: int) -> int:
-        """Return the program's number for a watch of ours, a new one where it is new."""
+        """Return the program's number for a watch of this source; a new one for a new watch."""
         if wd not in self._shown:
             self._shown[wd] = self._next_wd()
         return self._shown[wd]
@@ -60,7 +60,7 @@ class Source(ABC):
                 yield event._replace(wd=wd)
 
     async def rm_watch(self, shown: int) -> None:
-        """Remove the watch that the program knows by that number.
+        """Remove the watch that has the number shown in the program.
 
         Raises OSError: EINVAL.
         """
@@ -72,15 +72,18 @@ class Source(ABC):
 
     @abstractmethod
     async def add_watch(self, target: Opened, mask: int) -> int:
-        """Watch what a descriptor is of, and return the program's number of the watch."""
+        """Watch an open object, and return the program's number of the watch.
+
+        Raises OSError, as inotify_add_watch(2) does, and ConnectionLost.
+        """
 
     @abstractmethod
     async def fence(self) -> None:
-        """Return when what happened before is queued."""
+        """Wait until all events of what happened before the call are queued."""
 
     @abstractmethod
     async def pull(self, size: int) -> list[Event]:
-        """Take up to so many bytes of records out of the queue, or the first one."""
+        """Take up to size bytes of records out of the queue, at least one if there are any."""
 
     @abstractmethod
     def close(self) -> None:
@@ -97,7 +100,7 @@ class Source(ABC):
 class MountSource(Source):
     """A device of a mount's daemon.
 
-    When the daemon is gone its watches end as those of a filesystem that is unmounted.
+    When the daemon is gone, the watches end as if the filesystem had been unmounted.
     """
 
     def __init__(
@@ -174,7 +177,7 @@ class MountSource(Source):
 
 
 class KernelSource(Source):
-    """An inotify descriptor of ours, for what is in no mount of fusenotify."""
+    """A kernel's inotify descriptor of ours, for objects outside of fusenotify's mounts."""
 
     def __init__(self, next_wd: Callable[[], int]) -> None:
         """Raises OSError: EMFILE, ENFILE."""
@@ -184,13 +187,13 @@ class KernelSource(Source):
         self._listening = False
 
     async def add_watch(self, target: Opened, mask: int) -> int:
-        # The link in /proc leads to the object itself, also where that is a symbolic link.
+        # The link in /proc leads to the object itself, even if that is a symbolic link.
         path = b"/proc/self/fd/%d" % target.number
         plain = ctypes.c_uint32(mask & ~IN_DONT_FOLLOW)
         return self.added(_called(_libc.inotify_add_watch, self._descriptor, path, plain))
 
     async def fence(self) -> None:
-        """The kernel queues an event before the call returns that it is about."""
+        """Do nothing: the kernel queues an event before the call that causes it returns."""
 
     async def pull(self, size: int) -> list[Event]:
         try:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The supervisor: an event loop that answers a program's calls until the program ends.
 
-run.running starts it; run.calls answers, each call in a task of its own.
+run.back starts it; run.calls answers each call in a task of its own.
 
 Invariant
-    Nothing in this loop blocks: what may is done in threads (run.paths), or waited for.
+    Nothing in this loop blocks: work that may block is done in threads (run.paths).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fusenotify.run.notify import Listener
 
 
 class Supervisor:
-    """What listens, to notifications and to the pipes of the program's descriptors."""
+    """Listens for notifications, and to the pipes of the program's descriptors."""
 
     def __init__(self, listener: Listener, calls: Calls) -> None:
         self._listener = listener
@@ -36,11 +36,11 @@ class Supervisor:
         loop.add_reader(self._epoll.fileno(), self._piped)
 
     async def unused(self) -> None:
-        """Return when no process is left under the filter."""
+        """Wait until no process is left under the filter."""
         await self._unused.wait()
 
     def stop(self) -> None:
-        """Answer nothing more, and drop all descriptors."""
+        """Stop answering, and drop all descriptors."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._listener.fileno())
         loop.remove_reader(self._epoll.fileno())
@@ -57,7 +57,7 @@ class Supervisor:
             self._unused.set()
 
     def _made(self, descriptor: InotifyDescriptor) -> None:
-        # Edges: an empty pipe would be said to have room all the time.
+        # Edge-triggered: otherwise an empty pipe would be reported all the time.
         self._pipes[descriptor.pipe.fileno()] = descriptor
         self._epoll.register(descriptor.pipe.fileno(), select.EPOLLOUT | select.EPOLLET)
 

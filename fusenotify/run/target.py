@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The thread that a notification is about: its memory, descriptors, signals, credentials.
+"""The thread of a notification: its memory, descriptors, signals and credentials.
 
-run.calls uses it, run.paths resolves names for it.  All of it is asked by the thread's
-number, which may be another's when the thread was killed: what was read means something only
-if the notification is still valid afterwards (Listener.is_valid).
+run.calls uses it; run.paths resolves paths for it.  Everything is read by the thread's id,
+which another thread may get when this one was killed.  So what was read is valid only if the
+notification is still valid afterwards (Listener.is_valid).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Target:
         self.proc = b"/proc/%d/" % thread
 
     def is_open_to_us(self) -> bool:
-        """Return whether we may read its memory: it is dumpable, or we are privileged."""
+        """Return whether we may read the thread's memory: it is dumpable, or we are privileged."""
         try:
             os.close(os.open(self.proc + b"mem", os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
@@ -55,7 +55,7 @@ class Target:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
     def memory(self, address: int, size: int) -> bytes:
-        """Return so many bytes at an address, or fewer where what is behind cannot be read.
+        """Return size bytes at an address, or fewer if the rest cannot be read.
 
         Raises OSError: EFAULT, EPERM.
         """
@@ -64,7 +64,7 @@ class Target:
         return buffer.raw[:done]
 
     def store(self, data: bytes, places: Sequence[tuple[int, int]]) -> None:
-        """Write bytes at addresses, each with what fits there.
+        """Write bytes into buffers, given by addresses and sizes, one after the other.
 
         Raises OSError: EFAULT, EPERM.
         """
@@ -73,7 +73,7 @@ class Target:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
     def vector(self, address: int, count: int) -> list[tuple[int, int]]:
-        """Return the address and size of each of count ``struct iovec``.
+        """Return the addresses and sizes in an array of count ``struct iovec``.
 
         Raises OSError: EFAULT, EINVAL, EPERM.
         """
@@ -86,14 +86,14 @@ class Target:
         return list(shape.iter_unpack(data))
 
     def descriptor(self, number: int) -> bytes:
-        """Return what a descriptor is of, as /proc shows it: b"pipe:[123]".
+        """Return the target of a descriptor's link in /proc, such as b"pipe:[123]".
 
-        Raises OSError: ENOENT where it is not open, EACCES.
+        Raises OSError: ENOENT if it is not open, EACCES.
         """
         return os.readlink(b"%sfd/%d" % (self.proc, number))
 
     def free_number(self, first: int, end: int) -> int | None:
-        """Return the lowest number in a range that no descriptor has; None where all have one."""
+        """Return the lowest number in a range that no descriptor has; None if there is none."""
         for number in range(first, end):
             try:
                 self.descriptor(number)
@@ -115,7 +115,7 @@ class Target:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def status(self) -> dict[bytes, bytes]:
-        """Return the lines of /proc/PID/status.
+        """Return the values in /proc/PID/status by their names.
 
         Raises OSError.
         """
@@ -123,9 +123,9 @@ class Target:
             return {name: value.strip() for name, _, value in (ln.partition(b":") for ln in lines)}
 
     def has_signal(self) -> bool:
-        """Return whether a signal waits for it that it does not block.
+        """Return whether a signal that the thread does not block is pending.
 
-        Raises OSError where it is gone.
+        Raises OSError if the thread is gone.
         """
         status = self.status()
         pending, shared, blocked = (int(status[n], 16) for n in (b"SigPnd", b"ShdPnd", b"SigBlk"))

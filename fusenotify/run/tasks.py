@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tasks that nobody waits for: the event loop itself forgets those.  It imports nothing of ours."""
+"""Tasks that nobody awaits: references to them are kept here, since the event loop keeps none.
+
+It imports nothing of ours.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _running: set[asyncio.Task[None]] = set()
 
 
 def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Have work done in the running loop, and return its task."""
+    """Start work as a task in the running loop, and return the task."""
     task = asyncio.get_running_loop().create_task(work)
     _running.add(task)
     task.add_done_callback(_running.discard)

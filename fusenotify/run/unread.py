@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a program has not read yet: one queue of what several devices gave.
+"""The events that a program has not read yet: one queue for the events of all sources.
 
-The oldest of it are in the program's pipe (run.descriptor).  Each device has a queue of its
-own; natively there would be one, in which what is in the pipe is queued as well.  So what
-comes from a device is judged here once more, by the same rules.
+The oldest events are in the program's pipe as well (run.descriptor).  Each device has a queue
+of its own, where the kernel has one for the whole descriptor.  So the rules for merging and
+overflow are applied here once more, to the events of all devices.
 
 Invariants
-    At most max_events events are queued, and the IN_Q_OVERFLOW behind them.
-    Of the oldest, in_pipe are in the pipe; those are never changed.
-It does no I/O.
+    At most max_events events are queued, and an IN_Q_OVERFLOW after them.
+    The oldest in_pipe events are in the pipe; these are never changed.
+The module does no I/O.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Unread:
         self.max_events = max_events
         self.in_pipe = 0
         self._events: deque[tuple[Event, bytes]] = deque()  # each with its record
-        self._overflows = 0  # that are queued
+        self._overflows = 0  # how many IN_Q_OVERFLOW are queued
 
     def __len__(self) -> int:
         return len(self._events)
@@ -56,11 +56,11 @@ class Unread:
         return sum(len(record) for _, record in self._events)
 
     def is_full(self) -> bool:
-        """Return whether another event would be lost and none would tell so."""
+        """Return whether another event would be lost without another IN_Q_OVERFLOW."""
         return len(self._events) > self.max_events
 
     def add(self, events: Iterable[Event]) -> None:
-        """Queue events as a device would that had them all."""
+        """Queue events as one device for all sources would."""
         for event in events:
             if event.mask & IN_Q_OVERFLOW:
                 self._overflow(event.cookie)
@@ -71,9 +71,10 @@ class Unread:
                     self._overflow(event.cookie if self.rules.overflow_keeps_cookie else 0)
 
     def consumed(self, unread: int) -> int:
-        """Hear that so many bytes are left in the pipe; return how many of them are a torn record.
+        """Drop the records that were read from the pipe, which still has unread bytes.
 
-        A record that was read in part is forgotten; what is left of it is still in the pipe.
+        A record that was read in part is dropped, too.  Returns how many of its bytes are
+        still in the pipe.
         """
         left = sum(len(record) for _, record in self._piped())
         while left > unread:
@@ -82,9 +83,9 @@ class Unread:
         return unread - left
 
     def head(self, room: int) -> list[tuple[Event, bytes]]:
-        """Return the oldest whole records that fit, without taking them.
+        """Return the oldest whole records that fit in room bytes, without taking them.
 
-        Raises OSError (EINVAL) where the first one does not.
+        Raises OSError (EINVAL) if the first record does not fit and the rules say so.
         """
         found = []
         for event, record in self._events:
@@ -97,13 +98,16 @@ class Unread:
         return found
 
     def take(self, count: int) -> None:
-        """Take the oldest, so many of them."""
+        """Remove the count oldest events."""
         for _ in range(count):
             self._pop()
         self.in_pipe = max(0, self.in_pipe - count)
 
     def next_for_pipe(self, room: int) -> list[tuple[Event, bytes]]:
-        """Return those to write into the pipe, which has so much room; say written() then."""
+        """Return the events to write into the pipe, which has room bytes.
+
+        The caller writes them and then calls written().
+        """
         found = []
         for place in range(self.in_pipe, len(self._events)):
             event, record = self._events[place]
@@ -114,7 +118,7 @@ class Unread:
         return found
 
     def written(self, count: int) -> None:
-        """Hear that so many more are in the pipe."""
+        """Note that count more events were written into the pipe."""
         self.in_pipe += count
 
     def _piped(self) -> Iterable[tuple[Event, bytes]]:
