@@ -215,7 +215,7 @@ def test_a_daemon_that_dies_ends_it_with_a_message(mounting: Mounting) -> None:
 
 def test_a_mount_that_is_taken_away_ends_it_in_order(mounting: Mounting) -> None:
     with mounting() as mounted, printing(mounted) as process:
-        assert fusenotify("unmount", mounted.mountpoint).returncode == 0
+        os.kill(mounted.pid, signal.SIGTERM)
         _, said = process.communicate(timeout=20)
         assert said == f"fusenotify: {mounted.mountpoint}: unmounted\n"
         assert process.returncode == 0
