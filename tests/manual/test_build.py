@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,22 @@ def test_the_manual_is_built_without_a_warning(built: Path) -> None:
 def test_every_command_is_in_the_reference_as_it_tells_of_itself(built: Path) -> None:
     page = (built / "reference" / "command-line.html").read_text()
     assert {name for name in COMMANDS if f"usage: fusenotify {name} " not in page} == set()
+
+
+@pytest.mark.parametrize(
+    "module", ["fusenotify", "client", "client.aio", "nats", "testing", "watchdog"]
+)
+def test_every_public_name_is_in_the_api(module: str, built: Path) -> None:
+    page = (built / "reference" / "api.html").read_text()
+    whole = module if module == "fusenotify" else f"fusenotify.{module}"
+    names = importlib.import_module(whole).__all__
+    shared = "fusenotify.client" if module == "client.aio" else whole
+    missing = {
+        name
+        for name in names
+        if f'id="{whole}.{name}"' not in page and f'id="{shared}.{name}"' not in page
+    }
+    assert missing == set()
 
 
 def links(path: Path) -> Iterator[str]:
