@@ -29,7 +29,7 @@ SHELLS = {
     ),
     "fish": (
         ["fish", "--no-config", "--interactive"],
-        "python -m fusenotify completion fish | source",
+        "function fish_prompt; echo '$ '; end; python -m fusenotify completion fish | source",
     ),
 }
 # What is typed before the tab key, and what stands there afterwards, but for a space or a comma.
@@ -55,7 +55,8 @@ def shell(
     path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
     with OnTerminal(command, width=300, PATH=path, HOME=str(home), PS1="$ ") as terminal:
         terminal.type(f"cd {home}; {prepare}; echo rea''dy\n".encode())
-        terminal.shows("\nready")
+        # With the prompt behind it, the shell has taken over from the terminal's own echo.
+        terminal.shows("\nready\n$")
         yield terminal
 
 
