@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """fusenotify: an inotify of its own for a directory tree.
 
-``fusenotify.mounted`` mounts a directory during a with block; ``fusenotify.client``
-has the clients that watch it.
+``fusenotify.mounted`` mounts one for a block; ``fusenotify.client`` watches.
 """
 
 from fusenotify.mounting.mounted import Mounted, MountFailed, mounted

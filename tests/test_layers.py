@@ -22,6 +22,7 @@ VALUES = {
     "credentials",
     "errors",
     "events",
+    "heard",
     "masks",
     "mountinfo",
     "plain",

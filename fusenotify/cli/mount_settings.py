@@ -16,6 +16,7 @@ import pwd
 import re
 from dataclasses import asdict
 
+from fusenotify import heard
 from fusenotify.admission import Admission, Quotas
 from fusenotify.bits import IN_ALL_EVENTS, names
 from fusenotify.cli import log_options
@@ -105,6 +106,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="only this mount changes SOURCE, so the kernel may remember names and attributes for "
         "long, and also that a name does not exist",
     )
+    parser.add_argument(
+        "--behind",
+        choices=heard.KINDS,
+        default=heard.OFF,
+        help="hear of what is done to SOURCE itself, behind the mount: of what is watched, or "
+        "(root) of all, and let the kernel remember as long as with --exclusive (%(default)s)",
+    )
     add_options(parser, LIMITS | QUOTAS, _DEFAULTS)
     parser.add_argument(
         "--journal",
@@ -177,7 +185,9 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
             users=frozenset(arguments.allow_user), groups=frozenset(arguments.allow_group)
         ),
         wanted_socket_mode=arguments.socket_mode,
-        view=_view(arguments),
+        view=_view(arguments, lasting=arguments.exclusive or arguments.behind == heard.ALL),
+        behind=arguments.behind,
+        view_alone=_view(arguments, lasting=arguments.exclusive),
         faults=arguments.faults,
         journal=_journal(arguments),
         activity=arguments.activity,
@@ -197,14 +207,15 @@ def _journal(arguments: argparse.Namespace) -> JournalSettings | None:
     )
 
 
-def _view(arguments: argparse.Namespace) -> View:
-    seconds = EXCLUSIVE_SECONDS if arguments.exclusive else DEFAULT_SECONDS
+def _view(arguments: argparse.Namespace, *, lasting: bool) -> View:
+    """Return how SOURCE is shown, for long where what the kernel remembers stays right."""
+    seconds = EXCLUSIVE_SECONDS if lasting else DEFAULT_SECONDS
     umask = value_of(arguments.options, "umask")
     return View(
         attr_timeout=seconds if arguments.attr_timeout is None else arguments.attr_timeout,
         entry_timeout=seconds if arguments.entry_timeout is None else arguments.entry_timeout,
-        absent_timeout=seconds if arguments.exclusive else 0.0,
-        keeps_data=arguments.exclusive,
+        absent_timeout=seconds if lasting else 0.0,
+        keeps_data=lasting,
         uid=value_of(arguments.options, "uid"),
         gid=value_of(arguments.options, "gid"),
         permissions=None if umask is None else 0o777 & ~umask,

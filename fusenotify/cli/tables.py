@@ -21,6 +21,7 @@ from fusenotify.protocol.messages import (
     Status,
 )
 from fusenotify.protocol.status import (
+    BehindStatus,
     FaultStatus,
     JournalStatus,
     Statistics,
@@ -61,6 +62,8 @@ def _show_status(console: Console, status: Status) -> None:
     )
     if not isinstance(status.journal, UnsetType):
         console.print(f"  {_journal(status.journal)}")
+    if status.behind is not None:
+        console.print(f"  behind the mount: {escape(_behind(status.behind))}")
     if not isinstance(status.faults, UnsetType):
         lasting = "; ".join(map(_fault, status.faults)) or "none set"
         console.print(f"  [yellow]faults (--faults)[/yellow]: {escape(lasting)}")
@@ -72,6 +75,20 @@ def _show_status(console: Console, status: Status) -> None:
         console.print(_users(status))
     if status.statistics is not None:
         _show_statistics(console, status.statistics)
+
+
+def _behind(heard: BehindStatus) -> str:
+    """Return what is heard of changes to SOURCE itself."""
+    if heard.hears == "off":
+        return f"nothing is heard: {heard.why_not}"
+    what = (
+        "all is heard" if heard.hears == "all" else f"what is watched is heard, {heard.marks} marks"
+    )
+    trouble = f" ({heard.why_not})" if heard.why_not else ""
+    return (
+        f"{what}{trouble}; {heard.records} records, {heard.echoes} of them the mount's own, "
+        f"{heard.told} told; lost {heard.overflows} times; {heard.mended} names mended"
+    )
 
 
 def _journal(journal: JournalStatus) -> str:

@@ -97,6 +97,7 @@ class BaseDevice(ABC, Generic[Q]):
         self._resting: dict[tuple[Inode, bool], tuple[Watch, StandIn, int]] = {}
         self._asks_for_processes = False
         self._users.charge(uid, devices=1)
+        table.core.queues.add(self)
 
     # The operations of a process on an inotify descriptor.
 
@@ -189,6 +190,7 @@ class BaseDevice(ABC, Generic[Q]):
         if self.closed:
             return
         self.closed = True
+        self._core.queues.discard(self)
         self._wake_all()
         self._handle.destroy()
         self._events.clear()
@@ -232,6 +234,12 @@ class BaseDevice(ABC, Generic[Q]):
         """Subtract the watch from its user's count.  Seed: free_inotify_user_watch()."""
         self._users.charge(self.uid, watches=-1, trees=-int(watch.tree))
         self._statistics.unfollow(watch.inode, watch.tree)
+
+    def lose(self) -> None:
+        """Queue IN_Q_OVERFLOW: events were lost before they came here."""
+        if any(True for _ in self.watches()):
+            self._core.details.number()
+            self._lose()
 
     # The queue.
 

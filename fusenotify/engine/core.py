@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from itertools import count
+from typing import Protocol
+from weakref import WeakSet
 
 from fusenotify.bits import (
     IN_ALL_EVENTS,
@@ -43,6 +45,13 @@ __all__ = ["Core", "Dentry", "Inode"]
 _PRODUCIBLE = ~(IN_IGNORED | IN_ONESHOT)
 
 
+class Queue(Protocol):
+    """A consumer that tells its reader where events are missing."""
+
+    def lose(self) -> None:
+        """Events were lost before they came here, nobody knows how many."""
+
+
 class Core:
     """The producers' side, and the maker of handles.  One per filesystem.
 
@@ -52,7 +61,7 @@ class Core:
     now.  asks_for_processes counts the devices that need to know to which
     process a thread belongs.  replaces and exchanges say of the rename whose
     events are queued now that something else had the new name, and that this
-    gets the old name.
+    gets the old name.  queues are told of losses.
     """
 
     def __init__(self) -> None:
@@ -62,6 +71,7 @@ class Core:
         self._tree_roots = self.trees.roots
         self._trees_above = self.trees.known
         self._queue_above = self.trees.queue_event
+        self.queues: WeakSet[Queue] = WeakSet()
         self.details = Details()
         self.asks_for_processes = 0
         self._ask_for_details = 0
@@ -254,6 +264,11 @@ class Core:
         for watch in inode.watches:
             if watch.attached:
                 watch.handle.remove_watch(watch)
+
+    def lose(self) -> None:
+        """Tell all queues that events were lost, which may have been about anything."""
+        for queue in list(self.queues):
+            queue.lose()
 
     def unmount(self, inodes: Iterable[Inode]) -> None:
         """Send IN_UNMOUNT, then IN_IGNORED, to every watch on the inodes.

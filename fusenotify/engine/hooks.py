@@ -82,6 +82,10 @@ class Hooks:
         self.core.queue_parent_event(dentry, IN_CREATE | directory_bit(inode))
         return dentry
 
+    def made_and_gone(self, parent: Inode, name: bytes, is_dir: bool) -> None:
+        """What was made is gone already, removed behind the filesystem."""
+        self.happened_to_name(parent, name, IN_CREATE | (IN_ISDIR if is_dir else 0))
+
     def linked(self, inode: Inode, parent: Inode, name: bytes) -> None:
         """vfs_link(): inode got a further name."""
         used = inode.dentry
@@ -222,6 +226,32 @@ class Hooks:
         if inode.is_dir:
             self.core.trees.permissions_changed()
         self._event(inode, inode.dentry, IN_ATTRIB)
+
+    # What was done past the filesystem, and told by others than its requests.
+
+    def happened(self, inode: Inode, dentry: Dentry | None, mask: int) -> None:
+        """Something was done to an object by a name; mask says what, in one event."""
+        if mask & IN_ATTRIB and inode.is_dir:
+            self.core.trees.permissions_changed()
+        self._event(inode, dentry, mask)
+
+    def happened_to_name(self, parent: Inode, name: bytes, mask: int) -> None:
+        """Something was done to what nobody knows, or by a name that nobody knows."""
+        self.core.queue_event(parent, mask, 0, name)
+
+    def vanished(self, inode: Inode) -> None:
+        """An object lost its last name, nobody knows where."""
+        dentry = inode.dentry
+        if dentry is None or inode.unlinked:
+            return
+        if not dentry.unlinked:
+            self.core.unhash(dentry)
+        self.core.queue_event(inode, IN_ATTRIB)
+        self._name_gone(dentry, links=0)
+
+    def lost(self) -> None:
+        """It is not known any more what happened: all queues are told so."""
+        self.core.lose()
 
     # The end.
 

@@ -76,6 +76,9 @@ class Inode:
     def childless(self) -> None:
         """Called when the last known child is gone."""
 
+    def watched(self) -> None:
+        """It has other watches, or these want to hear of other things."""
+
     def pin(self) -> None:
         """Called when a watch begins to hold the inode.  Linux: igrab()."""
 

@@ -47,6 +47,8 @@ class Followed(Watch):
 
     __slots__ = ("devices", "events", "tree", "trees")
 
+    counts = False
+
     def __init__(self, devices: int = 0, trees: int = 0, events: int = 0) -> None:
         super().__init__()
         self.devices = devices
@@ -177,7 +179,7 @@ class Statistics:
             lately.events += 1
         self._masks[mask] += 1
         actor = self._core.actor
-        if actor is not None:
+        if actor is not None and actor.uid >= 0:
             users = self._users
             users[actor.uid] += 1
             if len(users) > 2 * PAST_USERS:

@@ -67,13 +67,14 @@ class Watch:
     the event bits, IN_ONESHOT and, where the semantics honours it,
     IN_EXCL_UNLINK.  tree says that the watch also gets the events of everything
     below (engine.trees), as far as hearing allows.  unwanted decides which
-    events it leaves out.
+    events it leaves out.  counts is false if it only follows other watches.
     """
 
     __slots__ = ("attached", "handle", "inode", "mask", "references", "unwanted", "wd")
 
     handle: Handle
     inode: Inode
+    counts: bool = True
     tree: bool = False
     hearing: Hearing | None = None
 
@@ -197,6 +198,7 @@ class Handle:
         if mask & IN_MASK_CREATE and self.policy.honours_mask_create:
             raise WatchExists(f"wd {watch.wd} watches it already")
         watch.mask = watch.mask | wanted if mask & IN_MASK_ADD else wanted
+        inode.watched()
         if unwanted is not None or not mask & IN_MASK_ADD:
             watch.unwanted = unwanted
         return watch.wd
@@ -220,6 +222,7 @@ class Handle:
         inode.watches = (watch, *inode.watches)
         if watch.tree:
             self.tree_roots.added(inode)
+        inode.watched()
         return watch.wd
 
     def get_watch(self, wd: int) -> Watch:
@@ -252,6 +255,7 @@ class Handle:
         inode.watches = tuple([other for other in inode.watches if other is not watch])
         if watch.tree:
             self.tree_roots.removed(inode)
+        inode.watched()
 
     def destroy(self) -> None:
         """Remove all watches without IN_IGNORED.  Seed: inotify_destroy()."""

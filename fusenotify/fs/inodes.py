@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 from fusenotify.engine import core
 from fusenotify.fs.descriptors import Descriptors, Held
@@ -62,6 +63,10 @@ class Inode(Held):
         self.pins -= 1
         self.table.drop_if_unused(self)
 
+    def watched(self) -> None:
+        if self.table.on_watched is not None:
+            self.table.on_watched(self)
+
     def childless(self) -> None:
         self.table.unused.add(self)
 
@@ -94,6 +99,11 @@ class Inodes:
         self.layers = Layers(self._identity.overlays)
         self._identity.is_exact(self.device, root_fd)
         self.by_number = self._index.by_number
+        # Hear of what is watched otherwise, and of what will not be known any more.
+        self.on_watched: Callable[[Inode], None] | None = None
+        self.on_let_go: Callable[[Inode], None] | None = None
+        # Hears that a directory is about to be known by another name, or by its first.
+        self.before_naming: Callable[[Inode, bytes, Inode], None] | None = None
         self.root = self._add(root_fd, status, ROOT_NUMBER)
         self.root.pin()
 
@@ -153,6 +163,10 @@ class Inodes:
 
     def bears(self, parent: Inode, name: bytes, inode: Inode, names: int) -> None:
         """Remember that the kernel knows a name as one of inode, which has so many names in all."""
+        if self.before_naming is not None and inode.is_dir:
+            known = parent.children.get(name) if parent.children else None
+            if known is None or known.inode is not inode:
+                self.before_naming(parent, name, inode)
         self._names.instantiate(parent, name, inode)
         others = inode.others
         if others is not None and len(others) >= names:
@@ -220,6 +234,8 @@ class Inodes:
             self._names.unhash(dentry)
             if inode.dentry is not dentry:
                 return True
+        if self.on_let_go is not None:
+            self.on_let_go(inode)
         self._index.remove(inode)
         self._identity.remove(inode)
         if self.layers.up:
@@ -228,6 +244,10 @@ class Inodes:
         inode.dentry = None
         self.descriptors.remove(inode)
         return False
+
+    def with_number(self, device: int, ino: int) -> Inode | None:
+        """Return the object that has an st_dev and st_ino, as far as is known."""
+        return self._index.find(device, ino)
 
     def at(self, place: Place) -> Inode | None:
         """Return the directory of a place, if it is known."""

@@ -27,7 +27,11 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.attribute_requests import SOCKET_XATTR
+from fusenotify.fs.behind import Behind
 from fusenotify.fs.covered import Covered
+from fusenotify.fs.fanotify import why_not_heard
+from fusenotify.fs.following import Following
+from fusenotify.fs.in_order import HooksInOrder, placed
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import LESS, Negotiation
 from fusenotify.fs.operations import Operations
@@ -37,22 +41,17 @@ from fusenotify.fs.paths import resolved
 from fusenotify.fs.permissions import DirectoryPermissions
 from fusenotify.fs.polling import TRIED, PollingTrio
 from fusenotify.fs.processes import Processes
-from fusenotify.fs.submounts import Place, Seen, Submounts
+from fusenotify.fs.submounts import Submounts
 from fusenotify.fs.syscalls import enter_descriptors, give_up_resource_capability, path_of
 from fusenotify.fs.waiting import MOST, WAITING_MOST
 from fusenotify.fs.writeback import WriteBack
+from fusenotify.heard import OFF, Heard
 from fusenotify.view import View
 
 log = logging.getLogger(__name__)
 
 # How many requests may be under way: more than fs.waiting lets wait, since all others end at once.
 _MAX_TASKS = MOST + WAITING_MOST + 1000
-# How long after a change of the mounts below SOURCE the kernel is told once more to forget the
-# changed names.
-_SETTLED_SECONDS = 0.05
-# After how many seconds a failed look at the mounts below SOURCE is repeated; longer each time.
-_LOOK_AGAIN_SECONDS = 0.5
-_LOOK_AGAIN_AT_MOST = 60.0
 # How many requests that no program waits for the kernel sends at a time (max_background).
 _SENT_AT_A_TIME = 12
 
@@ -85,6 +84,8 @@ class Mount:
         operations: type[Operations] = Operations,
         attributes: tuple[int, int] = (0, 0),
         hooks: Hooks | None = None,
+        behind: str = OFF,
+        view_alone: View | None = None,
     ) -> None:
         self.source = os.path.abspath(source)
         self.mountpoint = os.path.abspath(mountpoint)
@@ -93,6 +94,9 @@ class Mount:
         self._options = options
         self._reserved_xattr = reserved_xattr
         self._view = view or View()
+        self._view_alone = view_alone or self._view
+        self._heard = Heard(behind, OFF)
+        self.behind: Behind | None = None
         self._exact_access = exact_access
         self._attributes = attributes
         self._waits = PollingTrio(poll_seconds)
@@ -128,6 +132,7 @@ class Mount:
         submounts = Submounts(source, *self._attributes)
         submounts.update(submounts.scan())
         self._inodes = Inodes(submounts, self._core)
+        self._listen()
         self._core.trees.permissions = DirectoryPermissions(self._view)
         self._processes = Processes(hard)
         self._core.details.process_of = self._processes.process_of
@@ -159,6 +164,25 @@ class Mount:
             raise MountError(
                 f"FUSE refuses to mount {self.mountpoint} ({error}; options: {shown})"
             ) from None
+        if self.behind is not None:
+            self._operations.on_absent = self.behind.mounted()
+
+    def _listen(self) -> None:
+        """Hear what is done to SOURCE behind the mount, where that is wanted and can be had."""
+        if isinstance(self._hooks, HooksInOrder) and self._inodes is not None:
+            try:
+                self.behind = Behind(self._heard.wanted, self._inodes, self._hooks)
+            except OSError as error:
+                self._heard = self._heard._replace(why_not=why_not_heard(error))
+                log.warning("changes behind the mount are not heard: %s", self._heard.why_not)
+        if self._hears_less():
+            self._view = self._view_alone
+
+    def _hears_less(self) -> bool:
+        """Return whether something of SOURCE, or below it, is not heard that was to be."""
+        if self.behind is None:
+            return self._heard.wanted != OFF
+        return not self.behind.hears_all()
 
     def found(self, mount: mountinfo.Mount) -> None:
         """Take this mount's entry in mountinfo, from which its id and its device are known."""
@@ -193,9 +217,14 @@ class Mount:
             )
         try:
             async with trio.open_nursery() as helpers:
-                helpers.start_soon(self._follow_submounts)
-                if self._inodes is not None and self._inodes.submounts.is_live:
-                    helpers.start_soon(self._let_go_of_others)
+                assert self._inodes is not None
+                following = Following(self._inodes, self._hooks, self._another_below)
+                helpers.start_soon(following.run)
+                if self._inodes.submounts.is_live:
+                    seconds = max(1.0, self._view.entry_timeout, self._view.attr_timeout)
+                    helpers.start_soon(following.let_go_of_others, seconds)
+                if self.behind is not None:
+                    helpers.start_soon(self.behind.run)
                 await pyfuse3.main(max_tasks=_MAX_TASKS)
                 helpers.cancel_scope.cancel()
         except* OSError as group:
@@ -206,57 +235,12 @@ class Mount:
         finally:
             negotiation.close()
 
-    async def _follow_submounts(self) -> None:
-        """Show the mounts below SOURCE, and release those that are unmounted."""
-        assert self._inodes is not None
-        submounts = self._inodes.submounts
-        while True:
-            await submounts.changed()
-            pause = _LOOK_AGAIN_SECONDS
-            while not await self._look_below():
-                await trio.sleep(pause)
-                pause = min(2 * pause, _LOOK_AGAIN_AT_MOST)
-
-    async def _look_below(self) -> bool:
-        """Show the present mounts below SOURCE; return whether all of them could be seen."""
-        assert self._inodes is not None
-        try:
-            seen = await trio.to_thread.run_sync(self._inodes.submounts.scan)
-        except OSError as error:  # no descriptor is left, for a while
-            log.warning("the mounts below SOURCE cannot be seen now: %s", error.strerror)
-            return False
-        changed = self._update(seen)
-        # Twice, since the kernel may just have received an answer from before the change.
-        for _ in range(2):
-            for place in changed:
-                directory = self._inodes.at(place)
-                if directory is not None:
-                    number = pyfuse3.InodeT(directory.number)
-                    pyfuse3.invalidate_entry_async(number, place.name, ignore_enoent=True)
-            await trio.sleep(_SETTLED_SECONDS)
-        return seen.is_whole
-
-    async def _let_go_of_others(self) -> None:
-        """Close descriptors now and then, so that filesystems below an uncloned SOURCE can end."""
-        assert self._inodes is not None
-        while True:
-            await trio.sleep(max(1.0, self._view.entry_timeout, self._view.attr_timeout))
-            self._inodes.descriptors.let_go_of_others()
-
-    def _update(self, seen: Seen) -> list[Place]:
-        """Update the table of mounts; return the places that have changed."""
-        inodes = self._inodes
-        assert inodes is not None
-        submounts = inodes.submounts
-        changed, gone = submounts.update(seen)
-        if changed and self._operations is not None:
-            self._operations.another_below()
-        for shown in gone:
-            if shown.device != inodes.device and shown.device not in submounts.devices:
-                self._hooks.by(None).unmounted(inodes.of_device(shown.device))
-                inodes.abandon(shown.device)
-            os.close(shown.fd)
-        return changed
+    def _another_below(self) -> None:
+        """Take note of a mount that came, or went, below SOURCE."""
+        assert self._operations is not None
+        self._operations.another_below()
+        if self._hears_less():
+            self._operations.remember_less(self._view_alone)
 
     def terminate(self) -> None:
         """Make serve() return now; files that are still open get errors."""
@@ -283,6 +267,8 @@ class Mount:
 
     def _let_go(self) -> None:
         assert self._inodes is not None
+        if self.behind is not None:
+            self.behind.close()
         self._inodes.close()
         if self._processes is not None:
             self._processes.close()
@@ -296,21 +282,19 @@ class Mount:
 
         See fs.paths.resolved().  After close() the error is ENOENT.
         """
-        if self._closed:
-            raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
-        assert self._inodes is not None
-        assert self._operations is not None
-        self._operations.names.watched()
-        mountpoint = os.fsencode(self.mountpoint)
-        return resolved(
-            self._inodes,
-            mountpoint,
-            path,
-            who,
-            follow=follow,
-            directory=directory,
-            view=self._view,
-            covered=() if self._covered is None else self._covered.objects(),
+        inodes = self._about_to_watch()
+        return placed(
+            self.behind,
+            resolved(
+                inodes,
+                os.fsencode(self.mountpoint),
+                path,
+                who,
+                follow=follow,
+                directory=directory,
+                view=self._view,
+                covered=() if self._covered is None else self._covered.objects(),
+            ),
         )
 
     def passed(
@@ -320,14 +304,20 @@ class Mount:
 
         See fs.passed.  After close() the error is ENOENT.
         """
+        inodes = self._about_to_watch()
+        return placed(
+            self.behind,
+            passed(inodes, self._device, descriptor, who, directory=directory, view=self._view),
+        )
+
+    def _about_to_watch(self) -> Inodes:
+        """Return the table of inodes; raise ENOENT behind close()."""
         if self._closed:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
         assert self._inodes is not None
         assert self._operations is not None
         self._operations.names.watched()
-        return passed(
-            self._inodes, self._device, descriptor, who, directory=directory, view=self._view
-        )
+        return self._inodes
 
     def client_came(self, uid: int) -> None:
         """Count the descriptor of a client's connection, in the share for the user's open files.
@@ -348,6 +338,10 @@ class Mount:
         assert self._inodes is not None
         self._inodes.descriptors.shares.give_back(uid)
 
+    def heard(self) -> Heard:
+        """Return what was heard of changes behind the mount."""
+        return self._heard if self.behind is None else self.behind.heard()
+
     async def fence(self) -> None:
         """Wait until the events of everything done through the mount before are queued.
 
@@ -359,7 +353,14 @@ class Mount:
         may hold back more, so we make another one.  No earlier RELEASE is missing
         once as many arrived as files were open; nor, in a busy stream that never
         ends, after enough rounds for one RELEASE of each open file and as many reads.
+
+        If changes behind the mount are heard, those from before are queued, too.
         """
+        await self._background_told()
+        if self.behind is not None:
+            await self.behind.fence()
+
+    async def _background_told(self) -> None:
         operations = self._operations
         assert operations is not None
         open_files = len(operations.files)
@@ -374,10 +375,7 @@ class Mount:
                 return
 
     def _ask_itself(self) -> None:
-        """Make a request through the mount, and wait for its answer.
-
-        Raises OSError.
-        """
+        """Make a request through the mount, and wait for its answer; raises OSError."""
         assert self._root is not None
         with self._root.opened() as root:
             os.getxattr(path_of(root), SOCKET_XATTR)

@@ -54,6 +54,13 @@ class Operations(AttributeRequests):
         self._absent = EntryAttributes()
         self._absent.st_ino = pyfuse3.InodeT(0)
         self._absent.entry_timeout = view.absent_timeout
+        # Hears of names that the kernel may remember as nobody's.
+        self.on_absent: Callable[[Inode, bytes], None] | None = None
+
+    def remember_less(self, view: View) -> None:
+        """Let the kernel remember from now on for as long as a view says."""
+        self._view = view
+        self._absent.entry_timeout = view.absent_timeout
 
     # Lookups.
 
@@ -64,6 +71,8 @@ class Operations(AttributeRequests):
         try:
             found, status = self.inodes.lookup(parent, name)
         except FileNotFoundError:
+            if self.on_absent is not None:
+                self.on_absent(parent, name)
             return self._absent
         if status.st_nlink > 1 and not found.is_dir:
             self.names.looked_up(found, ctx.pid)
@@ -111,7 +120,7 @@ class Operations(AttributeRequests):
             self.layers.need(parent)
         with AsUser.calling(ctx):
             os.mkdir(name, mode, dir_fd=parent.fd)
-        return self._made(parent, name, ctx)
+        return self._made(parent, name, ctx, is_dir=True)
 
     @answered_when_possible
     def symlink(
@@ -239,9 +248,15 @@ class Operations(AttributeRequests):
 
     # Helpers.
 
-    def _made(self, parent: Inode, name: bytes, ctx: RequestContext) -> EntryAttributes:
+    def _made(
+        self, parent: Inode, name: bytes, ctx: RequestContext, *, is_dir: bool = False
+    ) -> EntryAttributes:
         """Finish the making of an object that has a name but no open descriptor."""
-        inode, status = self.inodes.lookup(parent, name)
+        try:
+            inode, status = self.inodes.lookup(parent, name)
+        except FileNotFoundError:
+            self.hooks.by(ctx).made_and_gone(parent, name, is_dir)
+            raise
         if self.overlays:
             self.layers.mark_up(inode, data=True)
         self.hooks.by(ctx).created(parent, name, inode)

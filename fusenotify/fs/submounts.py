@@ -232,6 +232,11 @@ class Submounts:
         self.devices = {shown.device: shown.fstype for shown in shown_now}
         return changed, [shown for shown in gone if shown.fd != _NOT_SHOWN]
 
+    def roots(self) -> dict[int, int]:
+        """Return the filesystems that are shown: a descriptor of a directory of each, by st_dev."""
+        shown = self._places.values()
+        return {each.device: each.fd for each in shown if each.fd != _NOT_SHOWN}
+
     def close(self) -> None:
         """Close all descriptors except root, which belongs to the table of inodes."""
         for shown in self._places.values():

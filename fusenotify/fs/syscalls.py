@@ -230,6 +230,18 @@ def file_handle(fd: int) -> tuple[int, bytes]:
     return mount_id.value, buffer.raw[: _HANDLE_HEADER + length.value]
 
 
+def handle_of_name(fd: int, name: bytes) -> bytes:
+    """name_to_handle_at(2): return the handle of what a name in a directory is, as file_handle().
+
+    Raises OSError.
+    """
+    buffer = ctypes.create_string_buffer(_HANDLE_HEADER + _MAX_HANDLE)
+    length = ctypes.c_uint.from_buffer(buffer)
+    length.value = _MAX_HANDLE
+    _check(_libc_at_once.name_to_handle_at(fd, name, buffer, ctypes.byref(ctypes.c_int()), 0))
+    return buffer.raw[: _HANDLE_HEADER + length.value]
+
+
 def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
     """open_by_handle_at(2): open the object of a file handle of anchor's filesystem.
 

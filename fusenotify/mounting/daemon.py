@@ -27,11 +27,14 @@ import trio
 from fusenotify.engine.activity import Activity, ActivityHooks
 from fusenotify.engine.core import Core
 from fusenotify.engine.device import DeviceTable
+from fusenotify.engine.hooks import Hooks
 from fusenotify.engine.policy import semantics
 from fusenotify.fs import logged
+from fusenotify.fs.in_order import HooksInOrder
 from fusenotify.fs.mount import Mount, MountError
 from fusenotify.fs.operations import Operations
 from fusenotify.fs.syncing import FullySyncedOperations, SyncedOperations
+from fusenotify.heard import OFF
 from fusenotify.history.journal import Journal
 from fusenotify.history.store import Store
 from fusenotify.mountinfo import MountId
@@ -112,7 +115,9 @@ async def _run(
             poll_seconds=settings.poll * 1e-6,
             operations=_operations(flags_of(settings.options)),
             attributes=source_attributes(settings.options),
-            hooks=None if activity is None else ActivityHooks(core, activity),
+            hooks=_hooks(core, settings, activity),
+            behind=settings.behind,
+            view_alone=settings.view_alone,
         )
         server = Server(
             table,
@@ -220,6 +225,18 @@ def _without_a_place(settings: Settings, error: OSError) -> Exception:
             "or a directory of yours in XDG_RUNTIME_DIR"
         )
     return error
+
+
+class _ActivityHooksInOrder(HooksInOrder, ActivityHooks):
+    """Both: what is told in order is kept."""
+
+
+def _hooks(core: Core, settings: Settings, activity: Activity | None) -> Hooks:
+    """Return the hooks of a mount with these settings."""
+    in_order = settings.behind != OFF
+    if activity is None:
+        return HooksInOrder(core) if in_order else Hooks(core)
+    return _ActivityHooksInOrder(core, activity) if in_order else ActivityHooks(core, activity)
 
 
 def _operations(flags: int) -> type[Operations]:

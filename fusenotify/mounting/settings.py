@@ -11,6 +11,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 
+from fusenotify import heard
 from fusenotify.admission import Admission, Quotas
 from fusenotify.engine.limits import MOST, Limits
 from fusenotify.engine.policy import LINUX_6, SEMANTICS
@@ -67,7 +68,8 @@ class Settings:
     is an absolute path, or None for a default socket.  options are FUSE's, one ``-o`` word
     each.  access is one of ACCESSES.  poll is how many microseconds the daemon looks for the
     next request of a busy stream before it sleeps.  wanted_socket_mode has the permissions of
-    the socket, or is None for the default.  view says how SOURCE is shown.  faults allows
+    the socket, or is None for the default.  view says how SOURCE is shown.  behind is one of
+    heard.KINDS; if it cannot be had, view_alone takes the place of view.  faults allows
     faults.  journal has the settings of the journal, if there is one.  activity is how many
     of the latest operations are remembered, for the report of a test.  log_level is the name
     of a level of logging, log_file an absolute path, or None for stderr or syslog.
@@ -85,6 +87,8 @@ class Settings:
     admission: Admission = field(default_factory=Admission)
     wanted_socket_mode: int | None = None
     view: View = field(default_factory=View)
+    behind: str = heard.OFF
+    view_alone: View | None = None
     faults: bool = False
     activity: int = 0
     journal: JournalSettings | None = None

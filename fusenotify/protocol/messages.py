@@ -23,6 +23,7 @@ from fusenotify.protocol.details import DetailedEvent
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.protocol.past import PastEvent
 from fusenotify.protocol.status import (
+    BehindStatus,
     ClientStatus,
     FaultStatus,
     JournalStatus,
@@ -322,7 +323,8 @@ class Status(Answer, tag="status"):
     In clients and users, root and the daemon's user see everybody; other users see
     only themselves, and no statistics.  If the mount was made with --faults, faults
     has the lasting faults of the mount and of the devices that are shown.  journal is
-    there if the mount keeps one, for root and the daemon's user.
+    there if the mount keeps one, for root and the daemon's user, behind if changes
+    behind the mount are to be heard.
     """
 
     server: str
@@ -336,6 +338,7 @@ class Status(Answer, tag="status"):
     clients: list[ClientStatus]
     users: list[UserStatus]
     statistics: Statistics | None = None
+    behind: BehindStatus | None = None
     faults: list[FaultStatus] | msgspec.UnsetType = msgspec.UNSET
     journal: JournalStatus | msgspec.UnsetType = msgspec.UNSET
 

@@ -121,6 +121,21 @@ class JournalStatus(msgspec.Struct, kw_only=True):
     failure: str | None
 
 
+class BehindStatus(msgspec.Struct, kw_only=True):
+    """What is heard of changes to SOURCE itself, behind the mount: heard.Heard has the fields."""
+
+    wanted: str
+    hears: str
+    why_not: str = ""
+    marks: int = 0
+    records: int = 0
+    echoes: int = 0
+    told: int = 0
+    overflows: int = 0
+    mended: int = 0
+    forgotten: int = 0
+
+
 class FaultStatus(msgspec.Struct, kw_only=True):
     """A lasting fault, with its remaining count.  Without a device it is one of the mount."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The deadlines of waiting requests, in trio's time."""
+"""When requests that wait give up, in trio's time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 
 import trio
 
-# The deadline of a request that does not wait.
+# That of a request which does not wait at all.
 AT_ONCE = -math.inf
 
 

@@ -111,6 +111,7 @@ class Server:
             started=self._started,
             tasks=trio.lowlevel.current_statistics().tasks_living,
             clients=[(session.who, session.devices) for session in sessions],
+            heard=self.tree.heard(),
             faults=self._faults,
             history=self.history,
         )

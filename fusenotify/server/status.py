@@ -17,10 +17,12 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine import statistics
 from fusenotify.engine.detailed_device import DetailedDevice
 from fusenotify.engine.device import DeviceTable
+from fusenotify.heard import OFF, Heard
 from fusenotify.protocol.messages import (
     Status,
 )
 from fusenotify.protocol.status import (
+    BehindStatus,
     ClientStatus,
     DeviceStatus,
     DirectoryActivity,
@@ -61,6 +63,7 @@ def status_for(
     started: float,
     tasks: int,
     clients: Sequence[tuple[Credentials, Iterable[ServedDevice]]],
+    heard: Heard | None = None,
     faults: Faults | None = None,
     history: History | None = None,
 ) -> Status:
@@ -107,6 +110,8 @@ def status_for(
     )
     if history is not None and everybody:
         status.journal = history.status()
+    if heard is not None and heard.wanted != OFF:
+        status.behind = BehindStatus(**heard._asdict())
     if faults is not None:
         status.faults = faults.status({served.number for _, devices in seen for served in devices})
     return status

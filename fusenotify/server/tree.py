@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Inode
+from fusenotify.heard import Heard
 
 
 class Tree(Protocol):
@@ -38,6 +39,9 @@ class Tree(Protocol):
         Raises OSError: EBADF (not opened with O_PATH), EXDEV (not of this
         tree), EACCES, ENOTDIR.
         """
+
+    def heard(self) -> Heard:
+        """Return what is heard of changes to the tree that nobody made through it."""
 
     async def fence(self) -> None:
         """Wait until the events of everything done in the tree before this call are queued."""

@@ -32,6 +32,8 @@ from tests.bench.filesystems import (
     BEFORES,
     NATIVE,
     OURS,
+    OURS_BEHIND,
+    OURS_BEHIND_TREE,
     OURS_EXCLUSIVE,
     OURS_EXCLUSIVE_TREE,
     OURS_JOURNAL,
@@ -103,6 +105,7 @@ class Part:
     peer: str = ""
 
 
+HEARD = ("git clone", "tar x", "rm -rf")
 UNCACHED = ("missing", "open", "create", "rename", "unlink", "write 4 KiB")
 TREES = (OURS_TREE, OURS_EXCLUSIVE_TREE)
 PARTS = {
@@ -139,7 +142,23 @@ PARTS = {
     "watched": Part(
         names=(BEFORE, OURS, BEFORE_TREE, OURS_TREE),
         operations=tuple(PROGRAMS),
-        goals=(Goal(("git clone", "tar x", "rm -rf"), (OURS_TREE,), (OURS,), 1.1),),
+        goals=(Goal(HEARD, (OURS_TREE,), (OURS,), 1.1),),
+        peer=OURS,
+    ),
+    "behind": Part(
+        names=(OURS, OURS_EXCLUSIVE, OURS_BEHIND, OURS_EXCLUSIVE_TREE, OURS_BEHIND_TREE),
+        operations=tuple(PROGRAMS),
+        goals=(
+            Goal(HEARD, (OURS_BEHIND,), (OURS_EXCLUSIVE,), 1.05),
+            Goal(HEARD, (OURS_BEHIND_TREE,), (OURS_EXCLUSIVE_TREE,), 1.05),
+        ),
+        peer=OURS,
+    ),
+    "behind requests": Part(
+        names=(OURS, OURS_EXCLUSIVE, OURS_BEHIND),
+        operations=tuple(OPERATIONS),
+        goals=(Goal(UNCACHED, (OURS_BEHIND,), (OURS_EXCLUSIVE,), 1.05),),
+        table="requests",
         peer=OURS,
     ),
     "journal": Part(

@@ -98,13 +98,15 @@ class How:
     """How fusenotify is mounted.
 
     watched is what a client watches: "" nothing, "work" the sampled directory,
-    "tree" all below it, too.  without is one of LEVERS.  before says that it is
-    another checkout's, daemon and client.  journal says that it keeps one.
+    "tree" all below it, too.  behind is what is heard of SOURCE.  without is one of
+    LEVERS.  before says that it is another checkout's, daemon and client.  journal
+    says that it keeps one.
     """
 
     watched: str = ""
     exclusive: bool = False
     journal: bool = False
+    behind: str = ""
     without: str = ""
     before: bool = False
 
@@ -128,6 +130,7 @@ class Ours(Filesystem):
             command = [sys.executable, "-m", *program, "mount", "-f", "-o", "allow_other"]
             command += ["--exclusive"] * how.exclusive
             command += [f"--journal={place.socket}.journal"] * how.journal
+            command += ["--behind", how.behind] if how.behind else []
             command += ["--socket", str(place.socket), str(place.source), str(place.mountpoint)]
         super().__init__(name, place, command)
         if how.watched:
@@ -174,6 +177,8 @@ OURS_TREE = "fusenotify, tree watched"
 OURS_EXCLUSIVE_TREE = "fusenotify --exclusive, tree watched"
 OURS_JOURNAL = "fusenotify --journal"
 OURS_JOURNAL_TREE = "fusenotify --journal, tree watched"
+OURS_BEHIND = "fusenotify --behind all"
+OURS_BEHIND_TREE = "fusenotify --behind all, tree watched"
 BEFORE = "fusenotify before"
 BEFORE_TREE = "fusenotify before, tree watched"
 # Ours by name.
@@ -185,6 +190,8 @@ SUBJECTS = {
     OURS_EXCLUSIVE_TREE: How("tree", exclusive=True),
     OURS_JOURNAL: How(journal=True),
     OURS_JOURNAL_TREE: How("tree", journal=True),
+    OURS_BEHIND: How(behind="all"),
+    OURS_BEHIND_TREE: How("tree", behind="all"),
 }
 
 

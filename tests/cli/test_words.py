@@ -51,6 +51,7 @@ EXAMPLES = [
     "--attr-timeout=0.5",
     "--entry-timeout=3",
     "--exclusive",
+    "--behind=all",
     "--max-queued-events=64",
     "--max-user-watches=65",
     "--max-user-trees=66",

@@ -14,6 +14,7 @@ from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.hooks import Hooks
 from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6, Policy
+from fusenotify.heard import OFF, Heard
 
 
 class MemoryInode(Inode):
@@ -102,6 +103,9 @@ class MemoryTree:
         self, descriptor: int, who: Credentials, *, directory: bool
     ) -> contextlib.AbstractContextManager[Inode]:
         raise OSError(errno.EXDEV, "no descriptor is of a tree in memory")
+
+    def heard(self) -> Heard:
+        return Heard(OFF, OFF)
 
     async def fence(self) -> None:
         if self.on_fence is not None:

@@ -40,6 +40,7 @@ from fusenotify.events import Event, unpack
 
 PROCESSES = 4
 CALLS = 40
+STORMS = ("mount", "source", "both")
 MASK = IN_CREATE | IN_DELETE | IN_MOVE | IN_ATTRIB
 
 
@@ -117,7 +118,7 @@ class Model:
         A directory replaces an empty one only, which says so before anything else is said.
         """
         if moved.entries is None:
-            return False
+            return there.entries is not None
         if there.entries is None:
             return True
         return not any(
@@ -171,21 +172,24 @@ class Round(NamedTuple):
 class Mirror:
     """A model of a mount, and the processes that change it."""
 
-    def __init__(self, client: Client, source: Path, mnt: Path, queue: int | None) -> None:
+    def __init__(
+        self, client: Client, source: Path, mnt: Path, queue: int | None, storms: str
+    ) -> None:
         self._client = client
         self._source = source
         self._device = client.init(nonblock=True, max_queued_events=queue)
         self._device.add_watch("/", MASK, tree=True)
         self._model = Model.listed(source)
+        tops = {"mount": [mnt], "source": [source], "both": [mnt, source]}[storms]
         self._storms = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.trees.storm", str(mnt)],
+                [sys.executable, "-m", "tests.trees.storm", str(tops[number % len(tops)])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 bufsize=1,
             )
-            for _ in range(PROCESSES)
+            for number in range(PROCESSES)
         ]
 
     def round(self, seed: int, calls: int = CALLS) -> Round:
@@ -241,14 +245,20 @@ def _told(records: Sequence[Event]) -> str:
 
 
 @contextlib.contextmanager
-def mirrored(top: Path, queue: int | None = None) -> Iterator[Mirror]:
-    """Mount a directory of top while the block runs, and mirror it."""
+def mirrored(
+    top: Path, queue: int | None = None, storms: str = STORMS[0], behind: str = "off"
+) -> Iterator[Mirror]:
+    """Mount a directory of top while the block runs, and mirror it.
+
+    storms is one of STORMS: where the tree is changed, by the mount, in its source, or both.
+    behind is what the mount hears of that.
+    """
     source, mnt = top / "source", top / "mnt"
     (source / "a" / "b" / "c").mkdir(parents=True)
     (source / "a" / "b" / "e").write_bytes(b"x")
     mnt.mkdir()
-    with fusenotify.mounted(source, mnt) as mount, mount.client() as client:
-        mirror = Mirror(client, source, mnt, queue)
+    with fusenotify.mounted(source, mnt, behind=behind) as mount, mount.client() as client:
+        mirror = Mirror(client, source, mnt, queue, storms)
         try:
             yield mirror
         finally:
@@ -260,11 +270,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--queue", type=int, help="how many events queue (the mount's limit)")
+    parser.add_argument("--storms", choices=STORMS, default=STORMS[0], help="change the tree there")
+    parser.add_argument("--behind", default="off", help="what the mount hears of its source")
     arguments = parser.parse_args()
     rounds: list[Round] = []
     with (
         tempfile.TemporaryDirectory(prefix="mirror-") as top,
-        mirrored(Path(top), arguments.queue) as mirror,
+        mirrored(Path(top), arguments.queue, arguments.storms, arguments.behind) as mirror,
     ):
         for number in range(arguments.rounds):
             rounds.append(mirror.round(arguments.seed + number))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def test_the_model_is_the_tree_after_each_round(tmp_path: Path) -> None:
         rounds = [mirror.round(seed) for seed in range(15)]
     assert sum(each.records for each in rounds) > 500
     assert not any(each.overflowed for each in rounds)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hears of a whole filesystem")
+@pytest.mark.parametrize("storms", ["source", "both"])
+def test_the_model_is_the_tree_where_it_is_changed_behind_the_mount(
+    tmp_path: Path, storms: str
+) -> None:
+    with mirrored(tmp_path, storms=storms, behind="all") as mirror:
+        rounds = [mirror.round(seed) for seed in range(12)]
+    assert sum(each.records for each in rounds) > 400
 
 
 def test_with_a_short_queue_an_overflow_says_when_to_list_again(tmp_path: Path) -> None:

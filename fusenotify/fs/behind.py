@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Changes made directly to SOURCE, behind the mount: heard by fanotify(7), and told in order.
+
+fs.mount has one of these where it is asked for.  fs.fanotify reads, fs.retelling tells
+engine.hooks, fs.forgetting has the kernel forget.
+
+What the daemon does itself comes back as an echo.  It is dropped; but its place in the queue says
+what others did before.  So a request that changed a name of which somebody hears reads the queue
+up to its own echo, and tells what others did before it tells what it did (fs.in_order): names are
+told in SOURCE's order.  Where nobody hears, echoes are read many at a time.
+
+Invariants
+    Nothing here waits for the kernel or for a program: all of it runs in the serving thread but for
+        what fs.forgetting has a thread do.
+    What others do takes turns with requests: TURN_SECONDS at a time, and a request tells no more
+        than CATCH_UP_SECONDS of it first.  Where that is not enough for the order of a name, all
+        queues are told that events were lost, as where the kernel's own queue was full.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+
+import trio
+
+from fusenotify.credentials import Process
+from fusenotify.engine import core
+from fusenotify.fs.fanotify import (
+    FAN_ONDIR,
+    FAN_Q_OVERFLOW,
+    NAMES,
+    Fanotify,
+    Record,
+    why_not_heard,
+)
+from fusenotify.fs.forgetting import Forgetting
+from fusenotify.fs.in_order import HooksInOrder, held
+from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.marks import Marks
+from fusenotify.fs.pending import Pending
+from fusenotify.fs.retelling import Retelling
+from fusenotify.fs.whereabouts import Unexplained, Whereabouts
+from fusenotify.heard import ALL, Heard
+
+log = logging.getLogger(__name__)
+
+TURN_SECONDS = 1e-3
+CATCH_UP_SECONDS = 20e-3
+# How long nothing is read where only echoes were; and until names are compared once more.
+_ECHO_SECONDS = 5e-3
+_SETTLE_SECONDS = 2e-3
+# What is told between two looks at the time.
+_RECORDS_AT_A_TIME = 32
+
+
+class Behind:
+    """Hears what is done to SOURCE behind the mount, and tells it.
+
+    kind is one of heard.KINDS, but for OFF; why_not is why something is not heard.
+
+    Raises OSError where it cannot be had.
+    """
+
+    def __init__(self, kind: str, inodes: Inodes, hooks: HooksInOrder) -> None:
+        self.kind = kind
+        self._inodes = inodes
+        self._hooks = hooks
+        self._core = hooks.core
+        self._fanotify = Fanotify()
+        self._pending = Pending(os.getpid())
+        self._whereabouts = Whereabouts(inodes, hooks.core, self._fanotify, self._pending)
+        self._whereabouts.more = self._read_all  # type: ignore[method-assign]
+        self.forgetting = Forgetting()
+        self.marks = Marks(kind == ALL, self._fanotify, inodes, hooks.core)
+        self._retelling = Retelling(
+            inodes, hooks, self._whereabouts, self._pending, self.forgetting, self.marks
+        )
+        self._overflows = 0
+        self._heard: set[int] = set()
+        self.why_not = ""
+        self._unexplained: Record | None = None
+        self._waited: Record | None = None
+        self._waits_until = 0.0
+        self._sleep = trio.CancelScope()
+        self._settles = False
+        self._tree_roots = hooks.core.trees.roots
+        try:
+            self._hear(inodes.device, inodes.root.fd)
+        except OSError:
+            self.close()
+            raise
+        hooks.behind = self
+        inodes.before_naming = self.before_naming
+        inodes.on_watched = self._watched
+        inodes.on_let_go = self.marks.let_go
+
+    def close(self) -> None:
+        inodes = self._inodes
+        inodes.before_naming = inodes.on_watched = inodes.on_let_go = None
+        self._fanotify.close()
+        self._whereabouts.close()
+
+    def heard(self) -> Heard:
+        """Return what was heard until now."""
+        refused = self.marks.refused
+        return Heard(
+            self.kind,
+            self.kind,
+            f"{refused} marks could not be had" if refused else self.why_not,
+            self.marks.number,
+            self._fanotify.read_in_all,
+            self._fanotify.own,
+            self._retelling.told,
+            self._overflows,
+            self._retelling.mended,
+            self.forgetting.attributes + self.forgetting.names,
+        )
+
+    def mounted(self) -> Callable[[Inode, bytes], None]:
+        """The mount is there; return what hears of names that are answered as nobody's."""
+        self.forgetting.mounted()
+        return self.forgetting.absent
+
+    def hears_all(self) -> bool:
+        """Hear of SOURCE's filesystems, as far as it is wanted; return whether of all of them."""
+        inodes = self._inodes
+        roots = {inodes.device: inodes.root.fd} | inodes.submounts.roots()
+        for device in self._heard - roots.keys():
+            self._heard.remove(device)
+            self.marks.forget_filesystem(device)
+            self._whereabouts.forget(device)
+        self.why_not = ""
+        for device in roots.keys() - self._heard:
+            try:
+                self._hear(device, roots[device])
+            except OSError as error:
+                self.why_not = f"not all below SOURCE is heard: {why_not_heard(error)}"
+                log.warning("changes behind the mount: %s", self.why_not)
+        return not self.why_not
+
+    def _hear(self, device: int, fd: int) -> None:
+        self._fanotify.know(fd)
+        self.marks.filesystem(device, fd)
+        if not os.geteuid():
+            self._whereabouts.anchor(device, fd)
+        self._heard.add(device)
+
+    def _watched(self, inode: Inode) -> None:
+        self.marks.watched(inode)
+        self._whereabouts.moved()  # others are heard of now
+
+    # What requests need.
+
+    def catch_up(self, name: bytes, other: bytes) -> Record | None:
+        """Tell what others did before our own change of a name, or of two, which was just made.
+
+        Returns the echo of that change, which says what was changed, where others' doings may
+        have come between our look and the change.
+        """
+        self._read_all()
+        pending = self._pending
+        if not pending.foreign:
+            pending.clear()
+            return None
+        before = pending.echo(name)
+        echo = None if before < 0 else pending.at(before)
+        end = pending.appended if before < 0 else pending.taken + before + 1
+        if not self._tell_now(end) and (pending.has(name) or pending.has(other)):
+            self._lose()
+        return echo
+
+    def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
+        """Return what a request changed, as its echo says; None where that is gone."""
+        return self._whereabouts.changed(echo, given)
+
+    def came_back(self, echo: Record | None, given: core.Inode) -> core.Inode:
+        """Return what came in exchange for what an echo says was moved."""
+        half = None if echo is None else self._pending.other_half(echo)
+        return self.changed(half, given) or given
+
+    def before_naming(self, parent: Inode, name: bytes, inode: Inode) -> None:
+        """Tell what others did before a directory is known by a name that they gave it.
+
+        Its entries' records are told by that name from then on.
+        """
+        if not self._tree_roots:
+            return
+        self.marks.named(inode)
+        if self._hooks.telling:
+            return
+        self._read_all()
+        pending = self._pending
+        if pending.foreign:
+            # Where it was made by a request, what came behind that is told behind it.
+            before = pending.echo(name, self._whereabouts.handle_of(parent))
+            with held(inode):
+                self._tell_now(pending.appended if before < 0 else pending.taken + before)
+
+    def _tell_now(self, end: int) -> bool:
+        """Tell records while a program waits; return whether there was time for all."""
+        actor = self._core.actor
+        until = time.perf_counter() + CATCH_UP_SECONDS
+        in_time = True
+        while in_time and not self._tell(end, until):
+            in_time = time.perf_counter() < until
+            os.sched_yield()
+            self._read_all()
+        self._core.actor = actor
+        self._settles = True
+        self._sleep.cancel()
+        return in_time
+
+    def place(self, inode: Inode) -> None:
+        """Have the names known that lead to an object that is about to be watched."""
+        self._whereabouts.place(inode)
+
+    def told(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
+        """A request told what it made of a name."""
+        self._retelling.own(parent, name, inode)
+
+    # What the mount needs.
+
+    async def run(self) -> None:
+        """Hear and tell, for ever."""
+        async with trio.open_nursery() as helpers:
+            helpers.start_soon(self.forgetting.run)
+            while True:
+                if not self._pending and not self.forgetting.forgets_all:
+                    seconds = _SETTLE_SECONDS if self._settles else math.inf
+                    with trio.move_on_after(seconds) as self._sleep:
+                        await trio.lowlevel.wait_readable(self._fanotify.fd)
+                try:
+                    only_echoes = self._turn()
+                except Exception:
+                    log.exception("what was done behind the mount cannot be told")
+                    only_echoes = False
+                if only_echoes:
+                    await trio.sleep(_ECHO_SECONDS)
+                else:
+                    await trio.lowlevel.checkpoint()
+
+    async def fence(self) -> None:
+        """Return when what was done to SOURCE before is told, and forgotten by the kernel.
+
+        The queue is read up to what is in it now: what is done is put there before the call
+        that does it returns.
+        """
+        enough = self._fanotify.read_in_all + self._fanotify.queued()
+        while self._fanotify.read_in_all < enough and self._read():
+            pass
+        until = self._pending.appended
+        while self._pending.taken < until:
+            await self._tell_in_turns()
+        while self._settle():
+            await trio.sleep(_SETTLE_SECONDS)
+            self._read_all()
+            while self._pending:
+                await self._tell_in_turns()
+        while self.forgetting.forgets_all:
+            await trio.sleep(_SETTLE_SECONDS)
+        self.forgetting.flush()
+        await self.forgetting.done()
+
+    # How it is done.
+
+    async def _tell_in_turns(self) -> None:
+        if self._tell(self._pending.taken + _RECORDS_AT_A_TIME):
+            await trio.lowlevel.checkpoint()
+        else:  # something is still to come
+            await trio.sleep(_SETTLE_SECONDS)
+            self._read_all()
+
+    def _turn(self) -> bool:
+        """Read and tell for a while; return whether there was nothing but echoes."""
+        self._core.actor = None
+        taken = self._read()
+        if self.forgetting.forgets_all:
+            self.forgetting.some()
+        if not self._pending.foreign:
+            self._pending.clear()
+            if not taken:
+                self._settles = self._settle()
+            return taken > 0
+        until = time.perf_counter() + TURN_SECONDS
+        self._settles = True
+        # Where what explains a record is still to come, it has time to.
+        end = self._pending.appended
+        return not self._tell(end, until) and time.perf_counter() < until
+
+    def _settle(self) -> bool:
+        """Compare names with what was told; return whether that is to be done again."""
+        self._hooks.telling = True
+        try:
+            return self._retelling.settle()
+        finally:
+            self._hooks.telling = False
+            self.forgetting.flush()
+
+    def _read(self) -> int:
+        """Read once what has come; return how many bytes."""
+        length = self._fanotify.read()
+        if length:
+            append = self._pending.append
+            for record in self._fanotify.records(length, self._wanted):
+                append(record)
+        return length
+
+    def _read_all(self) -> bool:
+        """Read all that has come; return whether there was something."""
+        some = False
+        while self._read():
+            some = True
+        return some
+
+    def _wanted(self, device: int, ino: int, mask: int) -> bool:
+        """Return whether an object of a record may be of interest."""
+        if self._tree_roots or self._inodes.with_number(device, ino) is not None:
+            return True
+        # A directory says of itself what the one above it hears, too.
+        return mask & (FAN_ONDIR | NAMES) == FAN_ONDIR and self.marks.watches
+
+    def _tell(self, end: int, until: float = math.inf) -> bool:
+        """Tell records until so many were taken in all, or as many as there is time for.
+
+        Returns whether that were all; not where something is still to come that explains one.
+        """
+        self._hooks.telling = True
+        try:
+            return self._tell_some(end, until)
+        finally:
+            self._hooks.telling = False
+            self.forgetting.flush()
+
+    def _tell_some(self, end: int, until: float) -> bool:
+        pending, told = self._pending, 0
+        while pending and pending.taken < end:
+            told += 1
+            if not told % _RECORDS_AT_A_TIME and time.perf_counter() > until:
+                return False
+            record = pending.pop()
+            if record.mask & FAN_Q_OVERFLOW:
+                self._lose()
+                return True
+            if record.mask:
+                if not pending:  # the other half of an exchange may just have come
+                    self._read_all()
+                self._core.actor = Process(record.pid, -1, -1, None)
+                try:
+                    while (unexplained := self._not_told(record)) is not None:
+                        if self._is_to_wait(record, unexplained):
+                            pending.push(record)
+                            return False
+                except OSError:
+                    log.exception("what was done behind the mount cannot be told")
+                    self._lose()
+                    return True
+            if record.behind:
+                pending.push(*record.behind)
+                record.behind = ()
+        return True
+
+    def _not_told(self, record: Record) -> Unexplained | None:
+        """Tell a record; return what is missing where it cannot be told yet."""
+        try:
+            self._retelling.tell(record, waited=self._waited is record)
+        except Unexplained as unexplained:
+            return unexplained
+        return None
+
+    def _is_to_wait(self, record: Record, unexplained: Unexplained) -> bool:
+        """Return whether the record that explains another one may still come."""
+        now = time.perf_counter()
+        if self._unexplained is not record:
+            self._unexplained, self._waits_until = record, now + unexplained.seconds
+        if now < self._waits_until:
+            return True
+        self._unexplained, self._waited = None, record
+        if unexplained.handle:
+            self._whereabouts.is_unheard(unexplained.handle)
+        return False
+
+    def _lose(self) -> None:
+        """It is not known what was done: tell so, and have the kernel forget everything."""
+        self._overflows += 1
+        self._pending.clear()
+        self._retelling.forget_told()
+        self._core.actor = None
+        self._hooks.lost()
+        self.forgetting.all(self._inodes)

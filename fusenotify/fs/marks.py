@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What fanotify is asked to hear of: whole filesystems, or the objects that devices watch.
+
+fs.behind has one of these, and is told by fs.inodes what is watched, named and forgotten.
+
+Invariants
+    What changes something is always asked for where anything is; reads, opens and closes only as
+        long as a watch wants to hear of them.
+    An object that is watched has a mark, and the directory that it is in: that says when it is
+        moved or removed.
+    Without a mark for the filesystem, which is for root, a tree watch hears of the directories
+        that are known: each of them has one, as long as it is known.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from contextlib import suppress
+
+from fusenotify.engine import core
+from fusenotify.fs.fanotify import (
+    CHANGES,
+    FAN_ATTRIB,
+    FAN_DELETE,
+    FAN_EVENT_ON_CHILD,
+    FAN_MODIFY,
+    FAN_ONDIR,
+    FAN_RENAME,
+    ON_DEMAND,
+    Fanotify,
+)
+from fusenotify.fs.inodes import Inode, Inodes
+
+log = logging.getLogger(__name__)
+
+_DIRECTORY = CHANGES | FAN_EVENT_ON_CHILD | FAN_ONDIR
+_FILE = FAN_MODIFY | FAN_ATTRIB
+_ABOVE = FAN_DELETE | FAN_RENAME | FAN_ONDIR
+_FILESYSTEM = CHANGES | FAN_ONDIR
+# Beside the bits that a watch asks for: that there is one.
+_WATCHED = 1 << 32
+# IN_ACCESS and so on are FAN_ACCESS and so on.
+_BITS = [1 << bit for bit in range(6) if ON_DEMAND >> bit & 1]
+
+
+class Marks:
+    """The marks of a mount.
+
+    is_all says that whole filesystems are heard, always; else they are, for root, while there is a
+    tree watch.  number counts the marks of single objects, refused those that could not be had.
+    """
+
+    def __init__(self, is_all: bool, fanotify: Fanotify, inodes: Inodes, names: core.Core) -> None:
+        self._is_all = is_all
+        self._is_root = not os.geteuid()
+        self._fanotify = fanotify
+        self._inodes = inodes
+        self._tree_roots = names.trees.roots
+        self._filesystems: dict[int, int] = {}
+        # What is asked of filesystems now; 0 where of none.
+        self._asked = 0
+        self._wanted: dict[Inode, int] = {}
+        self._demand: Counter[int] = Counter()
+        self._marked: dict[Inode, int] = {}
+        # How many watched objects are in a directory, and in which one each was.
+        self._watched_in: Counter[Inode] = Counter()
+        self._above: dict[Inode, Inode] = {}
+        self._marks_each = False
+        self.refused = 0
+
+    @property
+    def number(self) -> int:
+        return len(self._marked)
+
+    @property
+    def watches(self) -> bool:
+        """Whether something is watched."""
+        return bool(self._wanted)
+
+    @property
+    def marks_each(self) -> bool:
+        """Whether each directory that is known has a mark of its own, for the tree watches."""
+        return self._marks_each
+
+    def filesystem(self, device: int, fd: int) -> None:
+        """A filesystem belongs to SOURCE, of which fd is a directory.  Raises OSError."""
+        self._filesystems[device] = fd
+        if self._asked:
+            self._fanotify.mark_filesystem(fd, self._asked)
+        elif self._is_all:
+            self._ask(_FILESYSTEM)
+
+    def forget_filesystem(self, device: int) -> None:
+        """It does not any more."""
+        fd = self._filesystems.pop(device, None)
+        if fd is not None and self._asked:
+            with suppress(OSError):  # it is gone
+                self._fanotify.mark_filesystem(fd, self._asked, on=False)
+
+    def watched(self, inode: core.Inode) -> None:
+        """An object has other watches than before, or they want to hear of other things."""
+        assert isinstance(inode, Inode)
+        wants = 0
+        for watch in inode.watches:
+            if watch.counts:
+                wants |= watch.mask | _WATCHED
+        before = self._wanted.pop(inode, 0)
+        if wants:
+            self._wanted[inode] = wants
+        for bit in _BITS:
+            self._demand[bit] += bool(wants & bit) - bool(before & bit)
+        demand = sum(bit for bit in _BITS if self._demand[bit])
+        hears = self._is_all or (self._is_root and bool(self._tree_roots))
+        self._ask(_FILESYSTEM | demand if hears else 0)
+        each = bool(self._tree_roots) and not hears
+        if each != self._marks_each:
+            self._marks_each = each
+            for known in self._inodes.all():
+                if known.is_dir:
+                    self._mark(known)
+        if not self._is_all:
+            self._follow(inode, bool(wants))
+            self._mark(inode)
+
+    def moved(self, inode: core.Inode) -> None:
+        """An object may be in another directory."""
+        if inode in self._above:
+            assert isinstance(inode, Inode)
+            self._follow(inode, True)
+
+    def named(self, inode: Inode) -> None:
+        """A directory is known."""
+        if self._marks_each:
+            self._mark(inode)
+
+    def let_go(self, inode: Inode) -> None:
+        """An object is not known any more; its descriptor is still there."""
+        if inode in self._marked:
+            self._set(inode, 0)
+
+    def _follow(self, inode: Inode, is_watched: bool) -> None:
+        """Have the directory marked that an object is in, as long as it is watched."""
+        above = inode.dentry.parent if is_watched and inode.dentry is not None else None
+        before = self._above.pop(inode, None)
+        if isinstance(above, Inode):
+            self._above[inode] = above
+            self._watched_in[above] += 1
+            self._mark(above)
+        if before is not None:
+            self._watched_in[before] -= 1
+            if not self._watched_in[before]:
+                del self._watched_in[before]
+            self._mark(before)
+
+    def _mark(self, inode: Inode) -> None:
+        """Give an object the mark that it is to have."""
+        wants = self._wanted.get(inode, 0)
+        mask = 0
+        if wants or (self._marks_each and inode.is_dir):
+            mask = (_DIRECTORY if inode.is_dir else _FILE) | wants & ON_DEMAND
+            if self._marks_each:
+                mask |= sum(bit for bit in _BITS if self._demand[bit])
+        if self._watched_in.get(inode):
+            mask |= _ABOVE
+        self._set(inode, mask)
+
+    def _set(self, inode: Inode, mask: int) -> None:
+        before = self._marked.get(inode, 0)
+        if mask == before or (self._inodes.by_number.get(inode.number) is not inode and not before):
+            return
+        if before & ~mask:
+            with suppress(OSError):  # it is gone, and its mark with it
+                self._fanotify.mark(inode.fd, before & ~mask, on=False)
+        try:
+            if inode.device not in self._fanotify.fsids:
+                self._fanotify.know(inode.fd)
+            if mask & ~before:
+                self._fanotify.mark(inode.fd, mask & ~before)
+        except OSError as error:
+            if not self.refused:
+                log.warning("not all that is watched is heard behind the mount: %s", error.strerror)
+            self.refused += 1
+            return
+        if mask:
+            self._marked[inode] = mask
+        else:
+            self._marked.pop(inode, None)
+
+    def _ask(self, mask: int) -> None:
+        """Ask filesystems for this.  Raises OSError."""
+        more, less = mask & ~self._asked, self._asked & ~mask
+        if not (more or less):
+            return
+        for fd in self._filesystems.values():
+            if more:
+                self._fanotify.mark_filesystem(fd, more)
+            if less:
+                self._fanotify.mark_filesystem(fd, less, on=False)
+        self._asked = mask

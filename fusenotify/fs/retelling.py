@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What records of fanotify say, told to engine.hooks as requests tell what they did.
+
+fs.behind brings the records, in their order.  What nobody hears of, and the kernel does not
+remember, is not told; who hears what is told is for the engine to say, as ever.
+
+Invariants
+    Names are told as a listener can follow them: none is made twice or removed twice, however a
+        process's records were put together; what was told is compared with what is (settle()).
+    What the engine knows of a name, and what the kernel remembers of it, is what it is now, as
+        soon as nothing more is to be told.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from fusenotify.bits import (
+    IN_ACCESS,
+    IN_ATTRIB,
+    IN_CLOSE_NOWRITE,
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_DELETE,
+    IN_DELETE_SELF,
+    IN_ISDIR,
+    IN_MODIFY,
+    IN_OPEN,
+)
+from fusenotify.engine import core
+from fusenotify.engine.hooks import Hooks
+from fusenotify.engine.inodes import DEAD
+from fusenotify.fs.fanotify import (
+    FAN_ACCESS,
+    FAN_ATTRIB,
+    FAN_CLOSE_NOWRITE,
+    FAN_CLOSE_WRITE,
+    FAN_CREATE,
+    FAN_DELETE,
+    FAN_MODIFY,
+    FAN_ONDIR,
+    FAN_OPEN,
+    FAN_RENAME,
+    NAMES,
+    Record,
+)
+from fusenotify.fs.forgetting import Forgetting
+from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.marks import Marks
+from fusenotify.fs.names_told import NamesTold
+from fusenotify.fs.pending import Pending
+from fusenotify.fs.state import State
+from fusenotify.fs.whereabouts import Unexplained, Whereabouts
+
+# What is not about names, in the order in which it is told where one record has several.
+_HAPPENED = (
+    (FAN_OPEN, IN_OPEN),
+    (FAN_ACCESS, IN_ACCESS),
+    (FAN_ATTRIB, IN_ATTRIB),
+    (FAN_MODIFY, IN_MODIFY),
+    (FAN_CLOSE_WRITE, IN_CLOSE_WRITE),
+    (FAN_CLOSE_NOWRITE, IN_CLOSE_NOWRITE),
+)
+_ANY = sum(bit for bit, _ in _HAPPENED)
+# What changes what stat(2) says.
+_ATTRIBUTES = FAN_ATTRIB | FAN_MODIFY
+# How long behind a rename the record of what it replaced may come.
+_SECOND_SECONDS = 2e-3
+# How many directories below one that came get a mark at once.
+_MOST_ADOPTED = 10_000
+
+
+class Retelling:
+    """Tells records.
+
+    told counts those that were told, and mended the names that were told to have become what no
+    record said.
+    """
+
+    def __init__(
+        self,
+        inodes: Inodes,
+        hooks: Hooks,
+        whereabouts: Whereabouts,
+        pending: Pending,
+        forgetting: Forgetting,
+        marks: Marks,
+    ) -> None:
+        self._inodes = inodes
+        self._hooks = hooks
+        self._core = hooks.core
+        self._whereabouts = whereabouts
+        self._pending = pending
+        self._forgetting = forgetting
+        self._marks = marks
+        self.told = 0
+        self.mended = 0
+        self._told = NamesTold()
+        self._state = State(inodes, hooks.core, whereabouts, forgetting)
+
+    def tell(self, record: Record, waited: bool = False) -> None:
+        """Tell one record; the core's actor says who did it.
+
+        waited says that what would explain it did not come.  Raises Unexplained, OSError.
+        """
+        if record.mask & FAN_RENAME:
+            self._rename(record, waited)
+            return
+        where = self._whereabouts
+        mask, name = record.mask, record.name
+        if record.directory is None:
+            self._counted(record, waited)
+            return
+        parent = where.directory(record.directory, itself=name == b".")
+        if name == b".":
+            if parent is not None:
+                self._happened(parent, parent.dentry, mask)
+            return
+        inode = where.known(record.target)
+        child = parent.children.get(name) if parent is not None and parent.children else None
+        if parent is None and inode is not None:
+            parent = self._state.elsewhere
+        if parent is None or (inode is None and child is None and not self._core.hears(parent)):
+            self._unheard(parent, name, mask)
+            return
+        if mask & FAN_DELETE and record.target is not None and self._is_early(parent, record):
+            mask &= ~FAN_DELETE
+            if not mask & ~FAN_ONDIR:
+                return
+            record.mask = mask
+        self.told += 1
+        made, removed = self._steps(parent, record, inode)
+        if 0 < removed < made:
+            self._removed(parent, name, record)
+        if made:
+            self._made(parent, name, record)
+        if mask & _ANY:
+            inode = where.known(record.target)
+            if inode is None:
+                for bit, told in _HAPPENED:
+                    if mask & bit:
+                        isdir = IN_ISDIR if record.is_dir else 0
+                        self._hooks.happened_to_name(parent, name, told | isdir)
+            else:
+                dentry = parent.children.get(name) if parent.children else None
+                if dentry is None or dentry.inode is not inode:
+                    dentry = core.Dentry(parent, name, inode)
+                self._happened(inode, dentry, mask)
+        if removed > made:
+            self._removed(parent, name, record)
+        elif parent is self._state.elsewhere and parent.children:
+            for dentry in list(parent.children.values()):
+                self._core.unhash(dentry)
+
+    def _counted(self, record: Record, waited: bool) -> None:
+        """An object has another number of names, which is told with the name if that is heard."""
+        inode = self._whereabouts.known(record.target)
+        if inode is None:
+            return
+        self._forgetting.inode(inode)
+        if not inode.watches:
+            return
+        following = self._pending.next_of(record.pid)
+        if following is None and not waited:
+            raise Unexplained(_SECOND_SECONDS)
+        if following is None or not (following.mask & NAMES and following.target == record.target):
+            if self._state.links(inode):
+                self._hooks.happened(inode, None, IN_ATTRIB)
+            else:
+                self._hooks.vanished(inode)
+
+    def own(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
+        """A request changed a name, and told it."""
+        self._told.told_by_request(parent, name, inode, self._whereabouts.handle_of)
+
+    def settle(self) -> bool:
+        """Compare what was told of names with what they are; return whether to look again.
+
+        To be called when nothing waits to be told.
+        """
+        again = bool(self._told) and self._told.compare(
+            self._state.now, self._state.align, self._mend
+        )
+        if not again:
+            self._whereabouts.settled()
+        return again
+
+    def forget_told(self) -> None:
+        """What was told does not count any more, as behind an overflow."""
+        self._told.forget()
+        self._whereabouts.settled()
+        self._whereabouts.moved()
+
+    # Names.
+
+    def _is_early(self, parent: core.Inode, record: Record) -> bool:
+        """Return whether a removal is in the place of what was before it, and is told later."""
+        if record.mask & FAN_CREATE:
+            self._whereabouts.more()
+            if isinstance(parent, Inode) and self._state.now(parent, record.name) == record.target:
+                return False
+        elif not record.is_dir:
+            return False
+        removal = Record(record.mask & (FAN_DELETE | FAN_ONDIR), record.pid)
+        removal.directory, removal.name = record.directory, record.name
+        removal.target = record.target
+        return self._pending.defer(removal)
+
+    def _steps(self, parent: core.Inode, record: Record, inode: Inode | None) -> tuple[int, int]:
+        """Return when a name was made, and when removed: 1 or 2, first or second; 0: not."""
+        name, mask = record.name, record.mask
+        if not mask & NAMES:
+            return 0, 0
+        target = record.target
+        before = self._told.before(parent, name)
+        there = before is not None and before == target
+        if mask & FAN_CREATE and mask & FAN_DELETE:
+            if isinstance(parent, Inode) and self._state.now(parent, name) == target:
+                return (2, 1) if there else (1, 0)
+            return (0, 2) if there else (1, 2)
+        if mask & FAN_CREATE:
+            return (0 if there else 1), 0
+        return 0, (0 if before is None else 2)
+
+    def _made(self, parent: core.Inode, name: bytes, record: Record) -> None:
+        assert record.target is not None
+        inode = self._whereabouts.known(record.target)
+        self._state.change_name(parent, name)
+        if inode is None:
+            isdir = IN_ISDIR if record.is_dir else 0
+            self._hooks.happened_to_name(parent, name, IN_CREATE | isdir)
+        else:
+            child = parent.children.get(name) if parent.children else None
+            has_another = inode.dentry is not None and not inode.dentry.unlinked
+            has_another = has_another and (child is None or child.inode is not inode)
+            if has_another and not inode.is_dir:
+                self._hooks.linked(inode, parent, name)
+            else:
+                self._hooks.created(parent, name, inode)
+            self._forgetting.inode(inode)
+            self._state.restore(child, inode)
+        self._told.told(parent, name, record.target, record.is_dir)
+        if record.is_dir and self._marks.marks_each and isinstance(parent, Inode):
+            self._adopt(parent, name, tells=True)
+
+    def _adopt(self, parent: Inode, name: bytes, *, tells: bool) -> None:
+        """Know a directory that came, and those below, so that each gets a mark.
+
+        tells says that what is in them by now is new, too.
+        """
+        found = [(parent, name)]
+        for above, each in found:
+            with suppress(OSError):
+                inode, _ = self._inodes.lookup(above, each)
+                self._whereabouts.hold(inode)
+                for entry in os.scandir(os.fsencode(inode.path)) if inode.is_dir else ():
+                    is_dir = entry.is_dir(follow_symlinks=False)
+                    if is_dir and len(found) < _MOST_ADOPTED:
+                        found.append((inode, entry.name))
+                    handle = self._whereabouts.handle_at(inode, entry.name) if tells else None
+                    if handle is not None and self._told.before(inode, entry.name) != handle:
+                        isdir = IN_ISDIR if is_dir else 0
+                        self._hooks.happened_to_name(inode, entry.name, IN_CREATE | isdir)
+                        self._told.told(inode, entry.name, handle, is_dir)
+
+    def _removed(self, parent: core.Inode, name: bytes, record: Record) -> None:
+        where = self._whereabouts
+        inode: core.Inode | None = where.known(record.target)
+        if record.is_dir:
+            inode = inode or where.removed(record.target)
+        self._state.change_name(parent, name)
+        child = parent.children.get(name) if parent.children else None
+        if inode is not None and isinstance(inode, Inode):
+            if record.is_dir:
+                self._hooks.removed_directory(parent, name, inode)
+            else:
+                self._hooks.unlinked(parent, name, inode, self._state.links(inode))
+            self._forgetting.inode(inode)
+            self._state.restore(child, inode)
+            self._inodes.drop_if_unused(inode)
+        elif record.is_dir:
+            gone = inode or self._state.stand_in(parent, name, is_dir=True)
+            gone.unlinked = True
+            self._core.queue_event(gone, IN_DELETE_SELF)
+            gone.unlinked = DEAD
+            self._hooks.happened_to_name(parent, name, IN_DELETE | IN_ISDIR)
+        else:
+            self._hooks.happened_to_name(parent, name, IN_DELETE)
+        self._told.told(parent, name, None)
+
+    def _rename(self, record: Record, waited: bool) -> None:
+        if record.is_dir and not waited and not self._pending.next_of(record.pid):
+            raise Unexplained(_SECOND_SECONDS)
+        where, name, new_name = self._whereabouts, record.name, record.new_name
+        parent, new_parent = (
+            where.directory(record.directory),
+            where.directory(record.new_directory),
+        )
+        if record.is_dir:
+            where.moved()
+        child = parent.children.get(name) if parent is not None and parent.children else None
+        other = None
+        if new_parent is not None and new_parent.children:
+            other = new_parent.children.get(new_name)
+        hears = self._core.hears
+        moved: core.Inode | None = where.known(record.target)
+        heard = (parent is not None and hears(parent)) or (
+            new_parent is not None and hears(new_parent)
+        )
+        if not heard and moved is None and child is None and other is None:
+            self._unheard(parent, name, record.mask)
+            self._unheard(new_parent, new_name, record.mask)
+            return
+        self.told += 1
+        for directory, each in ((parent, name), (new_parent, new_name)):
+            if directory is not None:
+                self._state.change_name(directory, each)
+        old = parent or self._state.elsewhere
+        new = new_parent or self._state.elsewhere
+        if moved is None:
+            moved = self._moving(record, old, name)
+        half = self._pending.other_half(record)
+        target = record.target
+        if half is not None:
+            back = where.known(half.target) or self._moving(half, new, new_name)
+            self._hooks.exchanged(old, name, moved, new, new_name, back)
+            self._told.told(old, name, half.target, half.is_dir)
+            self._told.told(new, new_name, target, record.is_dir)
+            self._state.let_go(back, old)
+        else:
+            replaced = None if other is None or other.inode is moved else other.inode
+            gone = self._pending.replaced(record, where.is_gone) if record.is_dir else None
+            if gone is not None and replaced is None:
+                replaced = where.known(gone) or self._state.stand_in(new, new_name, is_dir=True)
+            ahead = None
+            if replaced is not None and self._state.is_at(new_parent, new_name, replaced):
+                ahead, replaced = other, None  # it came later, and was looked up already
+            links = self._state.links(replaced) if replaced is not None else 0
+            self._hooks.renamed(old, name, new, new_name, moved, replaced, links)
+            self._told.told(old, name, None)
+            self._told.told(new, new_name, target, record.is_dir)
+            if isinstance(replaced, Inode):
+                self._pending.take_count(record, where.handle_of(replaced))
+                self._forgetting.inode(replaced)
+                self._inodes.drop_if_unused(replaced)
+            self._state.restore(ahead, moved)
+        self._state.restore(child, moved)
+        if isinstance(moved, Inode):
+            self._forgetting.inode(moved)
+            self._marks.moved(moved)
+        if record.is_dir and self._marks.marks_each and isinstance(new, Inode):
+            self._adopt(new, new_name, tells=False)
+        self._state.let_go(moved, new)
+
+    def _moving(self, record: Record, parent: core.Inode, name: bytes) -> core.Inode:
+        """Return what is moved that nobody knows: what is there, or what stands for it."""
+        found: core.Inode | None = None
+        if record.is_dir and record.target is not None:
+            found = self._whereabouts.directory_itself(record.target)
+        return found or self._state.stand_in(parent, name, record.is_dir)
+
+    def _mend(self, parent: Inode, name: bytes, told: bytes | None, now: bytes | None) -> None:
+        """Tell what a name has become, which no record says."""
+        self.mended += 1
+        self._hooks.by(None)
+        record = Record(0, 0)
+        if told is not None:
+            record.target = told
+            record.mask = FAN_ONDIR if self._told.is_directory(told) else 0
+            self._removed(parent, name, record)
+        if now is not None:
+            with suppress(OSError):
+                inode, _ = self._inodes.find(parent, name)
+                record.target = self._whereabouts.handle_of(inode)
+                record.mask = FAN_ONDIR if inode.is_dir else 0
+                self._made(parent, name, record)
+                self._inodes.drop_if_unused(inode)
+
+    # Everything else.
+
+    def _happened(self, inode: core.Inode, dentry: core.Dentry | None, mask: int) -> None:
+        for bit, told in _HAPPENED:
+            if mask & bit:
+                self._hooks.happened(inode, dentry, told)
+        if mask & _ATTRIBUTES and isinstance(inode, Inode):
+            self._forgetting.inode(inode)
+        self.told += 1
+
+    def _unheard(self, parent: core.Inode | None, name: bytes, mask: int) -> None:
+        """Nobody hears of a name; the kernel may remember it."""
+        if mask & NAMES and parent is not None:
+            self._state.change_name(parent, name)

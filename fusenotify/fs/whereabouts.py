@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which known object a file handle is, and where a directory is, or was, that nobody knows.
+
+fs.retelling asks.  A record of fanotify names the directory by its handle.  Where a tree watch
+may hear of it, though no request was ever about it, the way up to a known one is looked for:
+by later records, which say where it was before it was moved or removed, and else on the disk.
+
+Invariants
+    A handle is that of a known object only where its handle is the same, byte by byte: inode
+        numbers are given again.
+    Of directories that are found so, MOST are held, those last asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+
+from fusenotify.engine import core
+from fusenotify.fs.fanotify import Fanotify, Record
+from fusenotify.fs.file_handles import HOLD
+from fusenotify.fs.inodes import Inode, Inodes
+from fusenotify.fs.pending import Pending
+from fusenotify.fs.syscalls import handle_of_name, open_by_handle
+from fusenotify.mountinfo import contains
+
+MOST = 16_384
+# How many that nobody hears of are remembered.
+_MOST_UNHEARD = 10_000
+# How long a way up may be, and how often it is looked for again because something moved meanwhile.
+_LONGEST_WAY = 4096
+_TRIES = 8
+# How long after a directory was removed its record may come.
+_REMOVED_SECONDS = 50e-3
+_FSID_BYTES = 8
+_HANDLE = _FSID_BYTES
+
+
+class Unexplained(Exception):
+    """What a record says is not to be understood without one that is still to come.
+
+    The kernel does things first, and tells then: a directory is gone (handle), and no record that
+    was read says from where; or the last one is of a rename, and what that replaced is told behind.
+    seconds is how long to wait for the other one.
+    """
+
+    def __init__(self, seconds: float, handle: bytes = b"") -> None:
+        super().__init__(seconds, handle)
+        self.seconds = seconds
+        self.handle = handle
+
+
+class Whereabouts:
+    """Finds objects of a table of inodes by handle.
+
+    more reads records that have come meanwhile, and returns whether there were some.
+    """
+
+    def __init__(
+        self, inodes: Inodes, names: core.Core, fanotify: Fanotify, pending: Pending
+    ) -> None:
+        self._inodes = inodes
+        self._core = names
+        self._fanotify = fanotify
+        self._pending = pending
+        self._anchors: dict[int, int] = {}
+        self._found: OrderedDict[Inode, None] = OrderedDict()
+        # Directories that are gone, and told of until their removal is.
+        self._gone: dict[bytes, core.Inode] = {}
+        self._unheard: set[bytes] = set()
+        self._changes = 0
+
+    def anchor(self, device: int, fd: int) -> None:
+        """Open by handle what is in a filesystem, of which fd is a directory.  Raises OSError."""
+        self._anchors[device] = os.open(
+            b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd
+        )
+
+    def forget(self, device: int) -> None:
+        """A filesystem is not of SOURCE any more."""
+        anchor = self._anchors.pop(device, None)
+        if anchor is not None:
+            os.close(anchor)
+
+    def close(self) -> None:
+        for anchor in self._anchors.values():
+            os.close(anchor)
+        self._anchors.clear()
+
+    def place(self, inode: Inode) -> None:
+        """Have the names known that lead to an object, where they are not."""
+        root = self._inodes.root
+        if inode.dentry is not None or inode is root:
+            return
+        with suppress(OSError):
+            top, path = _path(root.fd), _path(inode.fd)
+            above = root
+            for name in path[len(top) :].strip(b"/").split(b"/") if contains(top, path) else ():
+                above, _ = self._inodes.lookup(above, name)
+
+    def known(self, handle: bytes | None) -> Inode | None:
+        """Return the known object that has a handle."""
+        if handle is None:
+            return None
+        disk = self._fanotify.disks.get(int.from_bytes(handle[:_FSID_BYTES], sys.byteorder))
+        if disk is None:
+            return None
+        inode = self._inodes.with_number(disk.device, disk.ino(handle))
+        if inode is None:
+            return None
+        if inode.handle is None and inode.held >= 0:
+            inode.handle = self._inodes.descriptors.handles.of(inode.held)
+        return inode if inode.handle == handle[_HANDLE:] else None
+
+    def opened(self, handle: bytes) -> Inode | None:
+        """Return an object that is there, known or not; who does not keep it, drops it."""
+        found = self.known(handle)
+        if found is not None:
+            return found
+        fd = self._open(handle)
+        return None if fd < 0 else self._inodes.take(fd)[0]
+
+    def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
+        """Return what a request changed: what it was given but for an echo of another object.
+
+        None where that other one is gone.
+        """
+        handle = None if echo is None else echo.target
+        is_given = isinstance(given, Inode) and self.handle_of(given) == handle
+        if handle is None or is_given:
+            return given
+        try:
+            return self.opened(handle)
+        except OSError:
+            return None
+
+    def handle_of(self, inode: Inode) -> bytes | None:
+        """Return the handle of an object as records have it."""
+        with suppress(OSError):
+            return self._fanotify.key(inode.fd, inode.device)
+        return None
+
+    def handle_at(self, directory: Inode, name: bytes) -> bytes | None:
+        """Return the handle of what a name in a directory is now; None where it is nobody's."""
+        try:
+            handle = handle_of_name(directory.fd, name)
+        except OSError:
+            return None
+        return self._fanotify.fsids[directory.device] + handle
+
+    def directory(self, handle: bytes | None, *, itself: bool = False) -> core.Inode | None:
+        """Return the directory of a record, where it is known or a tree watch hears of it.
+
+        itself says that the record is about the directory, which the one above it hears, too.
+
+        Raises Unexplained, OSError.
+        """
+        if handle is None:
+            return None
+        found = self._placed(handle)
+        trees = bool(self._core.trees.roots)
+        if found is not None or not (trees or itself) or not self._anchors:
+            return found
+        if self._changes != self._core.trees.changes:
+            self._changes = self._core.trees.changes
+            self._unheard.clear()
+        if handle in self._unheard:
+            return None
+        for _ in range(_TRIES):
+            way = self._way_up(handle, _LONGEST_WAY if trees else 1)
+            if way is None:
+                break
+            # What has moved since then says where it was: another look.
+            if self.more() and any(self._pending.first_move(below) for below, _, _ in way[1]):
+                continue
+            if not trees and not self._core.hears(way[0]):
+                break
+            return self._down(*way)
+        self.is_unheard(handle)
+        return None
+
+    def is_unheard(self, handle: bytes) -> None:
+        """Nobody hears of a directory, or it will never be known where it was."""
+        if len(self._unheard) >= _MOST_UNHEARD:
+            self._unheard.clear()
+        self._unheard.add(handle)
+
+    def directory_itself(self, handle: bytes) -> core.Inode:
+        """Return a directory that is moved, or what stands for it where it is gone by now."""
+        found: core.Inode | None = self.known(handle) or self._gone.get(handle)
+        if found is None:
+            with suppress(OSError):
+                found = self.opened(handle)
+        if found is None:
+            found = self._gone[handle] = core.Inode(is_dir=True)
+        return found
+
+    def is_gone(self, handle: bytes) -> bool:
+        """Return whether an object has no name any more."""
+        known = self.known(handle)
+        with suppress(OSError):
+            if known is not None:
+                return not os.fstat(known.fd).st_nlink
+            fd = self._open(handle)
+            if fd >= 0:
+                try:
+                    return not os.fstat(fd).st_nlink
+                finally:
+                    os.close(fd)
+        return True
+
+    def removed(self, handle: bytes | None) -> core.Inode | None:
+        """Return what stood for a directory that is gone; it is told of no more."""
+        return None if handle is None else self._gone.pop(handle, None)
+
+    def settled(self) -> None:
+        """Nothing waits to be told: what stood for what is gone is of no use."""
+        self._gone.clear()
+
+    def moved(self) -> None:
+        """A directory was moved, perhaps to where somebody hears of it."""
+        self._unheard.clear()
+
+    def more(self) -> bool:
+        """Read further records into what is pending; fs.behind sets it."""
+        return False
+
+    def _placed(self, handle: bytes) -> core.Inode | None:
+        """Return a directory of which it is known where it is, or was."""
+        known = self.known(handle)
+        if known is None:
+            return self._gone.get(handle)
+        return known if self._is_placed(known) else None
+
+    def _is_placed(self, inode: core.Inode) -> bool:
+        """Return whether the way up from a known object is known; one without a name keeps none."""
+        while inode.dentry is not None:
+            above = inode.dentry.parent
+            if isinstance(above, Inode) and self._inodes.by_number.get(above.number) is not above:
+                return False
+            if not inode.dentry.unlinked:
+                return True
+            inode = above
+        return inode is self._inodes.root
+
+    def _open(self, handle: bytes) -> int:
+        """Return a new descriptor of an object, or -1 where it is gone.  Raises OSError."""
+        disk = self._fanotify.disks.get(int.from_bytes(handle[:_FSID_BYTES], sys.byteorder))
+        anchor = -1 if disk is None else self._anchors.get(disk.device, -1)
+        if anchor < 0:
+            return -1
+        try:
+            return open_by_handle(anchor, handle[_HANDLE:], HOLD)
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                return -1
+            raise
+
+    def _way_up(
+        self, handle: bytes, most: int
+    ) -> tuple[core.Inode, list[tuple[bytes, bytes, bool]]] | None:
+        """Return a known directory, and the way from one up to it: handle, name, is it there now.
+
+        None where there is none: it is not below SOURCE, or not there any more.
+        """
+        way: list[tuple[bytes, bytes, bool]] = []
+        while len(way) <= most:
+            known = self._placed(handle)
+            if known is not None:
+                return known, way
+            move = self._pending.first_move(handle)
+            if move is None:
+                fd = self._open(handle)
+                try:
+                    above = None if fd < 0 else self._above(fd)
+                finally:
+                    if fd >= 0:
+                        os.close(fd)
+                if above is None:
+                    self.more()
+                    move = self._pending.first_move(handle, is_gone=True)
+                    if move is None:
+                        raise Unexplained(_REMOVED_SECONDS, handle)
+                elif not above[0]:
+                    return None
+                else:
+                    way.append((handle, above[0], True))
+                    handle = above[1]
+                    continue
+            way.append((handle, move.name, False))
+            handle = move.directory
+        return None
+
+    def _above(self, fd: int) -> tuple[bytes, bytes] | None:
+        """Return the name of a directory, and the handle of the one that it is in.
+
+        None where it is removed, no name where it is the uppermost one.  Raises OSError.
+        """
+        status = os.fstat(fd)
+        if not status.st_nlink:
+            return None
+        try:
+            up = os.open(b"..", HOLD, dir_fd=fd)
+        except FileNotFoundError:  # it is not below SOURCE
+            return b"", b""
+        try:
+            above = os.fstat(up)
+            if (above.st_dev, above.st_ino) == (status.st_dev, status.st_ino):
+                return b"", b""
+            name = os.path.basename(_path(fd))
+            if not os.fstat(fd).st_nlink:  # which is in the name, too
+                return None
+            return name, self._fanotify.key(up, above.st_dev)
+        finally:
+            os.close(up)
+
+    def _down(self, known: core.Inode, way: list[tuple[bytes, bytes, bool]]) -> core.Inode | None:
+        """Make known the directories on a way down from one that is known."""
+        for handle, name, is_there in reversed(way):
+            below: core.Inode | None = self.opened(handle)
+            if below is None:
+                below = self._gone[handle] = core.Inode(is_dir=True)
+            assert below is not None
+            other = known.children.get(name) if known.children else None
+            if is_there and isinstance(below, Inode) and isinstance(known, Inode):
+                self._core.instantiate(known, name, below)
+            elif other is None or other.inode is not below:
+                # Where it was is not where it is: another one may have the name by now.
+                dentry = core.Dentry(known, name, below)
+                dentry.unlinked = True
+                if below.dentry is None or below.dentry.unlinked:
+                    below.dentry = dentry
+            if isinstance(below, Inode):
+                self.hold(below)
+            known = below
+        return known
+
+    def hold(self, inode: Inode) -> None:
+        """Let a directory be known for a while."""
+        if inode in self._found:
+            self._found.move_to_end(inode)
+            return
+        inode.pin()
+        self._found[inode] = None
+        if len(self._found) > MOST:
+            oldest, _ = self._found.popitem(last=False)
+            oldest.unpin()
+
+
+def _path(fd: int) -> bytes:
+    return os.readlink(os.fsencode(f"/proc/self/fd/{fd}"))
