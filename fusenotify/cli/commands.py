@@ -116,7 +116,7 @@ COMMANDS = {
     "completion": Command(
         SHELL,
         "print what makes bash, zsh or fish complete fusenotify's command line",
-        ('eval "$(fusenotify completion bash)"', "fusenotify completion fish | source"),
+        ("fusenotify completion bash", "fusenotify completion fish"),
     ),
 }
 # Other names of commands, which are accepted but not shown.

@@ -28,6 +28,10 @@ _Completed = dict[str, Any]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+    parser.epilog = (
+        'A line for ~/.bashrc: eval "$(fusenotify completion bash)". The same with zsh stands in '
+        "~/.zshrc, after compinit. A line for config.fish: fusenotify completion fish | source."
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -115,20 +115,25 @@ class _World:
         self._numbers = itertools.count()
 
     def run(self, lines: Sequence[Line], expected: Sequence[Result] = ()) -> list[Result]:
-        """Run all, and return what they did; wait a while for what is expected of each."""
-        results: list[Result] = []
+        """Run all, and return what they did; wait a while for what is expected of each.
+
+        Those that end by themselves after some seconds come first, together.
+        """
+        order = sorted(range(len(lines)), key=lambda number: not lines[number].awaited)
+        results: dict[int, Result] = {}
         for begin in range(0, len(lines), _AT_A_TIME):
-            end = begin + _AT_A_TIME
-            directories = self._prepare(lines[begin:end])
-            commands = list(map(self._begin, lines[begin:end], directories))
+            numbers = order[begin : begin + _AT_A_TIME]
+            chosen = [lines[number] for number in numbers]
+            commands = list(map(self._begin, chosen, self._prepare(chosen)))
+            wanted = [expected[number] if expected else None for number in numbers]
             try:
-                results += self._run(commands, expected[begin:end] or [None] * len(commands))
+                results.update(zip(numbers, self._run(commands, wanted), strict=True))
             finally:
                 for command in commands:
                     if not command.has_ended():
                         os.kill(command.pid, signal.SIGKILL)
                     os.close(command.pidfd)
-        return results
+        return [results[number] for number in range(len(lines))]
 
     def _prepare(self, lines: Sequence[Line]) -> list[Path]:
         """Make a directory for each line, as it is to be before."""
