@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Each path once, with what became of it: events of the journal, summed up.
+"""Sum up events of the journal: each path once, with what became of it.
 
-fusenotify.client.Client.since() gives the events.
+fusenotify.client.Client.since() yields the events.
 
 Invariants
-    _now has the names that were touched and are there, each with its origin: the name that
-        its object had at the beginning, None where it is new or came in from outside.
-    _left has the names from which an object that was there at the beginning went away.
-    What is not in _now below a directory that is there has moved with it.
+    _now has the paths that were touched and exist, each with its origin: the path that its
+        object had at the beginning, or None if the object is new or came from outside.
+    _left has the paths from which an object that existed at the beginning went away.
+    Below a directory in _now, objects that are not in _now themselves have moved with it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from fusenotify.protocol.past import PastEvent
 class Kind(StrEnum):
     """What became of a path."""
 
-    CREATED = "created"  # it is new, or came in from outside
-    MODIFIED = "modified"  # its data may be other, or something else has its name
-    ATTRIBUTES = "attributes"  # only its attributes are other
-    MOVED = "moved"  # it was somewhere else
-    DELETED = "deleted"  # it is gone, or outside
+    CREATED = "created"  # it is new, or came from outside
+    MODIFIED = "modified"  # its data may differ, or another object has its path
+    ATTRIBUTES = "attributes"  # only its attributes differ
+    MOVED = "moved"  # it had another path
+    DELETED = "deleted"  # it is gone, or was moved outside
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A path and what became of it.
 
-    path is that of PastEvent: where something is now, or would be if it was not gone.  Of
-    something that was moved, old_path is where it was at the beginning, and modified says
-    whether its data may be other, too.  What is below a moved directory moved with it,
-    unless it is named itself.
+    path is relative to the mount's root, as in PastEvent.  It is the path that an object has
+    now, or would have if it were not gone.  For an object that was moved, old_path is its
+    path at the beginning, and modified says whether its data may differ, too.  Objects below a
+    moved directory moved with it, unless there is a Change about them.
     """
 
     path: bytes
@@ -58,7 +58,7 @@ class Change:
 
 @dataclass(slots=True)
 class _Node:
-    """Something that is there."""
+    """An object that exists."""
 
     origin: bytes | None
     is_dir: bool
@@ -67,19 +67,19 @@ class _Node:
 
 
 class Changes:
-    """What events add up to.
+    """The sum of events.
 
-    gaps are the events among them that say that others may be missing.
+    gaps are those events which say that others may be missing.
     """
 
     def __init__(self) -> None:
         self.gaps: list[PastEvent] = []
         self._now: dict[bytes, _Node] = {}
-        self._left: dict[bytes, bool] = {}  # and whether it was a directory
+        self._left: dict[bytes, bool] = {}  # the value: whether it was a directory
         self._exchanged: tuple[bytes, bytes] | None = None
 
     def add(self, events: Iterable[PastEvent]) -> None:
-        """Count further events, in the order in which they happened."""
+        """Add events, in the order in which they happened."""
         for event in events:
             mask, path, old_path = event.mask, event.path, event.old_path
             is_dir = bool(mask & IN_ISDIR)
@@ -89,7 +89,7 @@ class Changes:
                 self._exchange(old_path, path, is_dir)
             elif old_path is not None:
                 self._move(old_path, path, is_dir, event.replaced)
-            elif event.exchanged or event.replaced:  # with, or by, something from outside
+            elif event.exchanged or event.replaced:  # with, or by, an object from outside
                 self._take(path, is_dir)
                 self._now[path] = _Node(None, is_dir)
             elif mask & IN_DELETE:
@@ -107,7 +107,7 @@ class Changes:
                     node.attributes = True
 
     def all(self) -> list[Change]:
-        """Return what changed, in the order of the paths."""
+        """Return the changes, sorted by path."""
         places = {node.origin: path for path, node in self._now.items()}
         gone = {
             _moved_along(path, places): is_dir
@@ -133,7 +133,10 @@ class Changes:
         return Change(path, Kind.ATTRIBUTES, node.is_dir) if node.attributes else None
 
     def _origin(self, path: bytes, *, itself: bool = True) -> bytes | None:
-        """Return where what is at a path was at the beginning, as the directories above say."""
+        """Return the path that the object at a path had at the beginning; None if it is new.
+
+        The directories above tell it.  With itself false, only they do.
+        """
         node = self._now.get(path) if itself else None
         above, rest = path, b""
         while node is None and b"/" in above:
@@ -147,9 +150,10 @@ class Changes:
     def _take(
         self, path: bytes, is_dir: bool, *, alone: bool = False
     ) -> tuple[_Node, list[tuple[bytes, _Node]]]:
-        """Take something away from a path, with what is below it, by the paths from it.
+        """Remove the object at a path and everything below it, and return them.
 
-        alone says that nothing is below it, as in a directory that can be removed.
+        The nodes below come with their paths relative to the object, beginning with "/".
+        alone says that nothing is below it, as in a directory that rmdir(2) can remove.
         """
         node = self._now.pop(path, None) or _Node(self._origin(path), is_dir)
         below: list[tuple[bytes, _Node]] = []
@@ -163,7 +167,7 @@ class Changes:
         return node, below
 
     def _put(self, path: bytes, taken: tuple[_Node, list[tuple[bytes, _Node]]]) -> None:
-        """Put what was taken at a path."""
+        """Put what _take() returned at a path."""
         node, below = taken
         self._now[path] = node
         self._now.update((path + rest, other) for rest, other in below)
@@ -175,20 +179,23 @@ class Changes:
         self._put(path, taken)
 
     def _exchange(self, one: bytes, other: bytes, one_is_dir: bool) -> None:
-        """Exchange what is at two paths; the second of two events about it says nothing new."""
+        """Exchange the objects at two paths.
+
+        Of the two events about an exchange, the second adds only whether one is a directory.
+        """
         if self._exchanged == (other, one):
             self._exchanged = None
             self._now[other].is_dir = one_is_dir
             return
         self._exchanged = one, other
-        # Of what kind the other one is, is said by the second event.
+        # Whether the other object is a directory is known only from the second event.
         taken, second = self._take(one, one_is_dir), self._take(other, is_dir=True)
         self._put(other, taken)
         self._put(one, second)
 
 
 def _moved_along(path: bytes, places: Mapping[bytes | None, bytes]) -> bytes:
-    """Return which path something gone would have now, as the directories above it moved."""
+    """Return the path that a deleted object would have now that directories above it moved."""
     above, rest = path, b""
     while b"/" in above:
         above, _, name = above.rpartition(b"/")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The latest operations in a filesystem, whoever watches it.  For the report of a failed test.
+"""The latest operations in a filesystem, watched or not.  For the report of a failed test.
 
-A mount that remembers operations has ActivityHooks in the place of Hooks.  The
-server shows them to root and the daemon's user.
+A mount that remembers operations has ActivityHooks instead of Hooks.  The
+server shows the operations to root and the daemon's user.
 
 Invariants
-    This is not a consumer of the core.  No watch, device, count or number of an
-        event differs because of it, so no client can tell that it is there.
+    This is not a consumer of the core.  It changes no watch, device, count or number of an
+        event, so clients cannot tell that it is there.
     Memory is bounded: the latest operations are kept, and the openers of open files.
     A call that failed is not kept: hooks are called after the system call succeeded.
 """
@@ -44,7 +44,7 @@ Operation = tuple[int, int, bytes, bytes | None, Process | None]
 
 
 class Activity:
-    """The latest operations, at most so many.  total counts all there were.
+    """The latest operations, at most a given number.  total counts all since the beginning.
 
     Paths are relative to the root, and ``.`` is the root itself.  A rename is one
     operation, with its old path.  Equal operations that follow each other are one,
@@ -75,8 +75,8 @@ class Activity:
     def since(self, time: int, size: int) -> list[QueuedEvent]:
         """Return the operations since a time (ns since 1970), the latest that fit size bytes.
 
-        Each is an event as of a detailed device, with the wd 0.  If older operations
-        since then may be missing, an IN_Q_OVERFLOW in front says how many.
+        Each is an event as of a detailed device, with the wd 0.  If older operations since
+        then may be missing, the first event is an IN_Q_OVERFLOW that says how many.
         """
         kept = [operation for operation in self._latest if operation[0] >= time]
         lost = self.total - len(self._latest) if len(kept) == len(self._latest) else 0
@@ -97,12 +97,13 @@ class Activity:
 
 
 class ActivityHooks(Hooks):
-    """Hooks that also keep what they are told."""
+    """Hooks that also note each operation in an Activity."""
 
     def __init__(self, core: Core, activity: Activity) -> None:
         super().__init__(core)
         self._activity = activity
-        # When a file is closed, its opener may have ended, and could not be looked up any more.
+        # When a file is closed, the process that opened it may have ended already; then it
+        # cannot be looked up any more.
         self._openers: dict[File, Process | None] = {}
 
     # Names.

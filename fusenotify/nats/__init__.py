@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Journals of many mounts in one NATS JetStream stream: publish and subscribe, for asyncio.
 
-Needs the extra ``nats``.  A publisher (nats.publisher) is a client of a mount as any other; a
-subscriber (nats.subscriber) needs nothing of fusenotify but what is in the stream.
+Needs the extra ``nats``.  A publisher (nats.publisher) is an ordinary client of a mount.  A
+subscriber (nats.subscriber) needs no mount, only the stream.
 """
 
 from fusenotify.nats.connection import Refused

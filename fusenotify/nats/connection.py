@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A connection to a NATS server with JetStream, and what can be wrong with one.
+"""A connection to a NATS server with JetStream, and the errors that it can have.
 
-Connections do not reconnect by themselves: what was on its way is not known then, so publisher
-and subscriber make a new one, and go on from what is in the stream.
+Connections do not reconnect by themselves, because it is not known then which messages have
+arrived.  Publisher and subscriber make a new connection, and go on after what is in the stream.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONNECT_SECONDS = 5
 # More than any publisher's window.
 MOST_PENDING = 100_000
 
-# What a server that is away, or a cluster without a leader, causes.
+# The errors of a server that is away, or of a cluster without a leader.
 TRANSIENT = (
     OSError,
     asyncio.TimeoutError,
@@ -35,18 +35,19 @@ TRANSIENT = (
 
 
 class Refused(Exception):
-    """What was asked cannot be had from this server; the message is for people."""
+    """The server cannot do what was asked, and waiting does not help.  str() says why."""
 
 
 class NotThere(Refused):
-    """JetStream, or the stream, is not there: a server that came back may have it soon."""
+    """JetStream, or the stream, does not exist; a server that just started may have it soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server, and how to be let in.
+    """A server and the credentials for it.
 
-    url is as in nats://user:password@host:4222; credentials is a file, as nsc makes it, or None.
+    url is like nats://user:password@host:4222.  credentials is the path of a file as nsc
+    makes it, or None.
     """
 
     url: str
@@ -54,7 +55,7 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The URL without what is secret in it."""
+        """The URL without user and password."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 4222}"
 
@@ -63,7 +64,7 @@ class Address:
 async def connected(address: Address) -> AsyncIterator[JetStreamContext]:
     """Yield JetStream on a new connection, which is closed at the end.
 
-    Raises Refused for what waiting does not mend, and one of TRANSIENT for a server that is away.
+    Raises Refused if waiting does not help, and one of TRANSIENT if the server is away.
     """
     client = Client()
     said: list[Exception] = []
@@ -98,11 +99,10 @@ async def connected(address: Address) -> AsyncIterator[JetStreamContext]:
 async def check_stream(
     jetstream: JetStreamContext, address: Address, stream: str, subjects: str
 ) -> None:
-    """Refuse a server without JetStream, and a stream that does not take subjects.
+    """Check that a stream takes subjects; create the stream if it does not exist.
 
-    Where there is no such stream it is made.
-
-    Raises Refused.
+    Raises Refused if it does not take them, or cannot be created; NotThere if the server has
+    no JetStream.
     """
     try:
         info = await jetstream.stream_info(stream)
@@ -110,7 +110,7 @@ async def check_stream(
         try:
             info = await jetstream.add_stream(name=stream, subjects=[subjects])
         except nats.js.errors.APIError as error:
-            raise Refused(f"the stream {stream} cannot be made: {error.description}") from None
+            raise Refused(f"the stream {stream} cannot be created: {error.description}") from None
     except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
         raise no_jetstream(address) from None
     except nats.js.errors.APIError as error:
@@ -121,12 +121,12 @@ async def check_stream(
 
 
 def no_jetstream(address: Address) -> NotThere:
-    """Return the refusal of a server without JetStream."""
+    """Return the exception for a server without JetStream."""
     return NotThere(f"{address.shown}: the server has no JetStream; start it with -js")
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Return whether all that one pattern of subjects names is named by another one."""
+    """Return whether a pattern matches all subjects that another pattern, or subject, matches."""
     wide, narrow = pattern.split("."), subject.split(".")
     for number, part in enumerate(wide):
         if part == ">":

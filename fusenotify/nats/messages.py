@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Messages: their subjects, and an event as JSON.
 
-A subject is PREFIX.MACHINE.MOUNT.tree and the names of the event's directory: so
-``fusenotify.web1.srv-www.tree.docs.>`` is what happens below /srv/www/docs on web1.
+A subject is PREFIX.MACHINE.MOUNT.tree followed by the names of the event's directory.  So
+``fusenotify.web1.srv-www.tree.docs.>`` matches all events below /srv/www/docs on web1.
 
 Invariants
-    A token has letters, digits, "_" and "%" only, and the mount's "-" for slashes; other bytes
-        are a percent sign and two hexadecimal digits.
-    A subject has MOST_TOKENS names of directories and MOST_BYTES of them at most; what is
-        deeper is in the message alone.
+    A token has only letters, digits and "_"; the mount's token also has "-" for slashes.
+        Other bytes become a percent sign and two hexadecimal digits.
+    A subject has at most MOST_TOKENS names of directories, in at most MOST_BYTES.  The
+        message itself has the whole path.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 
 
 class Received(NamedTuple):
-    """An event of a mount somewhere.
+    """An event of a mount on some machine.
 
-    number is the message's in the stream, machine the host's name, mount the mount point there.
+    number is the number of the message in the stream; machine is the name of the host, and
+    mount is the mount point there.
     """
 
     number: int
@@ -40,12 +41,12 @@ class Received(NamedTuple):
 
 
 def token(name: bytes) -> str:
-    """Return a name as a part of a subject."""
+    """Return a name as a token of a subject."""
     return "".join([chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name])
 
 
 def base_of(prefix: str, machine: str, mountpoint: bytes) -> str:
-    """Return what the subjects of a mount begin with."""
+    """Return the beginning of the subjects of a mount: PREFIX.MACHINE.MOUNT.tree."""
     mount = "-".join(map(token, mountpoint.strip(b"/").split(b"/"))) or "-"
     return f"{prefix}.{token(machine.encode())}.{mount}.tree"
 
@@ -62,7 +63,7 @@ def subject_of(base: str, path: bytes) -> str:
 
 
 def encoded(machine: str, mountpoint: bytes, event: PastEvent) -> bytes:
-    """Return an event as a message: what ``fusenotify since --json`` prints, and where it was."""
+    """Return an event as a message: as ``fusenotify since --json`` prints it, with its place."""
     values: dict[str, Any] = {"machine": machine, "mount": mountpoint, "events": names(event.mask)}
     values |= msgspec.structs.asdict(event)
     known = {k: v for k, v in values.items() if v is not None and v is not False}
@@ -70,9 +71,9 @@ def encoded(machine: str, mountpoint: bytes, event: PastEvent) -> bytes:
 
 
 def decoded(number: int, data: bytes) -> Received:
-    """Return what a message says.
+    """Return the event in a message with a number.
 
-    Raises ValueError for one that no publisher of ours made.
+    Raises ValueError if the message was not made by encoded().
     """
     values = json.loads(data)
     if not isinstance(values, dict):
@@ -85,4 +86,4 @@ def decoded(number: int, data: bytes) -> Received:
         event = msgspec.convert(fields, PastEvent)
         return Received(number, str(values["machine"]), name_of(values, "mount") or b"", event)
     except (msgspec.ValidationError, KeyError) as error:
-        raise ValueError(f"no event of fusenotify: {error}") from None
+        raise ValueError(f"not an event of fusenotify: {error}") from None

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The publisher: puts a mount's journal into a JetStream stream, each event once, in order.
+"""The publisher: copies a mount's journal to a JetStream stream, each event once, in order.
 
-It keeps nothing: the last message of the mount in the stream has the cursor from which to go
-on.  What is not in the stream yet waits in the journal.
+It keeps no state: the mount's last message in the stream has the cursor after which to go
+on.  Events that are not in the stream yet wait in the journal.
 
 Invariants
-    A message's id is the cursor of its event, so the stream drops one that was sent twice.
-    An event is sent behind all before it; where one was not acknowledged, nothing further is
-        sent, and publishing begins again behind the last message in the stream.
+    A message's id is the cursor of its event, so that the stream drops duplicates.
+    Events are sent in order.  If a message is not acknowledged, publishing begins again
+        after the last message in the stream.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from fusenotify.protocol.past import BEGINNING
 
 log = logging.getLogger(__name__)
 
-# How many messages may be without an acknowledgement.
+# How many sent messages may wait for an acknowledgement.
 WINDOW = 1000
 _ID = "Nats-Msg-Id"
 _ACKNOWLEDGED_SECONDS = 10.0
@@ -49,11 +49,11 @@ _RETRY_SECONDS = (0.2, 5.0)
 
 
 class _Interrupted(Exception):
-    """Publishing has to begin again, behind what is in the stream."""
+    """Publishing has to begin again, after the last message in the stream."""
 
 
 class _MountFailed(Exception):
-    """The mount's daemon refuses, or is gone; error says why."""
+    """The mount's daemon refused a request, or is gone; error says why."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -70,16 +70,16 @@ async def publish(
     window: int = WINDOW,
     on_published: Callable[[int], object] | None = None,
 ) -> None:
-    """Publish what a mount's journal has and gets, until cancelled.
+    """Publish a mount's journal, and its new events, until cancelled.
 
-    socket is the mount's; machine is this host's name unless given.  window is how many messages
-    may be without an acknowledgement: with 1, they are in order also where a cluster of
-    servers changes its leader meanwhile.  on_published is called with how many messages were
-    acknowledged so far.
+    socket is the path of the mount's socket.  machine defaults to this host's name.  window
+    is how many messages may wait for an acknowledgement; with 1, they stay in order even if
+    a cluster of servers changes its leader meanwhile.  on_published is called with the number
+    of messages that were acknowledged so far.
 
-    A server that goes away is waited for, once it was there.
+    If the server goes away after the first connection, publish() waits until it is back.
 
-    Raises Refused, OSError: as fusenotify.client.Client, and ConnectionLost (ECONNRESET) when
+    Raises Refused; OSError as fusenotify.client.Client does; ConnectionLost (ECONNRESET) when
     the mount is gone.
     """
     machine = sockets.gethostname() if machine is None else machine
@@ -101,9 +101,9 @@ async def publish(
 
 
 class _Publisher:
-    """One mount, one stream.
+    """Publishes one mount to one stream.
 
-    count is how many messages were acknowledged, count_before how many before this run.
+    count is how many messages were acknowledged, and count_before how many before this run.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class _Publisher:
         self._on_published = on_published
 
     async def run(self) -> None:
-        """Publish until something interrupts it.
+        """Publish until an error interrupts it.
 
         Raises _Interrupted, one of TRANSIENT, Refused, _MountFailed.
         """
@@ -146,9 +146,9 @@ class _Publisher:
                 raise _first(group) from None
 
     async def _last_published(self, jetstream: JetStreamContext) -> str:
-        """Return the cursor behind the last event of this mount in the stream."""
+        """Return the cursor after the last event of this mount in the stream."""
         try:
-            # A subject of the base alone is that of the root; the others go on behind it.
+            # Events in the mount's root have the base itself as subject; others are longer.
             subjects = [self._base, f"{self._base}.>"]
             found = [await self._last(jetstream, subject) for subject in subjects]
         except nats.js.errors.APIError as error:
@@ -157,7 +157,10 @@ class _Publisher:
         return cursor
 
     async def _last(self, jetstream: JetStreamContext, subject: str) -> tuple[int, str]:
-        """Return the number of the last message with a subject, and the cursor behind it."""
+        """Return the number of the last message with a subject, and the cursor after it.
+
+        They are 0 and BEGINNING if there is no message.
+        """
         try:
             last = await jetstream.get_last_msg(self._stream, subject)
         except nats.js.errors.NotFoundError:
@@ -201,13 +204,13 @@ class _Publisher:
             )
 
     async def _confirm_all(self, sent: asyncio.Queue[asyncio.Future[PubAck]]) -> None:
-        """Look at acknowledgements in the order of sending."""
+        """Wait for the acknowledgements in the order of sending."""
         while True:
             future = await sent.get()
             try:
                 await asyncio.wait_for(future, _ACKNOWLEDGED_SECONDS)
             except nats.js.errors.APIError as error:
-                # A full stream, say, which its operator may mend.
+                # For example a full stream, which its operator may repair.
                 raise _Interrupted(error.description or str(error)) from None
             except TimeoutError:
                 raise _Interrupted("a message was not acknowledged") from None
@@ -217,7 +220,7 @@ class _Publisher:
 
 
 def _first(group: BaseExceptionGroup) -> BaseException:
-    """Return the exception of a group that decides what is done."""
+    """Return the exception of a group that matters most: a failed mount, a refusal, others."""
     leaves: list[BaseException] = []
     below: list[BaseException] = [group]
     while below:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The subscriber: what is in the stream, from some place on, in order.
+"""The subscriber: yields the events in the stream from some place on, in order.
 
-A durable subscriber's place is kept by the server, in the key-value bucket BUCKET: the number of
-the last message that was dealt with.
+The server keeps a durable subscriber's place in the key-value bucket BUCKET: the number of
+the last message that was handled.
 
-Invariants
-    Numbers of the messages that are yielded grow.  Where the server does not deliver what
-        follows, reading begins again behind the last one that was yielded.
+Invariant
+    The numbers of the messages that are yielded grow.  If the server leaves out a message,
+        reading begins again after the last one that was yielded.
 """
 
 from __future__ import annotations
@@ -56,20 +56,22 @@ async def subscribe(
     since: int | datetime | None = None,
     durable: str | None = None,
 ) -> AsyncGenerator[Received, None]:
-    """Yield what is in the stream under some subjects, and what comes, until cancelled.
+    """Yield the events in the stream under some subjects, and new ones, until cancelled.
 
-    subjects are of one pattern each, as "fusenotify.web1.>"; without any it is all of
-    "fusenotify.>".  since is the number of the first message, or a time with a zone; without it
-    what comes from now on is yielded.  A durable subscriber goes on behind the last event
-    before the one that it asked for last, wherever it ran then; since counts where there is
-    no such place yet.  Killed, it may be given that event again, under the same number.
+    subjects are patterns such as "fusenotify.web1.>"; by default, "fusenotify.>".  since is the
+    number of the first message, or a time with a zone; by default, only new events are yielded.
 
-    A server that goes away is waited for, once it was there.
+    durable is the name of a subscriber whose place the server keeps.  It goes on after the last
+    event that it handled, on whatever machine it ran; an event is handled when the next one is
+    asked for.  since is used only if no place is kept yet.  A durable subscriber that was killed
+    may get its last events again, with the same numbers.
 
-    Raises Refused, ValueError.
+    If the server goes away after the first connection, subscribe() waits until it is back.
+
+    Raises Refused; ValueError if the time has no zone.
     """
     if isinstance(since, datetime) and since.tzinfo is None:
-        raise ValueError("a time needs a zone")
+        raise ValueError("the time has no zone")
     reader = _Reader(address, tuple(subjects) or (f"{PREFIX}.>",), stream, since, durable)
     pause, longest = _RETRY_SECONDS
     while True:
@@ -103,17 +105,17 @@ class _Reader:
         self._stream = stream
         self._since = since
         self._durable = durable
-        self._last: int | None = None  # the number of the last message that was dealt with
+        self._last: int | None = None  # the number of the last message that was handled
 
     async def read(self) -> AsyncGenerator[Received, None]:
-        """Yield events behind the last one.
+        """Yield the events after the last one, until the server leaves out a message.
 
         Raises one of TRANSIENT, Refused.
         """
         async with connected(self._address) as jetstream:
             place = None if self._durable is None else await _Place.of(jetstream, self._durable)
             await self._begin(jetstream, place)
-            # Servers before 2.10 know one pattern for a consumer.
+            # Servers before 2.10 allow only one pattern for a consumer.
             pattern = self._subjects[0] if len(self._subjects) == 1 else ">"
             subscription = await jetstream.pull_subscribe(
                 pattern, stream=self._stream, config=self._config()
@@ -124,7 +126,7 @@ class _Reader:
                 try:
                     messages = await subscription.fetch(_BATCH, timeout=_FETCH_SECONDS)
                 except (nats.errors.TimeoutError, nats.js.errors.FetchTimeoutError):
-                    await subscription.consumer_info()  # raises where it is gone
+                    await subscription.consumer_info()  # raises if the consumer is gone
                     continue
                 for message in messages:
                     sequence = message.metadata.sequence
@@ -142,7 +144,7 @@ class _Reader:
                     await place.save()
 
     async def _begin(self, jetstream: JetStreamContext, place: _Place | None) -> None:
-        """Find out where to begin."""
+        """Find out after which message to begin.  Raises NotThere."""
         try:
             info = await jetstream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
@@ -157,11 +159,11 @@ class _Reader:
         if self._last is None and self._since is None:
             self._last = newest
         if self._last is not None and self._last > newest:
-            log.warning("the stream %s was made anew: all of it is read", self._stream)
+            log.warning("the stream %s was created again: all of it is read", self._stream)
             self._last = 0
 
     def _config(self) -> ConsumerConfig:
-        """Return the consumer that begins behind the last message."""
+        """Return the configuration of a consumer that begins after the last message."""
         config = ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=60.0)
         if self._last is None and isinstance(self._since, datetime):
             config.deliver_policy = DeliverPolicy.BY_START_TIME
@@ -174,7 +176,7 @@ class _Reader:
         return config
 
     def _received(self, message: Msg, number: int) -> Received | None:
-        """Return what a message says; None if nobody asked for it, or it is none of ours."""
+        """Return the event in a message; None if its subject was not asked for or it has none."""
         if not any(covers(subject, message.subject) for subject in self._subjects):
             return None
         try:
@@ -185,7 +187,7 @@ class _Reader:
 
 
 class _Place:
-    """Where a durable subscriber goes on, kept by the server."""
+    """The place of a durable subscriber, which the server keeps."""
 
     def __init__(self, bucket: KeyValue, name: str) -> None:
         self._bucket = bucket
@@ -195,7 +197,7 @@ class _Place:
 
     @classmethod
     async def of(cls, jetstream: JetStreamContext, name: str) -> Self:
-        """Return the place of a durable subscriber of that name."""
+        """Return the place of the durable subscriber with a name."""
         try:
             bucket = await jetstream.key_value(BUCKET)
         except nats.js.errors.BucketNotFoundError:
@@ -203,7 +205,7 @@ class _Place:
         return cls(bucket, name)
 
     async def load(self) -> int | None:
-        """Return the number of the last message that was dealt with."""
+        """Return the number of the last message that was handled; None if no place is kept."""
         try:
             entry = await self._bucket.get(self._key)
         except nats.js.errors.KeyNotFoundError:
@@ -211,13 +213,13 @@ class _Place:
         return int(entry.value or b"0")
 
     async def keep(self, number: int) -> None:
-        """Say that a message was dealt with; it is saved soon."""
+        """Note that a message was handled; its number is saved soon."""
         self._kept = number
         if time.monotonic() >= self._next:
             await self.save()
 
     async def save(self) -> None:
-        """Save what was kept."""
+        """Save the number of the last message that was handled, if it is new."""
         if self._kept != self._saved:
             await self._bucket.put(self._key, b"%d" % self._kept)
             self._saved = self._kept

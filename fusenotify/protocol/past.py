@@ -2,7 +2,7 @@
 """A change that the journal kept, as messages.Past carries it.
 
 Invariant
-    On the wire it takes at most events.detailed_size() bytes.
+    On the wire, a change takes at most events.detailed_size() bytes.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ BEGINNING = "begin"
 
 
 class PastEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """One change, or a gap.  What is not known, or not for this user to know, is left out.
+    """One change, or a gap.  A field is None if it is not known, or if the user may not know it.
 
-    cursor is the place in the journal behind it, to go on from.
-    sequence is its number in the journal, time when it happened, in ns since 1970.  mask is
-    that of inotify(7), with IN_ISDIR where it is about a directory.  path is from the root
-    of the mount, without a slash at either end, and empty for the root itself.
+    cursor is the place in the journal after the change, from which to go on.  sequence is the
+    number of the change in the journal; time is when it happened, in ns since 1970.  mask is
+    as in inotify(7), with IN_ISDIR if the change is about a directory.  path is relative to
+    the mount's root, without a slash at either end, and empty for the root itself.
 
-    old_path is the path before a rename whose mask is that of IN_MOVED_TO.  A rename out of
-    what was asked about, or to where the user may not look, is IN_MOVED_FROM alone.
+    A rename has the mask IN_MOVED_TO, and old_path is the path before it.  A rename out of
+    the directory that was asked about, or to a place where the user may not look, has only
+    IN_MOVED_FROM and no old_path.  replaced says that the new path had another object before.
+    exchanged is true in both events of an exchange (RENAME_EXCHANGE).  These follow each
+    other, and both paths existed all the time.
 
-    Of a rename, replaced says that something else had the new name before.  exchanged is set in
-    both events of an exchange (RENAME_EXCHANGE), which follow each other: neither name was
-    gone in between.
-
-    pid, uid, gid and command are of the process that did it: for root, the daemon's user,
-    and its own user.
+    pid, uid, gid and command are those of the process that made the change.  Only root, the
+    daemon's user and the process's own user get them.
 
     A gap has the mask IN_Q_OVERFLOW and a reason (fusenotify.history.entries): changes between
-    since (0 where that is not known) and time may be missing.
+    since (0 if that is not known) and time may be missing.
     """
 
     cursor: str
@@ -54,5 +53,5 @@ class PastEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The bytes that it takes of a read."""
+        """The number of bytes by which it counts in a read."""
         return detailed_size(self.path, self.old_path)

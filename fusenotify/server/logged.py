@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A log of all requests of clients, for ``fusenotify mount --debug``.
 
-server.service makes its sessions of this class only where the log is wanted, so that no
-request costs more where it is not.
+server.service uses this class of sessions only if the log is wanted, so that requests cost
+nothing more otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class LoggedSession(Session):
-    """A session that says what its client asks, and what is refused."""
+    """A session that logs the requests of its client, and the refusals."""
 
     async def _answer(self, request: AnyRequest, nursery: trio.Nursery) -> None:
         log.debug("%s asks: %.500r", named(self.who), request)

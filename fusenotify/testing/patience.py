@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Asking a daemon that may be stopped, for a report that must not wait for it."""
+"""A time limit for questions to a daemon that may be stopped, for the report of a test."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from collections import deque
 from typing import Protocol
 from weakref import WeakSet
 
-# A test's report also shows what the test closed or let go of, up to so many entries.
+# A test's report also shows entries that the test closed or dropped, up to this number.
 MOST_RECENT = 64
 
 
@@ -30,13 +30,13 @@ _recent: deque[Entry] = deque(maxlen=MOST_RECENT)
 
 
 def enter(entry: Entry) -> None:
-    """Add a mount or a device that was made."""
+    """Add a new mount or device."""
     _living.add(entry)
     _recent.append(entry)
 
 
 def leave(entry: Entry) -> None:
-    """Note that a mount or a device was closed: it is in the report of this test at most."""
+    """Note that a mount or a device was closed: later tests do not report it."""
     _living.discard(entry)
 
 

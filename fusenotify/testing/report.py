@@ -7,7 +7,7 @@ it did not take.  A mount that no device watched has a section with what was don
 it, because the test watched it by its own means.
 
 Invariants
-    The test's finalizers see what they would see without a report.
+    The report does not change what the test's finalizers see.
     A section has the latest MOST_LINES records or operations.
 """
 
@@ -107,7 +107,7 @@ def _records(device: Watcher) -> list[str]:
 
 
 def _activity(mount: TemporaryMount, began: int) -> list[str]:
-    """Return the lines about what was done in a mount, or none if that was nothing."""
+    """Return the lines about the operations in a mount; no lines if there were none."""
     try:
         events = list(mount.activity(began))
     except OSError as error:
@@ -127,7 +127,7 @@ def _activity(mount: TemporaryMount, began: int) -> list[str]:
 
 
 def _actor(event: DetailedEvent) -> str:
-    """Return who did something, as a report says it."""
+    """Return the words for the process that did something."""
     if event.pid == os.getpid():
         return "this process"
     user = "" if event.uid in (None, os.geteuid()) else f", user {event.uid}"
@@ -137,7 +137,7 @@ def _actor(event: DetailedEvent) -> str:
 
 
 def _latest(lines: list[str], in_all: int) -> list[str]:
-    """Return the latest of in_all lines, behind one that says how many are left out."""
+    """Return the latest of in_all lines, after a line that says how many are left out."""
     shown = lines[-MOST_LINES:]
     before = in_all - len(shown)
     return [f"... {before} earlier ones", *shown] if before else shown

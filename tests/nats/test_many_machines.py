@@ -189,7 +189,7 @@ def test_a_message_says_what_the_event_said() -> None:
     )
     received = decoded(9, encoded("web1", b"/m\xfd", event))
     assert received == (9, "web1", b"/m\xfd", event)
-    with pytest.raises(ValueError, match="no event"):
+    with pytest.raises(ValueError, match="not an event"):
         decoded(1, b"{}")
 
 
