@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The sections about devices and mounts in the report of a failed test.
 
-The pytest plugin adds them to the report, and testing.register says which devices and
-mounts there are.  A device's section has the records that the test took and those that
-it did not take.  A mount that no device watched has a section with what was done in
-it, because the test watched it by its own means.
+The pytest plugin adds them to the report; testing.register lists the devices and mounts.
+A device's section has the records that the test took and those that it did not take.  A
+mount that no device watched has a section with the operations in it, because the test
+watched it by other means.
 
 Invariants
     The report does not change what the test's finalizers see.
