@@ -154,14 +154,18 @@ def test_a_log_that_nobody_reads_says_later_what_it_left_out(place: Place, tmp_p
                 (place.mnt / str(number)).touch()
             said = b""
 
-            def is_said() -> bool:
+            def says(words: bytes, name: str) -> bool:
                 nonlocal said
                 with contextlib.suppress(BlockingIOError):
                     said += os.read(reader, 1 << 20)
-                (place.mnt / "x").exists()
-                return b" messages before this one were not written\n" in said
+                (place.mnt / name).exists()
+                return words in said
 
-            until(is_said, "what was left out is counted")
+            left_out = b" messages before this one were not written\n"
+            until(lambda: says(left_out, "x"), "what was left out is counted")
+            until(lambda: says(b"b'last'", "last"), "what is said later")
+            until(lambda: says(b"b'very last'", "very last"), "what is said last")
+            assert left_out not in said[said.index(b"b'last'") :]
     finally:
         os.close(reader)
 
