@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """fusenotify: an inotify of its own for a directory tree.
 
-``fusenotify.mounted`` mounts one for a block; ``fusenotify.client`` watches.
+``fusenotify.mounted`` mounts a directory during a with block; ``fusenotify.client``
+has the clients that watch it.
 """
 
 from fusenotify.mounting.mounted import Mounted, MountFailed, mounted

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who may connect to a mount's socket, and how much of it one may take.
+"""The users who may connect to a mount's socket, and how much of the daemon they may take.
 
-cli.mount fills it in, server.service asks it at each connect.  What may be
-watched through a connection is another question: fs.permissions answers it.
+cli.mount fills them in, server.service checks them at each connection.  What a client
+may watch is decided elsewhere, by fs.permissions.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from fusenotify.credentials import Credentials
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What one client may take of the daemon, beside the limits of inotify.
+    """Limits for clients, besides those of inotify.
 
-    max_user_connections is per user, who is neither root nor the daemon's: each
-    takes a descriptor that the filesystem may need.  max_waiting_requests is
+    max_user_connections is for each user other than root and the daemon's user; a
+    connection takes a descriptor that the filesystem may need.  max_waiting_requests is
     per connection.
     """
 
@@ -27,18 +27,18 @@ class Quotas:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Users and groups that may connect, by number; without any, all whom the socket lets in."""
+    """Users and groups that may connect, by number; if empty, all whom the socket lets in."""
 
     users: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
 
     @property
     def is_restricted(self) -> bool:
-        """Return whether not everybody is admitted."""
+        """Whether only some users or groups may connect."""
         return bool(self.users or self.groups)
 
     def admits(self, who: Credentials) -> bool:
-        """Return whether who, who is neither root nor the daemon's user, may connect."""
+        """Return whether a user other than root and the daemon's user may connect."""
         if not self.is_restricted:
             return True
         return who.uid in self.users or not self.groups.isdisjoint({who.gid, *who.groups})

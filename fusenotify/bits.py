@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The bits of inotify(7)'s masks, as plain ints: for what handles many events.
+"""The bits of inotify(7)'s masks, as plain ints, for code that handles many events.
 
 Every layer imports this module; it imports nothing of ours.  Users have the
 same names in fusenotify.masks, where they are members of an IntFlag.
@@ -7,7 +7,7 @@ same names in fusenotify.masks, where they are members of an IntFlag.
 
 from __future__ import annotations
 
-# Events a program can ask for.
+# Events that a program can ask for.
 IN_ACCESS = 0x00000001
 IN_MODIFY = 0x00000002
 IN_ATTRIB = 0x00000004
@@ -25,7 +25,7 @@ IN_CLOSE = IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
 IN_MOVE = IN_MOVED_FROM | IN_MOVED_TO
 IN_ALL_EVENTS = 0x00000FFF
 
-# Events that come unasked.
+# Events that are always sent.
 IN_UNMOUNT = 0x00002000
 IN_Q_OVERFLOW = 0x00004000
 IN_IGNORED = 0x00008000
@@ -41,7 +41,7 @@ IN_ONESHOT = 0x80000000
 # Set in records about directories.
 IN_ISDIR = 0x40000000
 
-# By their names, without ``IN_``.
+# All bits by their names, without ``IN_``.
 SINGLE_BITS = {
     "ACCESS": IN_ACCESS,
     "MODIFY": IN_MODIFY,
@@ -67,7 +67,7 @@ SINGLE_BITS = {
     "ONESHOT": IN_ONESHOT,
 }
 
-# Every bit today's kernel knows in a mask; any other is EINVAL there.
+# All bits that today's kernel knows in a mask; for any other it returns EINVAL.
 KNOWN_BITS = sum(SINGLE_BITS.values())
 
 
@@ -76,7 +76,7 @@ def names(mask: int) -> list[str]:
 
     Bits without a name come last, as one hexadecimal number.
     """
-    mask = int(mask)  # an IntFlag's arithmetic takes many times as long
+    mask = int(mask)  # the arithmetic of an IntFlag is many times slower
     found = [name for name, bit in SINGLE_BITS.items() if mask & bit]
     unknown = mask & ~KNOWN_BITS
     return [*found, hex(unknown)] if unknown else found

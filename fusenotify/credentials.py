@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who asks, the identity that decides what a client may watch; and who acts.
+"""The credentials of clients, which decide what they may watch, and of those who cause events.
 
 Every layer imports this module; it imports nothing of ours.
 """
@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol
 class Credentials:
     """A process as it was when it connected.  Linux: struct ucred, SO_PEERGROUPS.
 
-    groups are the supplementary groups; pid is 0 where it cannot be seen.
+    groups has the supplementary groups.  pid is 0 if the process cannot be seen.
     Numbers are those of our user namespace; foreign says that the process was
-    seen in another one, as in a container.  command is the name of what it ran
-    (comm in proc(5)), None where that is not known; it decides nothing.
+    in another one, for example in a container.  command is the name of its command
+    (comm in proc(5)), None if that is unknown; no decision depends on it.
     """
 
     pid: int
@@ -29,26 +29,26 @@ class Credentials:
 
 
 class Actor(Protocol):
-    """Who does something in the filesystem."""
+    """The thread that makes a request in the filesystem."""
 
     @property
     def pid(self) -> int:
-        """The thread that does it, as the daemon sees it; 0 where it does not."""
+        """The id of the thread in the daemon's pid namespace; 0 if it is not visible there."""
 
     @property
     def uid(self) -> int:
-        """The user as which it is done."""
+        """The user of the thread."""
 
     @property
     def gid(self) -> int:
-        """The group as which it is done."""
+        """The group of the thread."""
 
 
 class Process(NamedTuple):
-    """A process that does something, an Actor of which no more is to be found out.
+    """A process that caused an event: an Actor whose details were looked up.
 
-    pid is that of the process, 0 where it is not known; command is the name of what it
-    runs (comm in proc(5)), None where that is not known.
+    pid is the id of the process, 0 if it is unknown; command is the name of its command
+    (comm in proc(5)), None if that is unknown.
     """
 
     pid: int

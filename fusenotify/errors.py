@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The engine's refusals, each the errno that the kernel would answer.
+"""The engine's errors; each has the errno that the kernel would return.
 
 Every layer imports this module; it imports nothing of ours.
 """
@@ -21,13 +21,13 @@ class NotifyError(OSError):
 
 
 class InvalidMask(NotifyError):
-    """The mask of a watch asks for nothing, or for what does not exist."""
+    """The mask of a watch names no event, or has unknown bits."""
 
     code = errno.EINVAL
 
 
 class InvalidPattern(NotifyError):
-    """A pattern of what is not told does not compile."""
+    """An exclusion pattern does not compile."""
 
     code = errno.EINVAL
 
@@ -45,7 +45,7 @@ class NoSuchWatch(NotifyError):
 
 
 class WatchExists(NotifyError):
-    """IN_MASK_CREATE, and the inode is already watched by this device."""
+    """The mask has IN_MASK_CREATE, but this device watches the inode already."""
 
     code = errno.EEXIST
 
@@ -61,11 +61,11 @@ class TooManyTrees(TooManyWatches):
 
 
 class TooManyExclusions(TooManyWatches):
-    """The user's watches have as many lists of patterns as they may have."""
+    """The user's watches have the largest allowed number of lists of patterns."""
 
 
 class NoDirectory(NotifyError):
-    """A tree watch stands on a directory only."""
+    """A tree watch was requested for an object that is not a directory."""
 
     code = errno.ENOTDIR
 
@@ -77,7 +77,7 @@ class TooManyInstances(NotifyError):
 
 
 class QueueEmpty(NotifyError):
-    """Nothing is queued, and the reader would not wait."""
+    """Nothing is queued, and the reader does not want to wait."""
 
     code = errno.EAGAIN
 

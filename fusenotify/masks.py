@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Masks as people write and read them: an IntFlag, and words.
+"""Masks in the form in which people write and read them: an IntFlag, and words.
 
-What clients, commands and tests show their users; fusenotify.bits has the same
-as plain ints, for what handles many events.
+Clients, commands and tests show them to users; fusenotify.bits has the same as plain
+ints, for code that handles many events.
 
 Invariant
-    What str() and repr() write of a mask is read as the same one: str() where a
-        mask is taken (plain()), repr() in Python where the names are imported.
+    The text of a mask gives the same mask again: that of str() wherever a mask is
+        accepted (plain()), that of repr() in Python code that imports the names.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from fusenotify.bits import SINGLE_BITS, names
 
 
 class Mask(IntFlag):
-    """Events and flags of inotify(7).  Plain ints go wherever it goes.
+    """Events and flags of inotify(7).  Plain ints are accepted wherever this is.
 
-    str() writes words, as in ``CREATE|ISDIR``, repr() names, as in ``IN_CREATE|IN_ISDIR``;
-    a bit without a name is a hexadecimal number.
+    str() returns words such as ``CREATE|ISDIR``, repr() names such as
+    ``IN_CREATE|IN_ISDIR``; a bit without a name is a hexadecimal number.
     """
 
     ACCESS = bits.IN_ACCESS
@@ -48,7 +48,7 @@ class Mask(IntFlag):
     MASK_ADD = bits.IN_MASK_ADD
     ISDIR = bits.IN_ISDIR
     ONESHOT = bits.IN_ONESHOT
-    # Several of them.
+    # Several events.
     CLOSE = bits.IN_CLOSE
     MOVE = bits.IN_MOVE
     ALL_EVENTS = bits.IN_ALL_EVENTS
@@ -57,7 +57,7 @@ class Mask(IntFlag):
         return "|".join(_shown(self)) or "0"
 
     def __and__(self, other: int) -> Mask:
-        # What programs do with each event: IntFlag's own takes four times as long.
+        # Programs do this with each event, and IntFlag's own method takes four times as long.
         return MASKS[int(self) & other]
 
     __rand__ = __and__
@@ -68,7 +68,7 @@ class Mask(IntFlag):
 
 
 class _Masks(dict[int, Mask]):
-    """The mask for each int, found faster than Mask() finds it."""
+    """The mask for each int; a lookup here is faster than Mask()."""
 
     def __missing__(self, bits: int) -> Mask:
         return self.setdefault(bits, Mask(bits))
@@ -76,7 +76,7 @@ class _Masks(dict[int, Mask]):
 
 MASKS = _Masks()
 
-# What a mask is taken from: bits, words such as "CREATE|DELETE", or several of either.
+# The accepted forms of a mask: bits, words such as "CREATE|DELETE", or several of either.
 AnyMask = int | str | Iterable[int | str]
 
 IN_ACCESS = Mask.ACCESS
@@ -106,17 +106,17 @@ IN_MOVE = Mask.MOVE
 IN_ALL_EVENTS = Mask.ALL_EVENTS
 
 _WORDS = {name: mask.value for name, mask in Mask.__members__.items()}
-# Those that are several bits.
+# The words for several bits.
 GROUPS = {name: mask for name, mask in _WORDS.items() if name not in SINGLE_BITS}
 
 
 def plain(mask: AnyMask) -> int:
-    """Return a mask as one plain int, however it was given.
+    """Return a mask in any form as a plain int.
 
-    Words are the names of bits and of several of them (CLOSE, MOVE, ALL_EVENTS), in
-    any case, with or without ``IN_``, with ``|`` or commas between them.
+    Words are the names of bits and of groups of bits (CLOSE, MOVE, ALL_EVENTS), in upper
+    or lower case, with or without ``IN_``, separated by ``|`` or commas.
 
-    Raises TypeError for what is no mask, ValueError that names the word which is none.
+    Raises TypeError for an object that is not a mask, ValueError for an unknown word.
     """
     if type(mask) is int:
         return mask
@@ -137,16 +137,16 @@ def plain(mask: AnyMask) -> int:
 
 
 def unknown_word(word: str, known: Collection[str], whole: str) -> ValueError:
-    """Return the error for a word in a whole that is none of those that are known."""
-    import difflib  # takes longer to import than all else here
+    """Return the error for a word in whole that is not a known one."""
+    import difflib  # its import takes longer than everything else here
 
     near = difflib.get_close_matches(word.strip().upper().removeprefix("IN_"), known, 1)
     meant = f"did you mean {near[0]}?" if near else "there are " + ", ".join(known)
-    return ValueError(f"'{whole}': {word or 'nothing'} is no event; {meant}")
+    return ValueError(f"'{whole}': {word or 'an empty word'} is not an event; {meant}")
 
 
 def _shown(mask: int) -> list[str]:
-    """Return the words for a mask, as few as say it."""
+    """Return the words for a mask, as few as possible."""
     if mask & bits.IN_ALL_EVENTS == bits.IN_ALL_EVENTS:
         return ["ALL_EVENTS", *names(mask & ~bits.IN_ALL_EVENTS)]
     return names(mask)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Mounts, as /proc/self/mountinfo tells them.  Linux: proc(5).
+"""The mounts in /proc/self/mountinfo.  Linux: proc(5).
 
 Client, daemon and command line import this module; it imports nothing of ours.
-Paths are bytes: a mountpoint may be no text.
+Paths are bytes, since a mount point need not be text.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ FSTYPE = "fuse.fusenotify"
 _AT_EMPTY_PATH = 0x1000
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_MNT_ID_UNIQUE = 0x4000
-_STX_MNT_ID = 0x90  # where it is in struct statx
+_STX_MNT_ID = 0x90  # its offset in struct statx
 
 _MOUNTINFO = "/proc/self/mountinfo"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 class MountId(NamedTuple):
-    """Which mount it is, also when it is gone and its number another one's.
+    """The identity of a mount, even when it is gone and another one has its number.
 
-    number is mountinfo's, which the kernel gives out again; unique is given once, and
-    None where it is not known: before Linux 6.8.
+    number is that of mountinfo, which the kernel uses again; unique is never used again,
+    and is None if it is unknown (before Linux 6.8).
     """
 
     number: int
     unique: int | None
 
     def may_be(self, other: MountId) -> bool:
-        """Return whether both are one mount, as far as is known."""
+        """Return whether both are the same mount, as far as is known."""
         if self.unique is None or other.unique is None:
             return self.number == other.number
         return self.unique == other.unique
@@ -46,11 +46,11 @@ class MountId(NamedTuple):
 class Mount:
     """One line of mountinfo.
 
-    id is the mount's, parent that of the mount it is on; device is the filesystem's
-    number, as "0:39".  root is the path,
-    in the filesystem, of what is visible at mountpoint: "/", or for a bind
-    mount of a subtree that subtree.  source is what was mounted, by name;
-    options are the words of the mount and of its filesystem.
+    id is the mount's number, parent that of the mount on which it is mounted.  device is
+    the number of the filesystem, as in "0:39".  root is the path in the filesystem of the
+    directory that is visible at mountpoint: "/", or another one for a bind mount of a
+    subtree.  source is the name of the mounted source; options has the words of the mount
+    and of its filesystem.
     """
 
     id: int
@@ -64,23 +64,23 @@ class Mount:
 
     @property
     def user(self) -> int:
-        """The number of the user who made a FUSE mount, as seen from this user namespace; or 0."""
+        """The uid of the user who made a FUSE mount, as seen from this user namespace; or 0."""
         return self._number("user_id=")
 
     @property
     def group(self) -> int:
-        """That user's group."""
+        """The gid of the user who made a FUSE mount; or 0."""
         return self._number("group_id=")
 
     def _number(self, word: str) -> int:
         return next((int(o.removeprefix(word)) for o in self.options if o.startswith(word)), 0)
 
     def inner_path(self, path: bytes) -> bytes:
-        """Return the path in the filesystem of an absolute path in this mount.
+        """Return the path in the filesystem for an absolute path on this mount.
 
         It begins with a slash and has no symbolic links if path has none.
 
-        Raises ValueError where path is not in the mount.
+        Raises ValueError if path is not on the mount.
         """
         if not contains(self.mountpoint, path):
             raise ValueError(f"{path!r} is not in {self.mountpoint!r}")
@@ -89,7 +89,7 @@ class Mount:
 
 
 def contains(directory: bytes, path: bytes) -> bool:
-    """Return whether an absolute path is a directory's or that of something below it."""
+    """Return whether an absolute path is that of a directory or is below it."""
     return path.rstrip(b"/") == directory.rstrip(b"/") or path.startswith(
         directory.rstrip(b"/") + b"/"
     )
@@ -119,16 +119,16 @@ def parse(text: bytes) -> list[Mount]:
 
 
 def mounts() -> list[Mount]:
-    """Return the mounts that this process sees, those made later behind."""
+    """Return the mounts that this process sees, in the order in which they were made."""
     with open(_MOUNTINFO, "rb") as file:
         return parse(file.read())
 
 
 def mount_of(path: bytes, among: Sequence[Mount] | None = None) -> Mount | None:
-    """Return the mount in which an absolute path without symbolic links lies.
+    """Return the mount of an absolute path without symbolic links.
 
-    The path need not exist.  Where mounts cover each other, the uppermost
-    counts.  among defaults to mounts().
+    The path need not exist.  If mounts cover each other, the uppermost one counts.
+    among defaults to mounts().
     """
     found: Mount | None = None
     if among is None:
@@ -137,8 +137,8 @@ def mount_of(path: bytes, among: Sequence[Mount] | None = None) -> Mount | None:
     for mount in among:
         children.setdefault(mount.parent, []).append(mount)
     numbers = {mount.id for mount in among}
-    # Start where the tree that we see starts, then go down as the kernel does:
-    # from a mount to the mount on it that the path meets first.
+    # Start at the root of the visible tree, then go down as the kernel does: from a
+    # mount to the mount on it that the path reaches first.
     candidates = [mount for mount in among if mount.parent not in numbers]
     while candidates:
         met = [mount for mount in candidates if contains(mount.mountpoint, path)]
@@ -150,19 +150,19 @@ def mount_of(path: bytes, among: Sequence[Mount] | None = None) -> Mount | None:
 
 
 def mount_of_descriptor(descriptor: int) -> Mount | None:
-    """Return the mount in which an open file lies; None for one that this process cannot see."""
+    """Return the mount of an open file; None if this process cannot see the mount."""
     return mount_with_id(said_of(descriptor, "mnt_id"))
 
 
 def mount_id(descriptor: int) -> MountId:
-    """Return which mount an open file lies in.  No filesystem is asked for it."""
+    """Return the id of an open file's mount, without asking the filesystem."""
     number = said_of(descriptor, "mnt_id")
-    assert number is not None  # of all files since Linux 3.15
+    assert number is not None  # it is there for all files since Linux 3.15
     return MountId(number, _unique_id(descriptor))
 
 
 def _unique_id(descriptor: int) -> int | None:
-    """Call statx(2) for STATX_MNT_ID_UNIQUE; None where it is not said, or not to this user."""
+    """Call statx(2) for STATX_MNT_ID_UNIQUE; return None if the kernel does not return it."""
     import ctypes
 
     answer = ctypes.create_string_buffer(256)
@@ -175,19 +175,20 @@ def _unique_id(descriptor: int) -> int | None:
 
 
 def mount_with_id(number: int | None) -> Mount | None:
-    """Return the mount that has an id, or None."""
+    """Return the mount with an id, or None."""
     return next((mount for mount in mounts() if mount.id == number), None)
 
 
 def said_of(descriptor: int, word: str) -> int | None:
-    """Return a number that the kernel says of an open file in its fdinfo, or None.
+    """Return a number from the fdinfo of an open file, or None.
 
-    No filesystem is asked for it: "mnt_id", of any file; "fuse_connection", of /dev/fuse.
+    word is "mnt_id", for any file, or "fuse_connection", for /dev/fuse.  The filesystem is not
+    asked.
     """
     with open(f"/proc/self/fdinfo/{descriptor}") as lines:
         return next((int(line.split()[1]) for line in lines if line.startswith(f"{word}:")), None)
 
 
 def _unescape(field: bytes) -> bytes:
-    """Decode what the kernel escapes: space, tab, newline, backslash and '#'."""
+    """Decode the kernel's escapes of space, tab, newline, backslash and '#'."""
     return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field)

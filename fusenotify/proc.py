@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether /proc can be asked about processes by their numbers.  Linux: pid_namespaces(7).
+"""Whether the pids in /proc are those of our pid namespace.  Linux: pid_namespaces(7).
 
-Whoever opens /proc/PID of another process asks here before; this module imports nothing of ours.
+Code that opens /proc/PID of another process checks this before; this module imports nothing of
+ours.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import functools
 
 @functools.cache
 def shows_our_numbers() -> bool:
-    """Return whether /proc/PID is the process that we mean by PID.  Asked once in a process.
+    """Return whether /proc/PID is the process that we know as PID.  It is found out once.
 
-    It is not in a pid namespace of its own under its parent's /proc, as
-    ``unshare --pid --fork`` makes it, nor where there is none.
+    It is not in a new pid namespace that still has its parent's /proc, as made by
+    ``unshare --pid --fork``, nor if there is no /proc.
     """
     try:
         with open("/proc/self/status", "rb") as lines:
-            # Our number in /proc's namespace, and in each below it down to our own.
+            # Our pid in the namespace of /proc, and in each one below it down to our own.
             (numbers,) = (line for line in lines if line.startswith(b"NSpid:"))
     except (OSError, ValueError):
         return False

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file by which a mount's socket is found: made, replaced when dead, taken away.
+"""The file of a mount's socket: it is made, replaced if dead, and removed.
 
-server.listener makes it, mounting.daemon takes it away; whoever cleans up behind a daemon
-that was killed removes a dead one.  The directory is opened once, and all is done by
-its descriptor.
+server.listener makes it, mounting.daemon removes it.  After a daemon was killed, its
+dead socket is removed by the commands that clean up.  The directory is opened once, and
+everything is done by its descriptor.
 
 Invariants
-    Between looking at the name and changing it a lock is held, so that two
-        daemons cannot take one name, and what is bound and does not listen
-        yet is not taken for dead.
-    A socket has its permissions from the beginning: no path is changed.
-    Only the file that was made, or found dead, is removed, and no other in
+    A lock is held between looking at the name and changing it, so that two
+        daemons cannot take the same name, and a socket that is bound and not
+        listening yet does not count as dead.
+    A socket has its permissions from the beginning: they are not changed by path.
+    Only the file that was made, or found dead, is removed, and no other file in
         its place.
 """
 
@@ -29,18 +29,18 @@ from typing import Self
 # Linux: sun_path has 108 bytes, with the NUL.
 _LONGEST_PATH = 107
 _BACKLOG = 128
-# How long another process may hold the lock: it does so for some system calls.
+# How many seconds to wait for the lock, which other processes hold only for some system calls.
 _LOCK_SECONDS = 5.0
 
 
 class SocketFile:
-    """A name for a socket, in a directory that is held open.  A context manager, that closes it.
+    """A name for a socket, in a directory that is held open; a context manager that closes it.
 
-    The directory is made where it is missing and make says so: for root open to all, else for
-    the user alone.  private says that it must be this user's: no link, and for nobody else to
+    With make, a missing directory is made: open to all users for root, otherwise only to this
+    user.  With private, it must be a directory of this user, not a link, to which nobody else may
     write.
 
-    Raises OSError: EPERM where it is not, ENAMETOOLONG, and as mkdir(2) and open(2).
+    Raises OSError: EPERM if it is not private, ENAMETOOLONG, and as mkdir(2) and open(2).
     """
 
     def __init__(self, path: str, *, make: bool = True, private: bool = False) -> None:
@@ -69,7 +69,7 @@ class SocketFile:
         except NotADirectoryError:
             raise PermissionError(
                 errno.EPERM,
-                "not a directory of yours alone; name another by --socket",
+                "not a directory of yours alone; name another place with --socket",
                 directory,
             ) from None
         self._made: tuple[int, int] | None = None
@@ -81,12 +81,12 @@ class SocketFile:
         os.close(self._directory)
 
     def listen(self, mode: int) -> socket.socket:
-        """Return a socket that listens here, whose permissions are mode; a dead one is replaced.
+        """Return a socket that listens here with the permissions mode; replace a dead one.
 
-        Who may write to the socket may connect.
+        Users who may write to the socket may connect.
 
-        Raises OSError: EADDRINUSE where somebody listens, EEXIST where there is something
-        other than a socket.
+        Raises OSError: EADDRINUSE if somebody listens, EEXIST if there is a file that is not a
+        socket.
         """
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -106,9 +106,9 @@ class SocketFile:
         return listener
 
     def remove(self) -> None:
-        """Unlink what listen() made, and nothing that came in its place.
+        """Unlink the socket that listen() made, but no other file in its place.
 
-        As long as it listens nobody else removes it, so this wants no lock.
+        Nobody else removes the socket as long as it listens, so this needs no lock.
         """
         if self._made is not None and self._identity() == self._made:
             with suppress(FileNotFoundError):
@@ -116,9 +116,9 @@ class SocketFile:
         self._made = None
 
     def remove_dead(self) -> None:
-        """Unlink a socket on which nobody listens any more; let anything else be.
+        """Unlink a socket on which nobody listens any more; leave any other file alone.
 
-        Raises OSError where this user may not.
+        Raises OSError if this user may not.
         """
         if self._identity() is None:
             return
@@ -127,14 +127,14 @@ class SocketFile:
                 os.unlink(self._name, dir_fd=self._directory)
 
     def _clear(self) -> None:
-        """Make way: unlink a dead socket.
+        """Make the name free: unlink a dead socket.
 
         Raises OSError (EADDRINUSE, EEXIST).
         """
         if self._identity() is None:
             return
         if not self._is_socket():
-            raise FileExistsError(errno.EEXIST, "there is something that is no socket", self.path)
+            raise FileExistsError(errno.EEXIST, "there is a file that is not a socket", self.path)
         if not self._is_dead():
             raise OSError(errno.EADDRINUSE, "another daemon listens there", self.path)
         os.unlink(self._name, dir_fd=self._directory)
@@ -144,7 +144,7 @@ class SocketFile:
         if not self._is_socket():
             return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)  # a full backlog is a listener too
+            probe.setblocking(False)  # a socket with a full backlog also has a listener
             return probe.connect_ex(self._here) == errno.ECONNREFUSED
 
     def _is_socket(self) -> bool:
@@ -163,7 +163,7 @@ class SocketFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold this name's lock, a file beside it that is there as long as somebody holds it."""
+        """Hold the lock of this name: a file beside it, which exists while somebody holds it."""
         name = f".{self._name}.lock"
         deadline = time.monotonic() + _LOCK_SECONDS
         while (lock := self._try_lock(name)) is None:
@@ -177,7 +177,7 @@ class SocketFile:
             os.close(lock)
 
     def _try_lock(self, name: str) -> int | None:
-        """Return a descriptor that holds the lock, or None where another process does."""
+        """Return a descriptor that holds the lock, or None if another process holds it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             lock = os.open(name, flags, 0o600, dir_fd=self._directory)
@@ -190,7 +190,7 @@ class SocketFile:
                 raise FileExistsError(errno.EEXIST, "somebody else's file is in the way", beside)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock).st_nlink:
-                return lock  # not the one that its last holder removed
+                return lock  # its last holder has not removed this file
         except BlockingIOError:
             pass
         except BaseException:
@@ -202,7 +202,7 @@ class SocketFile:
 
 @contextmanager
 def _no_umask() -> Iterator[None]:
-    """Let what is made have the mode that is said.  The umask is the whole process's."""
+    """Set the umask to 0, so that new files get their exact mode; it is that of the process."""
     umask = os.umask(0)
     try:
         yield

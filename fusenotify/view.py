@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a mount shows SOURCE: for how long the kernel may remember it, and whose it seems.
+"""How a mount shows SOURCE: how long the kernel may remember it, and with which owner and mode.
 
-A value between cli, settings and fs.  The owner and mode are shown as libfuse's
-own filesystems do for the options uid=, gid= and umask=: what SOURCE has stays,
-and what programs set is set there.
+The command line makes this value for fs.  With the options uid=, gid= and umask=, owner
+and mode are shown as by libfuse's own filesystems: SOURCE keeps what it has, and owners
+and modes that programs set are set there.
 
 Invariant
-    A file's set-id bit is shown with the owner or group that it means in
-        SOURCE, or not at all.  fs.set_id sees to it that a bit which would
-        not be shown is not set either.
+    A file's set-id bit is shown together with the owner or group for which it
+        holds in SOURCE, or it is not shown.  fs.set_id makes sure that a bit
+        which would not be shown is not set either.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 DEFAULT_SECONDS = 1.0
-# Where nothing else changes SOURCE: a day, for nothing has to be asked again.
+# If nothing else changes SOURCE: a day, since the kernel need not ask again.
 EXCLUSIVE_SECONDS = 86_400.0
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
 class Shown(NamedTuple):
-    """The part of stat(2)'s answer that says who may do what."""
+    """The fields of stat(2) that decide about permissions."""
 
     st_mode: int
     st_uid: int
@@ -37,12 +37,12 @@ class Shown(NamedTuple):
 class View:
     """How a mount shows SOURCE.
 
-    attr_timeout, entry_timeout and absent_timeout are how long, in seconds, the
-    kernel may answer from memory what an object's attributes are, what a name
-    is, and that there is no such name; keeps_data says that it may keep what was
-    read of a file when the file is opened again.  uid, gid and permissions (0 to 0o777)
-    are shown in place of SOURCE's own where they are not None.  acl says that
-    the kernel enforces access control lists, follows_links that it follows symbolic links.
+    attr_timeout, entry_timeout and absent_timeout are how many seconds the kernel may
+    remember an object's attributes, the object of a name, and that a name does not exist.
+    keeps_data says that it may keep a file's data in its cache when the file is opened again.
+    uid, gid and permissions (0 to 0o777) are shown instead of SOURCE's own if they are not
+    None.  acl says that the kernel enforces access control lists, follows_links that it
+    follows symbolic links.
     """
 
     attr_timeout: float = DEFAULT_SECONDS
@@ -57,7 +57,7 @@ class View:
 
     @property
     def is_plain(self) -> bool:
-        """Owners and modes are shown as they are."""
+        """Whether owners and modes are shown as they are in SOURCE."""
         return self.uid is None and self.gid is None and self.permissions is None
 
     def shown(self, status: os.stat_result) -> Shown:
@@ -72,7 +72,7 @@ class View:
         return Shown(mode, uid, gid)
 
     def hidden_set_id(self, uid: int, gid: int) -> int:
-        """Return those set-id bits that are not shown of what SOURCE gives to uid and gid."""
+        """Return the set-id bits that are not shown for a file that belongs to uid and gid."""
         if self.permissions is not None:
             return SET_ID
         hidden = 0

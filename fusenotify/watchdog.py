@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An observer for watchdog: FusenotifyObserver in the place of watchdog.observers.Observer.
+"""An observer for watchdog: FusenotifyObserver replaces watchdog.observers.Observer.
 
     from fusenotify.watchdog import FusenotifyObserver as Observer
 
-It has watchdog's base classes and event classes, and a detailed Inotify for
-each scheduled path: a tree watch where it is recursive.  So no event is missed
-in new directories, a rename comes with both names at once, and what is lost is
-told.  docs/reference/python.md says where it differs from watchdog's own on Linux.
+It uses watchdog's base classes and event classes, and a detailed Inotify for each
+scheduled path, with a tree watch for recursive ones.  So no event is missed in new
+directories, a rename has both names in one event, and lost events are reported.
+docs/reference/python.md lists the differences from watchdog's own observer on Linux.
 
 Invariants
-    Events come in the order in which things happened.
-    An emitter's Inotify is closed when the emitter ends, however that comes.
+    Events come in the order in which they happened.
+    An emitter's Inotify is closed when the emitter ends, for whatever reason.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ __all__ = ["FusenotifyEmitter", "FusenotifyObserver", "OverflowEvent"]
 
 _LOGGER = logging.getLogger(__name__)
 
-# What a device has to hear for each kind of event.  A move that is not seen whole is a
-# creation or a deletion, and all that changes a directory is a modification of it.
+# The events that a device needs for each kind of watchdog's events.  A move with only one half in
+# the tree is a creation or a deletion, and every change in a directory is a modification of it.
 _WANTED: Mapping[type[FileSystemEvent], int] = {
     DirAttribEvent: IN_ATTRIB,
     DirCreatedEvent: IN_CREATE | IN_MOVE,
@@ -92,18 +92,18 @@ _WANTED: Mapping[type[FileSystemEvent], int] = {
 
 @dataclass(unsafe_hash=True)
 class OverflowEvent(DirModifiedEvent):
-    """Events were lost: look at what is watched again.
+    """Events were lost, so the watched directory has to be looked at again.
 
-    src_path is what was scheduled.  lost is how many events, None where nobody
-    knows.  Handlers that do not know it see a modification of the directory.
-    It comes whatever was filtered.
+    src_path is the scheduled path.  lost is the number of lost events, or None if it is
+    unknown.  Handlers that do not know this class see a modification of the directory.
+    Event filters do not apply to it.
     """
 
     lost: int | None = None
 
 
 class FusenotifyEmitter(EventEmitter):
-    """What happens to one scheduled path.  The options are FusenotifyObserver's."""
+    """The source of events for one scheduled path.  The options are FusenotifyObserver's."""
 
     def __init__(
         self,
@@ -120,9 +120,9 @@ class FusenotifyEmitter(EventEmitter):
         self._inotify: Inotify[DetailedInotifyEvent[Any]] = Inotify(detailed=True, **options)
 
     def on_thread_start(self) -> None:
-        """Watch, in the thread that schedules.
+        """Add the watch, in the thread that schedules.
 
-        Raises OSError as Inotify.add_watch() does.
+        Raises OSError as Inotify.add_watch().
         """
         try:
             self._inotify.add_watch(self.watch.path, self._mask(), tree=self.watch.is_recursive)
@@ -131,11 +131,11 @@ class FusenotifyEmitter(EventEmitter):
             raise
 
     def on_thread_stop(self) -> None:
-        """Wake the thread, which ends."""
+        """Wake the thread, which then ends."""
         self._inotify.close()
 
     def queue_events(self, timeout: float) -> None:
-        """Queue what happens next."""
+        """Queue the next events; wait at most timeout seconds for them."""
         try:
             for event in self._inotify.read(timeout):
                 self._tell(event)
@@ -146,7 +146,7 @@ class FusenotifyEmitter(EventEmitter):
                 self.stop()
 
     def _mask(self) -> int:
-        """Return what is to be heard for the events that are wanted, and the watch's own end."""
+        """Return the mask for the wanted events and the end of the watch."""
         wanted = self._event_filter
         mask = IN_DELETE_SELF
         for kind, bits in _WANTED.items():
@@ -155,7 +155,7 @@ class FusenotifyEmitter(EventEmitter):
         return mask if self.watch.follow_symlink else mask | IN_DONT_FOLLOW
 
     def _tell(self, event: DetailedInotifyEvent[Any]) -> None:
-        """Queue what one event means."""
+        """Queue watchdog's events for an event."""
         mask, path = int(event.mask), event.path
         if mask & IN_MOVED_TO:
             self._tell_arrival(path, event.old_path, event.is_dir)
@@ -181,7 +181,7 @@ class FusenotifyEmitter(EventEmitter):
             self._tell_use(mask, path)
 
     def _tell_arrival(self, path: Any, old: Any, is_dir: bool) -> None:
-        """Queue a move to path, from old or from where nobody looks (None)."""
+        """Queue a move to path, from old or from outside of the tree (None)."""
         if old is None and not self._full:
             self.queue_event((DirCreatedEvent if is_dir else FileCreatedEvent)(path))
         else:
@@ -190,7 +190,7 @@ class FusenotifyEmitter(EventEmitter):
             self._tell_change_around(old)
         self._tell_change_around(path)
         if is_dir and self.watch.is_recursive:
-            # What came with a directory says nothing itself.
+            # The contents of a moved directory have no events of their own.
             for below in (
                 generate_sub_created_events(path)
                 if old is None
@@ -199,7 +199,7 @@ class FusenotifyEmitter(EventEmitter):
                 self.queue_event(below)
 
     def _tell_use(self, mask: int, path: Any) -> None:
-        """Queue what was done with a file."""
+        """Queue an event of the use of a file."""
         if mask & IN_MODIFY:
             self.queue_event(FileModifiedEvent(path))
         elif mask & IN_OPEN:
@@ -211,21 +211,21 @@ class FusenotifyEmitter(EventEmitter):
             self.queue_event(FileClosedNoWriteEvent(path))
 
     def _tell_change_around(self, path: Any) -> None:
-        """Queue that the directory of what is at path changed."""
+        """Queue a modification of the directory of path."""
         self.queue_event(DirModifiedEvent(os.path.dirname(path)))
 
     def _tell_overflow(self, lost: int | None) -> None:
-        """Queue that events were lost, past the filter: they may be what is filtered for."""
+        """Queue an OverflowEvent, without filtering: wanted events may be among the lost ones."""
         watch = self.watch
         place = watch.resolved_path if watch.is_file else watch.path
         self._event_queue.put((OverflowEvent(place, lost=lost), watch))
 
 
 class FusenotifyObserver(BaseObserver):
-    """Calls handlers for what happens in fusenotify mounts, as watchdog's Observer does elsewhere.
+    """Calls handlers for events on fusenotify mounts, as watchdog's Observer does elsewhere.
 
-    With generate_full_events, a move out of what is watched, or into it, is a
-    move whose other path is empty, in place of a deletion or a creation.
+    With generate_full_events, a move out of the watched tree, or into it, is a move
+    whose other path is empty, instead of a deletion or a creation.
 
     socket, semantics, max_queued_events, reconnect and reconnect_seconds are
     those of fusenotify.client.Inotify.

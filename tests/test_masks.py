@@ -97,11 +97,11 @@ def test_what_is_no_mask_is_a_type_error(given: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("CREATE|CLOSED", r"^'CREATE\|CLOSED': CLOSED is no event; did you mean CLOSE"),
-        (["CRAETE"], "^'CRAETE': CRAETE is no event; did you mean CREATE"),
-        ("frobnicate", "frobnicate is no event; there are ACCESS, MODIFY"),
-        ("CREATE|", "nothing is no event"),
-        ("", "nothing is no event"),
+        ("CREATE|CLOSED", r"^'CREATE\|CLOSED': CLOSED is not an event; did you mean CLOSE"),
+        (["CRAETE"], "^'CRAETE': CRAETE is not an event; did you mean CREATE"),
+        ("frobnicate", "frobnicate is not an event; there are ACCESS, MODIFY"),
+        ("CREATE|", "an empty word is not an event"),
+        ("", "an empty word is not an event"),
     ],
 )
 def test_a_word_that_is_no_event_is_named(given: Any, message: str) -> None:

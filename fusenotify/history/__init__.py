@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The journal: what changed in the tree, kept on disk, to be read from a cursor on."""
+"""The journal: changes in the tree, stored on disk, which can be read from a cursor on."""

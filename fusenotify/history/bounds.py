@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How much of what a journal keeps, as users say it."""
+"""The bounds of a journal: which events it keeps, how many bytes of them, and for how long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fusenotify.bits import IN_ATTRIB, IN_CLOSE_WRITE, IN_CREATE, IN_DELETE, IN_MODIFY, IN_MOVE
 
-# The events that are kept unless others are asked for.
+# The events that are kept by default.
 CHANGES = IN_CREATE | IN_DELETE | IN_MOVE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB
 
 
@@ -15,8 +15,8 @@ CHANGES = IN_CREATE | IN_DELETE | IN_MOVE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTR
 class Bounds:
     """How long entries are kept.
 
-    size is about the bytes that they may take in the file, age the seconds after which they
-    are removed, or None to keep them as long as there is room.
+    size is about how many bytes they may take in the file.  age is the number of seconds after
+    which they are removed, or None to keep them as long as there is room.
     """
 
     size: int = 256 * 1024 * 1024

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the journal keeps: changes, and gaps where changes are missing.
+"""The entries of the journal: changes, and gaps where changes are missing.
 
 history.journal makes entries, history.store keeps them, the server sends them.
 """
@@ -20,7 +20,7 @@ class Reason(StrEnum):
     CRASHED = "crashed"  # the daemon ended without closing the journal
     OVERFLOW = "overflow"  # changes came faster than they could be written
     PATH = "path"  # a path was too long to be kept
-    EXPIRED = "expired"  # the journal no longer has what came after the cursor
+    EXPIRED = "expired"  # the journal no longer has the entries after the cursor
     OTHER = "other journal"  # the cursor is of another journal
     FUTURE = "future"  # the cursor is newer than the journal
 
@@ -30,18 +30,18 @@ class Entry(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 
     sequence is the number in this journal, 1 for the first entry, without holes.  time is in
     ns since 1970.  mask is that of inotify(7); a rename is one entry with the mask of
-    IN_MOVED_TO, its new name in path and the one before in old_path.  Paths are from
-    the root of the tree, without a slash at either end; the root's own is empty.
+    IN_MOVED_TO, the new path in path and the old one in old_path.  Paths are from the root
+    of the tree, without a slash at either end; the path of the root is empty.
 
-    Of a rename, replaced says that something else had the new name before.  exchanged is set in
-    both entries of an exchange (RENAME_EXCHANGE), which follow each other: neither name was
+    For a rename, replaced says that another object had the new name before.  exchanged is set
+    in both entries of an exchange (RENAME_EXCHANGE), which follow each other: neither name was
     gone in between.
 
-    pid, uid, gid and command say who made the change: pid is 0, uid and gid are -1 and command
-    is None where that is not known.
+    pid, uid, gid and command describe the process that made the change.  If they are unknown,
+    pid is 0, uid and gid are -1, and command is None.
 
-    A gap has the mask IN_Q_OVERFLOW and a reason: changes that were made between since
-    and time, in ns since 1970, may be missing.  since is 0 where that is not known.
+    A gap has the mask IN_Q_OVERFLOW and a reason: changes made between since and time, in ns
+    since 1970, may be missing.  since is 0 if it is unknown.
     """
 
     sequence: int
@@ -60,14 +60,14 @@ class Entry(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
+        """About how many bytes of memory the entry takes."""
         return ENTRY_BYTES + len(self.path) + len(self.old_path or b"")
 
 
-# What an entry takes beside its paths.
+# How many bytes of memory an entry takes besides its paths.
 ENTRY_BYTES = 250
 
 
 def gap(sequence: int, since: int, until: int, reason: Reason) -> Entry:
-    """Return the entry that says that changes between two times may be missing."""
+    """Return the entry for changes between two times that may be missing."""
     return Entry(sequence, until, IN_Q_OVERFLOW, reason=reason, since=since)

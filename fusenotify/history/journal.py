@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The journal: a third consumer of the core, which keeps what changed in the whole tree.
+"""The journal: a third consumer of the core, which keeps the changes in the whole tree.
 
-It has one tree watch, on the root, and hears of changes as a detailed device does
+It has one tree watch, on the root, and gets changes as a detailed device does
 (engine.detailed_device).  A thread writes them to the store (history.store) in batches.
 
 Invariants
-    Whoever makes a change never waits for the file: entries wait in memory, MOST_WAITING
-        bytes at most.  What is more is lost, and a gap says so.
-    Each modification is behind an entry that says so: those of one file are one entry only
-        as long as that entry waits to be written.
+    A program that makes a change never waits for the file: entries wait in memory, at most
+        MOST_WAITING bytes of them.  Further ones are lost, and a gap says so.
+    After each modification there is an entry for it: several modifications of one file are
+        merged only while their entry waits to be written.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from fusenotify.history.store import Store
 
 log = logging.getLogger(__name__)
 
-# How long entries wait for others to be written with.
+# How many seconds entries wait for others, so that they are written together.
 BATCH_SECONDS = 0.05
 # How many bytes of entries may wait.
 MOST_WAITING = 64 * 1024 * 1024
-# How many entries, and how many bytes of them, are written at once, and read again.
+# How many entries, and how many bytes of them, a batch may have; it is written and read at once.
 _MOST_TOGETHER, _BYTES_TOGETHER = 5000, 1024 * 1024
 # The longest path that is kept, in bytes.
 LONGEST_PATH = 64 * 1024
-# How often the store hears that nothing is missing, where nothing changes.
+# After how many seconds without changes the store records that nothing is missing.
 _ALIVE_SECONDS = 60.0
-# How long after a failure to write the next try is.
+# After how many seconds a failed write is tried again.
 _RETRY_SECONDS = 1.0
 
 
 class Journal:
-    """What changes below a directory, from watch() on, in a store.
+    """The changes below a directory, from watch() on, in a store.
 
-    mask says which events are kept.  lost counts those that a gap stands for.  on_tried is called
-    in the journal's thread after each try to write entries; failure is why the last one failed,
-    or None.
+    mask has the events that are kept.  lost counts the events that gaps stand for.  on_tried is
+    called in the journal's thread after each try to write entries; failure is the error of the
+    last try, or None.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Journal:
         self._batch_seconds = batch_seconds
         self._sequence = store.last
         self._waiting: deque[Entry] = deque()
-        # Each is counted by one thread: the core's, and the journal's own.
+        # Each is changed by one thread only: the core's, and the journal's own.
         self._kept_bytes = self._written_bytes = 0
         # The files whose modification waits to be written.
         self._modified: set[bytes] = set()
-        self._moved: Entry | None = None  # the first half of the rename that is told now
-        self._gap: Entry | None = None  # the one that counts what is lost now
+        self._moved: Entry | None = None  # the first half of the rename that is under way
+        self._gap: Entry | None = None  # the gap that grows with further losses
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._closed = False
@@ -89,14 +89,14 @@ class Journal:
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
 
     def watch(self, root: Inode) -> None:
-        """Keep what changes below root from now on, and write it."""
+        """Keep changes below root from now on, and write them."""
         self._handle.add_watch(TreeWatch(), root, self._mask)
         self._core.ask_for_details(1)
         self._core.asks_for_processes += 1
         self._thread.start()
 
     def close(self) -> None:
-        """Write what waits, and close the store; blocks meanwhile."""
+        """Write waiting entries, and close the store.  This blocks until it is done."""
         self._handle.destroy()
         if self._thread.is_alive():
             self._core.ask_for_details(-1)
@@ -108,17 +108,17 @@ class Journal:
         try:
             self.store.close()
         except OSError as error:
-            log.warning("%s: %s; the next mount will tell of a crash", error.filename, error)
+            log.warning("%s: %s; the next mount will report a crash", error.filename, error)
 
     def now(self) -> Cursor:
-        """Return the place behind what was kept until now."""
+        """Return the place after the newest entry."""
         return Cursor(self.store.id, self._sequence)
 
     def hurry(self) -> None:
-        """Have what waits written at once."""
+        """Write waiting entries at once."""
         self._hurry.set()
 
-    # What the core calls.
+    # The functions that the core calls.
 
     def handle_event(
         self,
@@ -137,10 +137,10 @@ class Journal:
             return
         path = name or b""
         if path.endswith(b"/"):
-            return  # the directory above says it, too
+            return  # the directory above reports it, too
         if mask & IN_MODIFY and not mask & ~IN_MODIFY & self._mask:
             waiting = self._modified
-            # The second look is for a batch that was taken between the two.
+            # The second check is for a batch that was taken after the first one.
             if path in waiting and waiting is self._modified:
                 return
             waiting.add(path)
@@ -161,16 +161,16 @@ class Journal:
         if process is not None:
             entry.pid, entry.uid, entry.gid, entry.command = process
         if mask & IN_MOVED_FROM:
-            entry.sequence = cookie  # until it is numbered
+            entry.sequence = cookie  # until it gets its number
             self._moved = entry
         else:
             self._keep(entry)
 
     def destroy_watch(self, watch: Watch) -> None:
-        """Nothing was allocated with it."""
+        """Do nothing: nothing was allocated with the watch."""
 
     def _keep(self, entry: Entry) -> None:
-        """Number an entry, and let it wait to be written."""
+        """Number an entry, and append it to those that wait to be written."""
         size = entry.size
         too_long = size > LONGEST_PATH
         if too_long or self._kept_bytes - self._written_bytes + size > MOST_WAITING:
@@ -185,12 +185,12 @@ class Journal:
             self._wake.set()
 
     def _lose(self, when: int, reason: Reason) -> None:
-        """Say in a gap that something was lost; those that follow each other are one."""
+        """Record a loss in a gap; losses that follow each other have a single gap."""
         self.lost += 1
         missing = self._gap
         if missing is not None and missing.reason is reason:
             missing.time = when
-            if missing is self._gap:  # otherwise it may have been taken before it had that time
+            if missing is self._gap:  # otherwise it may have been written with the earlier time
                 return
         self._sequence += 1
         self._gap = gap(self._sequence, when, when, reason)
@@ -213,8 +213,8 @@ class Journal:
                     return
 
     def _take(self) -> list[Entry]:
-        """Take the oldest entries that wait."""
-        # Before they are taken: whoever still finds something in these finds it not yet taken.
+        """Take the oldest waiting entries."""
+        # These are reset before entries are taken, so what they contain is not taken yet.
         self._modified = set()
         self._gap = None
         batch: list[Entry] = []
@@ -225,7 +225,7 @@ class Journal:
         return batch
 
     def _append(self, batch: list[Entry]) -> bool:
-        """Write entries, as soon as that can be done; return False where it cannot at the end."""
+        """Write entries, trying again and again; return False if the last try at the end fails."""
         while not self._try(partial(self.store.append, batch)):
             if self._closed:
                 log.warning("%d changes are not in the journal", len(batch) + len(self._waiting))
@@ -236,7 +236,7 @@ class Journal:
         return True
 
     def _try(self, work: Callable[[], None]) -> bool:
-        """Do something with the store; say once that it fails, and once that it does no longer."""
+        """Call work, which uses the store; log the first failure, and the next success."""
         failed, self.failure = self.failure, None
         try:
             work()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading a journal from a cursor on: what came below a path, and what is missing.
+"""Reading a journal from a cursor on: the changes below a path, and what is missing.
 
-history.store has the entries; whoever reads calls next() as often as they like, in any thread.
+history.store has the entries.  A reader calls next() again and again, in any thread.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from fusenotify.history.cursors import Cursor, parse
 from fusenotify.history.entries import Entry, Reason, gap
 from fusenotify.history.store import Store
 
-# What may be said of a directory above the one that is read of, because it changes what that is.
+# The events of directories above the path that are returned, too, since they change what the path
+# leads to.
 _NAMES = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO
 
 
 class Reading:
-    """A reader's place in a store, and the path below which they read, from the tree's root.
+    """A reader's place in a store, and the path below which it reads, from the tree's root.
 
-    cursor is where to begin, as a client gave it.  Where that place cannot be, the first entry
-    is a gap that says why, and the next is the oldest that is kept; behind a cursor that is
-    newer than the journal, the next one that comes.
+    cursor is the place to begin, from a client.  If that is impossible, the first entry is a
+    gap that says why.  The next one is then the oldest entry that is kept, or the next new one
+    if the cursor is newer than the journal.
 
-    Raises ValueError where the cursor is none.
+    Raises ValueError if the text is not a cursor.
     """
 
     def __init__(self, store: Store, cursor: str, path: bytes) -> None:
@@ -46,13 +47,13 @@ class Reading:
 
     @property
     def cursor(self) -> Cursor:
-        """The place behind what was returned."""
+        """The place after the last entry that was read."""
         return Cursor(self._store.id, self._sequence)
 
     def next(self) -> list[Entry] | None:
-        """Return more entries, [] where those that were read are not below the path.
+        """Return more entries; [] if none of those that were read are below the path.
 
-        None says that there is nothing more now.
+        None means that there are no more now.
 
         Raises OSError (EIO).
         """
@@ -76,10 +77,10 @@ class Reading:
 
 
 def seen_below(entry: Entry, directory: bytes) -> Entry | None:
-    """Return what an entry is for somebody who reads below a directory, None where nothing.
+    """Return an entry as it looks for a reader below a directory; None if it is not to be seen.
 
-    directory is a path from the tree's root, b"" for all of it.  Of a rename into or out of it
-    that is one half, and it has no other name.
+    directory is a path from the tree's root, b"" for the whole tree.  A rename into or out of
+    the directory becomes one of its halves, without the other path.
     """
     if not directory or entry.mask & IN_Q_OVERFLOW:
         return entry
@@ -102,7 +103,7 @@ def half(rename: Entry, bit: int) -> Entry:
 
 
 def _concerns(entry: Entry, path: bytes, directory: bytes) -> bool:
-    """Return whether what happened to a path is of interest below a directory."""
+    """Return whether an entry about a path belongs to what is read below a directory."""
     if path == directory or path.startswith(directory + b"/"):
         return True
     return bool(entry.mask & _NAMES) and (not path or directory.startswith(path + b"/"))

@@ -5,10 +5,10 @@ history.journal writes to it from a thread of its own, and others read at the sa
 
 Invariants
     Entries are numbered without holes, and a batch is in the file whole or not at all.
-    One store at a time has a file: it holds a lock on the file beside it.
+    Only one store at a time has a file: it holds a lock on another file beside it.
     The batches take at most Bounds.size bytes; the oldest are removed first, and their
         room is used again.
-    When a store is opened again, a gap says which time nobody kept.
+    When a store is opened again, a gap covers the time in which it was closed.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ import msgspec
 from fusenotify.history.bounds import Bounds
 from fusenotify.history.entries import Entry, Reason, gap
 
-# What says that a database is a journal of ours ("fuse"), and of which format.
+# The application id of our journals ("fuse"), and the version of their format.
 _APPLICATION = 0x66757365
 VERSION = 1
 
 _SCHEMA = (
     "CREATE TABLE journal (id TEXT NOT NULL, source BLOB NOT NULL)",
-    # last is the number of the newest entry in it, and oldest that of the oldest.
+    # last is the number of the newest entry in the batch, and oldest that of the oldest.
     "CREATE TABLE batches (last INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, "
     "time INTEGER NOT NULL, entries BLOB NOT NULL)",
-    # The times when a daemon kept the journal: up to alive nothing of it is missing, and where
-    # the daemon closed the journal ended is true.
+    # The times in which a daemon kept the journal.  Nothing is missing up to alive; ended is true
+    # if the daemon closed the journal.
     "CREATE TABLE runs (run INTEGER PRIMARY KEY, last INTEGER NOT NULL, alive INTEGER NOT NULL, "
     "ended INTEGER NOT NULL)",
 )
-# What a batch takes in the file beside its entries, about.
+# About how many bytes a batch takes in the file besides its entries.
 _ROW_BYTES = 40
-# When there is too much, this part of the size is made free at once.
+# When the file is full, one part in so many of the size is made free at once.
 _SHARE_REMOVED = 16
 
-# What SQLite's errors are here.
+# The errno for each of SQLite's errors.
 _ERRNOS = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
@@ -61,16 +61,16 @@ _ERRNOS = {
 
 
 class Store:
-    """The file of a journal, for this process alone.
+    """The file of a journal, which only this process uses.
 
-    path is the file's, source the directory whose changes it keeps.  id is the journal's,
-    last the number of the newest entry, oldest that of the oldest one that is kept (last + 1
-    where none is).  With synced, an entry that is kept survives a power failure; otherwise
-    it survives the end of the process.
+    path is that of the file, source that of the directory whose changes it keeps.  id is the
+    journal's id; last is the number of the newest entry, oldest that of the oldest one that is
+    kept (last + 1 if there is none).  With synced, a kept entry survives a power failure;
+    otherwise it survives the end of the process.
 
     used is about how many bytes of the file the entries take.
 
-    Raises OSError: EINVAL (no journal, a damaged one, one of another directory or of a newer
+    Raises OSError: EINVAL (not a journal, a damaged one, one of another directory or of another
     format), EBUSY (another daemon has it), and as open(2).
     """
 
@@ -97,7 +97,7 @@ class Store:
             opened.pop_all()
 
     def close(self) -> None:
-        """Say that nothing is missing up to now, and close the file.
+        """Record that nothing is missing up to now, and close the file.
 
         Raises OSError (EIO, ENOSPC).
         """
@@ -113,7 +113,7 @@ class Store:
     # For the thread that writes.
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Keep entries, whose numbers go on from last.
+        """Keep entries; their numbers begin with last + 1.
 
         Raises OSError (EIO, ENOSPC); then none of them is kept.
         """
@@ -130,7 +130,7 @@ class Store:
         self.used, self.oldest, self.last = used, oldest, newest.sequence
 
     def keep_alive(self) -> None:
-        """Say that nothing is missing up to now, and remove what became too old.
+        """Record that nothing is missing up to now, and remove batches that are too old.
 
         Raises OSError (EIO, ENOSPC).
         """
@@ -142,9 +142,9 @@ class Store:
     # For all threads.
 
     def read(self, sequence: int) -> list[Entry]:
-        """Return entries behind a number, the oldest that are kept, or [] where there are none.
+        """Return the oldest kept entries with larger numbers, or [] if there are none.
 
-        There may be more behind those.
+        There may be more after those.
 
         Raises OSError (EIO).
         """
@@ -158,7 +158,7 @@ class Store:
         return [entry for entry in entries if entry.sequence > sequence]
 
     def time_before(self, sequence: int) -> int:
-        """Return when the newest batch up to a number ended, in ns since 1970; 0 if unknown.
+        """Return the time of the newest batch up to a number, in ns since 1970; 0 if unknown.
 
         Raises OSError (EIO).
         """
@@ -168,10 +168,13 @@ class Store:
             ).fetchone()
         return row[0] if row else 0
 
-    # Beginning.
+    # Opening.
 
     def _checked(self, source: bytes) -> str:
-        """Return the id of the journal, which is made where the file is empty."""
+        """Check the file, and return the id of the journal; an empty file becomes a new one.
+
+        Raises OSError (EINVAL).
+        """
         (tables,) = self._one("SELECT count(*) FROM sqlite_master")
         (application,) = self._one("PRAGMA application_id")
         (version,) = self._one("PRAGMA user_version")
@@ -183,11 +186,11 @@ class Store:
             new = secrets.token_hex(8), source
             self._writer.execute("INSERT INTO journal VALUES (?, ?)", new)
         elif application != _APPLICATION:
-            raise OSError(errno.EINVAL, "this is a database, but no journal of fusenotify's")
+            raise OSError(errno.EINVAL, "this is a database, but not a journal of fusenotify")
         elif version != VERSION:
             raise OSError(
                 errno.EINVAL,
-                f"a journal of format {version}, and this fusenotify knows only {VERSION}",
+                f"the journal has format {version}, but this fusenotify knows only {VERSION}",
             )
         journal, kept = self._one("SELECT id, source FROM journal")
         if kept != source:
@@ -197,7 +200,7 @@ class Store:
         return str(journal)
 
     def _start_run(self) -> None:
-        """Begin a run, with a gap where there was one before."""
+        """Begin a run; if there was one before, with a gap."""
         before = self._one("SELECT last, alive, ended FROM runs ORDER BY run DESC LIMIT 1")
         self.last = before[0] if before else 0
         self.used, oldest = self._one(
@@ -215,7 +218,7 @@ class Store:
             reason = Reason.STOPPED if ended else Reason.CRASHED
             self.append([gap(self.last + 1, alive, now, reason)])
 
-    # In a transaction.
+    # The methods below are called in a transaction.
 
     def _keep_alive(self, last: int, ended: bool = False) -> None:
         self._writer.execute(
@@ -224,7 +227,7 @@ class Store:
         )
 
     def _without_old(self, used: int) -> tuple[int, int]:
-        """Remove the oldest batches as the bounds say; return bytes used, and the oldest number."""
+        """Remove batches by the bounds; return the bytes used, and the oldest entry's number."""
         remove = used - self.bounds.size
         if remove > 0:
             remove += self.bounds.size // _SHARE_REMOVED
@@ -251,7 +254,7 @@ class Store:
         return used, oldest
 
     def _one(self, query: str, *arguments: object) -> tuple[Any, ...]:
-        """Return the first row that a query gives, or ()."""
+        """Return the first row of a query's result, or ()."""
         row: tuple[Any, ...] | None = self._writer.execute(query, arguments).fetchone()
         return row or ()
 
@@ -274,7 +277,7 @@ class Store:
         except sqlite3.DatabaseError as error:
             primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
             code = _ERRNOS.get(primary, errno.EIO)
-            text = f"{error} (a journal that is damaged?)" if code == errno.EINVAL else str(error)
+            text = f"{error} (is the journal damaged?)" if code == errno.EINVAL else str(error)
             raise OSError(code, text, os.fsdecode(self.path)) from error
         except OSError as error:
             error.filename = os.fsdecode(self.path)
@@ -282,12 +285,12 @@ class Store:
 
 
 def _locked(path: bytes) -> int:
-    """Return a descriptor that holds the lock of a journal's file, which exists then.
+    """Return a descriptor that holds the lock of a journal's file, which is made if missing.
 
     The lock is on a file beside it: closing any descriptor of the database itself would end
     SQLite's own locks in this process.
 
-    Raises OSError, EBUSY where another process holds it.
+    Raises OSError; EBUSY if another process holds the lock.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     descriptor = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When requests that wait give up, in trio's time."""
+"""The deadlines of waiting requests, in trio's time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 
 import trio
 
-# That of a request which does not wait at all.
+# The deadline of a request that does not wait.
 AT_ONCE = -math.inf
 
 

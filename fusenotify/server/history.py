@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What clients are told of the journal: its cursors, and what happened since one.
+"""Requests about the journal: for cursors, and for the events since a cursor.
 
-server.session hands requests over; history.journal keeps the changes, and history.reading
+server.session passes requests on; history.journal keeps the changes, and history.reading
 reads them, in a thread.
 
 Invariants
-    A cursor that a client gets is of entries that are written: it outlives the daemon.
-    A user other than root and the daemon's is told of a name only where they may, at the
+    A cursor that a client gets is after entries that are written, so it outlives the daemon.
+    A user other than root and the daemon's user sees a name only if the user may, at the
         time of the request, read its directory and search all directories above.
-    However many requests such a user makes, one thread at a time reads for them, and takes
+    However many requests such a user makes, only one thread at a time reads for them, in
         the user's share of time (engine.time_share).
 """
 
@@ -34,13 +34,13 @@ from fusenotify.server.peer import is_privileged
 from fusenotify.server.tree import Tree
 from fusenotify.server.turns import Turns
 
-# How many users' shares are remembered, and how many bytes of directories in one answer's verdicts.
+# How many users' shares are remembered, and how many bytes of directories in a request's verdicts.
 _MOST_USERS = 1000
 _MOST_VERDICT_BYTES = 4 * 1024 * 1024
 
 
 class _Share:
-    """A user's door, which one request passes at a time, and share of time."""
+    """A user's share of time, and a lock that only one of the user's requests can hold."""
 
     def __init__(self) -> None:
         self.door = trio.Lock()
@@ -55,7 +55,7 @@ class Pending:
         self._history = history
 
     def cancel(self) -> None:
-        """Have the request end."""
+        """End the request."""
         self.cancelled = True
         self._history.wake()
 
@@ -72,21 +72,21 @@ class History:
         self._shares: dict[int, _Share] = {}
 
     def follow(self) -> None:
-        """Begin to hear, in trio's thread, that entries were written, or could not be."""
+        """Call wake() in trio's thread, from now on, when entries were written or that failed."""
         token = trio.lowlevel.current_trio_token()
 
         def tried() -> None:
-            with contextlib.suppress(trio.RunFinishedError):  # nobody is left to hear it
+            with contextlib.suppress(trio.RunFinishedError):  # no request waits any more
                 token.run_sync_soon(self.wake, idempotent=True)
 
         self._journal.on_tried = tried
 
     def wake(self) -> None:
-        """Let all that wait for changes look again."""
+        """Wake all requests that wait for changes."""
         self._waiting.unpark_all()
 
     def status(self) -> JournalStatus:
-        """Return what root and the daemon's user are shown."""
+        """Return the status that root and the daemon's user see."""
         failure = self._journal.failure
         return JournalStatus(
             path=self._store.path,
@@ -99,9 +99,9 @@ class History:
         )
 
     async def cursor(self) -> str:
-        """Return the place behind what was done before, once it is written.
+        """Return the place after everything done before this call, once that is written.
 
-        Raises OSError (ENOSPC, EIO) where it cannot be written.
+        Raises OSError (ENOSPC, EIO) if it cannot be written.
         """
         await self._tree.fence()
         cursor = self._journal.now()
@@ -109,10 +109,10 @@ class History:
         return str(cursor)
 
     async def since(self, who: Credentials, request: Since, pending: Pending) -> Past:
-        """Return what happened since a cursor, as far as who may know.
+        """Return the events since a cursor that a user may see.
 
-        Raises OSError: EINVAL (no cursor, a size too small), ECANCELED, as cursor(), and as
-        add_watch for the path.
+        Raises OSError: EINVAL (not a cursor, a size that is too small), ECANCELED, as cursor(),
+        and as add_watch for the path.
         """
         deadline = deadline_of(request.timeout)
         if not is_privileged(who):
@@ -154,7 +154,7 @@ class History:
                 events.append(event)
 
     async def _read(self, reading: Reading, who: Credentials) -> list[Entry] | None:
-        """Return what reading gives next, in who's share of time."""
+        """Return reading.next(), called in the user's share of time."""
         if is_privileged(who):
             return await trio.to_thread.run_sync(reading.next)
         if len(self._shares) >= _MOST_USERS:
@@ -177,9 +177,9 @@ class History:
             return await trio.to_thread.run_sync(read)
 
     async def _written(self, sequence: int) -> None:
-        """Return when the entry of that number is written.
+        """Wait until the entry with that number is written.
 
-        Raises OSError where that failed before, and failed again.
+        Raises OSError if writing had failed before, and failed again.
         """
         while self._store.last < sequence:
             failed_before = self._journal.failure is not None
@@ -191,13 +191,13 @@ class History:
                 raise OSError(failure.errno, text)
 
     async def _more(self, sequence: int, pending: Pending) -> None:
-        """Return when there is an entry behind that number, or the request was cancelled."""
+        """Wait until there is an entry after that number, or the request was cancelled."""
         while self._store.last <= sequence and not pending.cancelled:
             await self._waiting.park()
 
 
 class _Visible:
-    """What a client may see of entries; verdicts on directories are kept until forget()."""
+    """The entries that a client may see; verdicts on directories are kept until forget()."""
 
     def __init__(self, journal: str, tree: Tree, turns: Turns, who: Credentials) -> None:
         self._journal = journal
@@ -209,12 +209,12 @@ class _Visible:
         self._bytes = 0
 
     def forget(self) -> None:
-        """Judge everything again."""
+        """Forget all verdicts."""
         self._verdicts.clear()
         self._bytes = 0
 
     async def event(self, entry: Entry) -> PastEvent | None:
-        """Return what is told of an entry, None where that is nothing."""
+        """Return the event for an entry, with what the client may see; None if that is nothing."""
         if not self._sees_all and not entry.mask & IN_Q_OVERFLOW:
             new = await self._may_see(entry.path)
             old = entry.old_path is not None and await self._may_see(entry.old_path)
@@ -226,7 +226,7 @@ class _Visible:
         return _message(entry, Cursor(self._journal, entry.sequence), with_actor)
 
     async def _may_see(self, path: bytes) -> bool:
-        """Return whether who could watch the directory of a path."""
+        """Return whether the client could watch the directory of a path."""
         directory = path.rpartition(b"/")[0]
         verdict = self._verdicts.get(directory)
         if verdict is None:

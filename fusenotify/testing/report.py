@@ -3,8 +3,8 @@
 
 The pytest plugin adds them to the report; testing.register lists the devices and mounts.
 A device's section has the records that the test took and those that it did not take.  A
-mount that no device watched has a section with the operations in it, because the test
-watched it by other means.
+mount has a section with the operations in it if the test watched it by other means: no
+device of the plugin watched it, or something else also watches it now.
 
 Invariants
     The report does not change what the test's finalizers see.
@@ -13,8 +13,10 @@ Invariants
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusenotify.bits import IN_Q_OVERFLOW
@@ -22,6 +24,7 @@ from fusenotify.testing import register
 from fusenotify.testing.differences import speller
 from fusenotify.testing.expectations import spell
 from fusenotify.testing.mounts import REPORT_SECONDS, TemporaryMount
+from fusenotify.testing.own_means import is_watched_natively, watching_devices
 from fusenotify.testing.patience import within
 from fusenotify.testing.watching import MOST_TAKEN, Named, Watcher
 
@@ -62,12 +65,24 @@ def sections(fixtures: Mapping[str, object], began: int) -> list[Section]:
         found.append(Section(title, _records(device), device.has_watched))
     watched = {id(device.owner) for device in devices if device.has_watched}
     for mount in entries:
-        if isinstance(mount, TemporaryMount) and id(mount) not in watched:
+        if not isinstance(mount, TemporaryMount):
+            continue
+        if id(mount) not in watched or _is_watched_otherwise(mount, devices):
             lines = _activity(mount, began)
             if lines or mount in own:
                 title = f"What happened on {_name(mount, names)}"
                 found.append(Section(title, lines or ["nothing"], bool(lines)))
     return found
+
+
+def _is_watched_otherwise(mount: TemporaryMount, devices: Sequence[Watcher]) -> bool:
+    """Return whether a mount is also watched by other means than these devices, now."""
+    if is_watched_natively(str(mount.path)):
+        return True
+    own = sum(device.owner is mount and bool(device.watching) for device in devices)
+    with contextlib.suppress(OSError), mount.client() as client:
+        return within(REPORT_SECONDS, client.close, partial(watching_devices, client)) > own
+    return False
 
 
 def _device_name(device: Watcher, devices: Sequence[Watcher], names: Mapping[int, str]) -> str:

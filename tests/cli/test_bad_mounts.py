@@ -232,7 +232,7 @@ def test_a_socket_directory_that_somebody_else_prepared_is_refused(
     finally:
         shutil.rmtree(trap)
     assert done.stderr == (
-        f"fusenotify: {trap}: not a directory of yours alone; name another by --socket\n"
+        f"fusenotify: {trap}: not a directory of yours alone; name another place with --socket\n"
     )
     assert done.returncode == 1
 

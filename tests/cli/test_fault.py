@@ -116,7 +116,7 @@ def test_another_user_may_not(public_path: Path, nobody: User) -> None:
         (["delay", "nan"], 1, "seconds"),
         (["refuse", "1", "EIO"], 1, "ENOSPC or ENOMEM"),
         (["refuse", "x"], 2, "'x' is not a whole number"),
-        (["inject", "1", "CREATED"], 2, "CREATED is no event; did you mean CREATE?"),
+        (["inject", "1", "CREATED"], 2, "CREATED is not an event; did you mean CREATE?"),
         (["mend"], 2, "invalid choice"),
         ([], 2, "FAULT"),
         (["lose", str(2**63)], 1, "count"),

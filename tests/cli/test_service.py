@@ -189,6 +189,7 @@ def test_files_of_others_are_neither_replaced_nor_removed(tmp_path: Path) -> Non
 
 
 def test_uninstall_names_what_still_needs_it(tmp_path: Path) -> None:
+    tmp_path /= "a & b|c"
     for directory in ("etc/systemd/system/multi-user.target.wants", "usr/bin"):
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "sbin").symlink_to("usr/bin")

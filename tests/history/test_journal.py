@@ -148,7 +148,7 @@ def test_a_cursor_that_cannot_be_is_followed_by_a_gap(kept: Kept, change, reason
 
 @pytest.mark.parametrize("text", ["", "c:1", "c:0123456789abcdef:", "c:0123456789ABCDEF:1", "x"])
 def test_what_is_no_cursor_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no cursor"):
+    with pytest.raises(ValueError, match="is not a cursor"):
         parse(text)
 
 

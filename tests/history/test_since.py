@@ -184,7 +184,7 @@ def test_a_mount_without_a_journal_says_how_to_have_one(mounted: Mounted) -> Non
 
 def test_what_is_no_cursor_is_refused(kept: Mounted) -> None:
     with client_of(kept) as (client, _):
-        with pytest.raises(OSError, match="is no cursor") as caught:
+        with pytest.raises(OSError, match="is not a cursor") as caught:
             next(client.since("yesterday"))
         assert caught.value.errno == errno.EINVAL
         with pytest.raises(TypeError):

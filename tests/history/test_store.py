@@ -112,7 +112,7 @@ def test_another_programs_database_is_refused_and_stays(path: Path) -> None:
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE t (a)")
     other.close()
-    assert "no journal of fusenotify" in str(refusal(path))
+    assert "not a journal of fusenotify" in str(refusal(path))
 
 
 def test_a_newer_format_is_refused(store: Store, path: Path) -> None:

@@ -43,6 +43,8 @@ while IFS= read -r -d '' -u 3 command; do
 done
 """
 _MARK = "-- this command has ended --"
+# What pytest would load in a session, for a second, and no example uses.
+_UNUSED_PLUGINS = ("asyncio", "cacheprovider", "hypothesispytest", "trio", "xdist")
 _WRAPPERS = {
     "fusenotify": [sys.executable, "-m", "fusenotify"],
     "python": [sys.executable],
@@ -126,7 +128,7 @@ class Shell:
                 "PYTHONUNBUFFERED": "1",
                 "COLUMNS": "80",
                 "NO_COLOR": "1",
-                "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:asyncio",
+                "PYTEST_ADDOPTS": " ".join(f"-p no:{name}" for name in _UNUSED_PLUGINS),
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -87,11 +87,13 @@ def test_any_record_is_read_as_it_was_written(
         ),
         pytest.param("create a", "'create a' is not a record", id="small letters"),
         pytest.param(
-            "CRAETE a", "'CRAETE a': CRAETE is no event; did you mean CREATE?", id="a slip"
+            "CRAETE a", "'CRAETE a': CRAETE is not an event; did you mean CREATE?", id="a slip"
         ),
-        pytest.param("IN_CREATE a", "IN_CREATE is no event; did you mean CREATE?", id="the C name"),
         pytest.param(
-            "FROBNICATE", "FROBNICATE is no event; there are ACCESS, MODIFY", id="nonsense"
+            "IN_CREATE a", "IN_CREATE is not an event; did you mean CREATE?", id="the C name"
+        ),
+        pytest.param(
+            "FROBNICATE", "FROBNICATE is not an event; there are ACCESS, MODIFY", id="nonsense"
         ),
         pytest.param(
             "CLOSE a",

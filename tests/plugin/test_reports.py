@@ -151,6 +151,47 @@ def test_where_no_device_watched_it_is_told_what_happened(users: pytest.Pytester
 
 
 @mounts
+def test_so_it_is_where_others_watch_beside_a_device(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        """
+        import subprocess
+        from fusenotify.client import Inotify
+        import pytest
+
+        @pytest.fixture
+        def client(fusenotify_mount):
+            with Inotify() as inotify:
+                inotify.add_watch(fusenotify_mount.path, "CREATE")
+                yield
+
+        @pytest.fixture
+        def native(fusenotify_mount):
+            command = ["inotifywait", "-m", fusenotify_mount.path]
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
+                while "established" not in program.stderr.readline():
+                    pass
+                yield
+                program.kill()
+
+        @pytest.fixture
+        def nobody():
+            pass
+
+        @pytest.mark.parametrize("watcher", ["client", "native", "nobody"])
+        def test_it(watcher, request, fusenotify_mount, fusenotify_device):
+            request.getfixturevalue(watcher)
+            fusenotify_device.watch(".", "DELETE")
+            (fusenotify_mount.path / "a").mkdir()
+            assert 0
+        """
+    )
+    records, happened = "Records of fusenotify_device", "What happened on fusenotify_mount"
+    found = sections(users.runpytest())
+    assert [title for title, _ in found] == [records, happened, records, happened, records]
+    assert without_times(found[1][1]) == ["CREATE|ISDIR a: this process"]
+
+
+@mounts
 def test_errors_of_setup_and_teardown_have_it_too(users: pytest.Pytester) -> None:
     users.makepyfile(
         """

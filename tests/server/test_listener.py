@@ -67,10 +67,10 @@ def test_a_socket_whose_daemon_is_too_busy_to_accept_is_left_alone(tmp_path: Pat
     assert refusal.value.errno == errno.EADDRINUSE
 
 
-def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match="no socket"):
+    with pytest.raises(FileExistsError, match="not a socket"):
         bind_socket(str(path), 0o600)
     assert path.read_text() == "mine"
 
