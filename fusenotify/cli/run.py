@@ -20,7 +20,7 @@ from fusenotify.mounting.settings import SEMANTICS
 from fusenotify.run.calls import Settings
 from fusenotify.run.child import CANNOT_RUN, NotStarted
 from fusenotify.run.front import end_as
-from fusenotify.run.journal import Journal
+from fusenotify.run.recorder import Recorder
 from fusenotify.run.running import run_program
 
 
@@ -102,8 +102,8 @@ def _run(arguments: argparse.Namespace, command: list[str]) -> int:
             mount = stack.enter_context(mounted(arguments.mount))
             # A process in a covered directory sees the mount only after it enters it again.
             directory = here if _is_below(here, mount.mountpoint) else None
-        journal = Journal(file, sys.stderr if arguments.log else None)
-        return run_program(command, settings, journal, directory)
+        recorder = Recorder(file, sys.stderr if arguments.log else None)
+        return run_program(command, settings, recorder, directory)
 
 
 def _is_below(path: str, directory: str) -> bool:

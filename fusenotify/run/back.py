@@ -28,8 +28,8 @@ from fusenotify.run.calls import Calls, Settings
 from fusenotify.run.child import NotStarted, start
 from fusenotify.run.filter import reserved_range
 from fusenotify.run.front import ENDED, FAILED, HANDED_ON, STARTED, STOPPED
-from fusenotify.run.journal import Journal
 from fusenotify.run.notify import Listener
+from fusenotify.run.recorder import Recorder
 from fusenotify.run.supervisor import Supervisor
 
 
@@ -41,7 +41,7 @@ class Order:
     directory: str | None
     blocked: set[int]
     settings: Settings
-    journal: Journal
+    recorder: Recorder
 
 
 class Reporter:
@@ -95,7 +95,7 @@ async def _supervised(
 ) -> None:
     warn = Warnings()
     calls = Calls(
-        listener, architectures_here(), reserved_range(), order.settings, order.journal, warn
+        listener, architectures_here(), reserved_range(), order.settings, order.recorder, warn
     )
     supervisor = Supervisor(listener, calls)
     program = _Program(pid, reporter)
@@ -107,10 +107,10 @@ async def _supervised(
 
     loop.add_reader(lifeline, front_is_gone)
     supervisor.start()
-    order.journal.said("started", pid=pid, command=list(order.command))
+    order.recorder.said("started", pid=pid, command=list(order.command))
     status = await program.end()
-    order.journal.said("ended", pid=pid, status=status)
-    if not order.journal.log_is(2):
+    order.recorder.said("ended", pid=pid, status=status)
+    if not order.recorder.log_is(2):
         _to_nothing(2)
     reporter.say(ENDED, b"%d" % status)
     await supervisor.unused()

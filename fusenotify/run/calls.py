@@ -30,11 +30,11 @@ from fusenotify.protocol.connection import ConnectionLost
 from fusenotify.run.architectures import Architecture
 from fusenotify.run.descriptor import InotifyDescriptor
 from fusenotify.run.filter import Range
-from fusenotify.run.journal import Journal
 from fusenotify.run.mounts import Mounts, Served
 from fusenotify.run.notify import Listener, Notification
 from fusenotify.run.paths import opened
 from fusenotify.run.reads import Reads, TrappedRead
+from fusenotify.run.recorder import Recorder
 from fusenotify.run.sources import MountSource, Source
 from fusenotify.run.target import Target
 
@@ -68,7 +68,7 @@ class Calls:
         abis: tuple[Architecture, ...],
         reserved: Range,
         settings: Settings,
-        journal: Journal,
+        recorder: Recorder,
         warn: Callable[[str], None],
     ) -> None:
         self.on_made: Callable[[InotifyDescriptor], object] = _nobody
@@ -76,12 +76,12 @@ class Calls:
         self._abis = abis
         self._reserved = reserved
         self._settings = settings
-        self._journal = journal
+        self._recorder = recorder
         self._warn = warn
         self._mounts = Mounts(warn)
         self._descriptors: dict[bytes, InotifyDescriptor] = {}
         self._made = 0
-        self._reads = Reads(listener, journal)
+        self._reads = Reads(listener, recorder)
         # (thread, wd) of removed watches whose thread did not get the answer: it calls again.
         self._removed: set[tuple[int, int]] = set()
 
@@ -105,7 +105,7 @@ class Calls:
         self._descriptors.pop(descriptor.pipe.name, None)
         self._reads.forget(descriptor)
         descriptor.close()
-        self._journal.said("closed", inotify=descriptor.number)
+        self._recorder.said("closed", inotify=descriptor.number)
 
     def close(self) -> None:
         """Drop all descriptors."""
@@ -184,9 +184,9 @@ class Calls:
         self._made += 1
         self._descriptors[made.pipe.name] = made
         made.on_events = lambda: self._reads.serve_held(made)
-        if self._journal.is_wanted:
-            made.on_piped = lambda events: self._journal.events(made.number, events)
-        self._journal.call(
+        if self._recorder.is_wanted:
+            made.on_piped = lambda events: self._recorder.events(made.number, events)
+        self._recorder.call(
             notification.thread, name, {"flags": flags} if name[-1] == "1" else {}, number
         )
         self.on_made(made)
@@ -325,7 +325,7 @@ class Calls:
     def _answer(
         self, notification: Notification, name: str, shown: dict[str, object], result: int
     ) -> bool:
-        self._journal.call(notification.thread, name, shown, result)
+        self._recorder.call(notification.thread, name, shown, result)
         return self._listener.answer(notification.id, result)
 
 

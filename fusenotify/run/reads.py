@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from fusenotify.run import tasks
 from fusenotify.run.descriptor import InotifyDescriptor
-from fusenotify.run.journal import Journal
 from fusenotify.run.notify import Listener, Notification
+from fusenotify.run.recorder import Recorder
 from fusenotify.run.target import Target
 
 # The kernel restarts the call if the signal's handler has SA_RESTART; otherwise EINTR.
@@ -47,9 +47,9 @@ class TrappedRead:
 class Reads:
     """Answers reads, and keeps those that are not answered yet."""
 
-    def __init__(self, listener: Listener, journal: Journal) -> None:
+    def __init__(self, listener: Listener, recorder: Recorder) -> None:
         self._listener = listener
-        self._journal = journal
+        self._recorder = recorder
         self._held: dict[InotifyDescriptor, list[TrappedRead]] = {}
         self._signals: asyncio.Task[None] | None = None
 
@@ -97,7 +97,7 @@ class Reads:
         except OSError as error:
             self._finish(read, -(error.errno or errno.EFAULT))
             return True
-        self._journal.events(descriptor.number, events[piped:])
+        self._recorder.events(descriptor.number, events[piped:])
         if not self._finish(read, len(data)):
             descriptor.put_back(events)
         return True
@@ -133,6 +133,6 @@ class Reads:
         return self._listener.answer(read.notification.id, result)
 
     def _tell_of(self, read: TrappedRead, result: int | str) -> None:
-        if self._journal.is_wanted:
+        if self._recorder.is_wanted:
             shown: dict[str, object] = {"fd": read.number, "size": read.size}
-            self._journal.call(read.notification.thread, read.name, shown, result)
+            self._recorder.call(read.notification.thread, read.name, shown, result)

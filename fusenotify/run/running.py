@@ -17,11 +17,11 @@ from fusenotify.run.back import Order, supervise
 from fusenotify.run.calls import Settings
 from fusenotify.run.child import CANNOT_RUN, NotStarted
 from fusenotify.run.front import FAILED, Front, SupervisorLost, block_signals
-from fusenotify.run.journal import Journal
+from fusenotify.run.recorder import Recorder
 
 
 def run_program(
-    command: Sequence[str], settings: Settings, journal: Journal, directory: str | None = None
+    command: Sequence[str], settings: Settings, recorder: Recorder, directory: str | None = None
 ) -> int:
     """Run a program, in a directory if one is given, and wait for its end.
 
@@ -31,7 +31,7 @@ def run_program(
     """
     if not shows_our_numbers():
         raise NotStarted(CANNOT_RUN, "/proc belongs to another pid namespace: mount our own there")
-    order = Order(command, directory, block_signals(), settings, journal)
+    order = Order(command, directory, block_signals(), settings, recorder)
     reports, to_report = os.pipe()
     lifeline, alive = os.pipe()
     sys.stdout.flush()
@@ -40,7 +40,7 @@ def run_program(
     if not supervisor:
         try:
             os.close(alive)
-            supervise(order, to_report, lifeline, journal.descriptors())
+            supervise(order, to_report, lifeline, recorder.descriptors())
         except BaseException:
             traceback.print_exc()
         finally:

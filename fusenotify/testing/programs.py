@@ -176,21 +176,21 @@ class SupervisedProgram(Program):
             os.unlink(self._record)
             raise
 
-    def journal(self) -> list[dict[str, Any]]:
+    def record(self) -> list[dict[str, Any]]:
         """Return what it called and was told so far: the lines of ``run --record``."""
         with open(self._record, encoding="utf-8") as lines:
             return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events that it could read so far: wd, mask, cookie and name of each."""
-        return [event for entry in self.journal() for event in entry.get("events", ())]
+        return [event for entry in self.record() for event in entry.get("events", ())]
 
     def overflowed(self) -> bool:
         """Return whether one of them was IN_Q_OVERFLOW."""
         return any(event["mask"] == "IN_Q_OVERFLOW" for event in self.events())
 
     def end(self) -> int:
-        """End it; the journal cannot be read any more."""
+        """End it; the record cannot be read any more."""
         try:
             return super().end()
         finally:

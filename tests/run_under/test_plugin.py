@@ -69,7 +69,7 @@ def test_what_a_program_did_is_recorded(
     program.wait_for("^ready$")
     (directory / "a").mkdir()
     assert program.wait_for(r"1 CREATE\|ISDIR (.*)")[1] == "a"
-    calls = {entry["call"]: entry for entry in program.journal() if "call" in entry}
+    calls = {entry["call"]: entry for entry in program.record() if "call" in entry}
     assert calls["inotify_add_watch"]["path"] == str(directory)
     assert calls["inotify_add_watch"]["result"] == 1
     assert program.events()[0] == {

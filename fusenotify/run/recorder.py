@@ -18,7 +18,7 @@ from fusenotify.bits import SINGLE_BITS
 from fusenotify.events import Event, record_size
 
 
-class Journal:
+class Recorder:
     """Writes JSON lines to file and lines of text to log; either may be None."""
 
     def __init__(self, file: IO[str] | None, log: IO[str] | None) -> None:
