@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
 #
-# What mount-scripts/install puts where, for it and for mount-scripts/uninstall, which source this file.
+# Where mount-scripts/install puts its files.  It and mount-scripts/uninstall source this file.
 #
 # Invariants
-#   Each file has $MARK in it, and no file without it is overwritten or removed.
-#   $DESTDIR is before every path that is written to, and in no file.
+#   Each installed file contains $MARK.  A file without it is never overwritten or removed.
+#   $DESTDIR is put before every path that is written to; no installed file contains it.
 
 MARK="fusenotify's mount-scripts/install"
 DESTDIR=${DESTDIR:-}
@@ -20,7 +20,7 @@ fail() {
     exit 1
 }
 
-# shellcheck disable=SC2034 # they are for those who source this
+# shellcheck disable=SC2034 # the scripts that source this use them
 # Read the arguments; set PREFIX, PROGRAM, HELPERS and UNIT.
 read_arguments() {
     while (($#)); do
@@ -36,7 +36,7 @@ read_arguments() {
             sed -n '3,/^$/s/^# \{0,1\}//p' "$0"
             exit
             ;;
-        *) fail "'$1' is no argument of mine; --help tells which there are" ;;
+        *) fail "unknown argument '$1'; --help lists the arguments" ;;
         esac
         shift
     done
@@ -44,7 +44,7 @@ read_arguments() {
     [[ $PREFIX == /* || ! $PREFIX ]] || fail "--prefix $PREFIX: not an absolute path"
     [[ $DESTDIR == /* || ! $DESTDIR ]] || fail "DESTDIR=$DESTDIR: not an absolute path"
 
-    # mount(8) looks in /sbin and nowhere else; there it may be a link, to usr/sbin or usr/bin.
+    # mount(8) looks only in /sbin, which may be a link to usr/sbin or usr/bin.
     local sbin=/usr/sbin
     if [[ -L $DESTDIR/sbin ]]; then
         sbin=/$(readlink "$DESTDIR/sbin")
@@ -56,10 +56,10 @@ read_arguments() {
     UNIT=$PREFIX/lib/systemd/system/fusenotify@.service
 }
 
-# ours FILE: it was put there by the script.
+# ours FILE: succeed if mount-scripts/install put FILE there.
 ours() { grep -qsF -e "$MARK" -- "$DESTDIR$1"; }
 
-# Have systemd read its files again, where it runs and these are its files.
+# Make systemd read its files again, if it runs and the installed files are among them.
 reload_systemd() {
     [[ ! $DESTDIR && -d /run/systemd/system ]] || return 0
     command -v systemctl >/dev/null && systemctl daemon-reload && say "systemd has read its files again"

@@ -4,9 +4,10 @@
 # Set-up and clean-up for mount-scripts/quickstart and tests/run, which source this file.
 #
 # Invariants
-#   What a script makes is in $RUN_DIR or mounted below it; what it starts has TMPDIR=$RUN_DIR
-#   in its environment.  Clean-up touches nothing else, and happens on every way out.
-#   Packages are installed only where something is missing, and are named first.
+#   A script creates files only in $RUN_DIR and mounts only below it.  The programs that it
+#   starts have TMPDIR=$RUN_DIR in their environment.  Clean-up touches nothing else, and
+#   always runs when a script ends.
+#   Packages are installed only if something is missing, and are named first.
 #   No program that a script starts reads the script's stdin.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -22,11 +23,11 @@ fail() {
     exit 1
 }
 
-# --- leaving nothing behind ---------------------------------------------------------------------
+# --- the run's directory, and clean-up ----------------------------------------------------------
 
-# Make the run's own directory and arrange for the end.  Call it first.
+# Create the run's directory, and have it cleaned up at the end.  Call it first.
 begin_run() {
-    RUN_DIR=$(mktemp -d "${TMPDIR:-/tmp}/fn.XXXXXX") # short: AF_UNIX paths have 107 bytes
+    RUN_DIR=$(mktemp -d "${TMPDIR:-/tmp}/fn.XXXXXX") # short: AF_UNIX paths have at most 107 bytes
     RUN_DIR=$(realpath "$RUN_DIR")
     chmod 711 "$RUN_DIR" # tests act as other users in it
     trap clean_up EXIT
@@ -36,11 +37,11 @@ begin_run() {
     export TMPDIR=$RUN_DIR
 }
 
-# alive PID: it runs; a zombie does not.
+# alive PID: succeed if the process runs and is not a zombie.
 alive() { grep -qs '^State:.[^ZX]' "/proc/$1/status"; }
 
-# Run a program and return its status.  bash would answer a signal only when a program in
-# front has ended; here the program is a job of its own, and gets the signal too.
+# Run a program and return its status.  bash handles a signal only after a foreground program
+# has ended; so the program is a background job here, and interrupted() passes the signal on.
 run() {
     local status=0
     set -m
@@ -52,7 +53,7 @@ run() {
     return "$status"
 }
 
-# interrupted SIGNAL STATUS: pass the signal on, give the program five seconds, leave.
+# interrupted SIGNAL STATUS: pass the signal on, wait five seconds for the program, exit.
 interrupted() {
     trap '' INT TERM HUP
     if [[ $CHILD ]]; then
@@ -65,18 +66,18 @@ interrupted() {
     exit "$2"
 }
 
-# Print the mount points below RUN_DIR that are ours, the newest first, each ended by a NUL.
+# Print the mount points of fusenotify below RUN_DIR, newest first, each followed by a NUL.
 own_mounts() {
     local fields rest point
     while read -r -a fields; do
         rest=" ${fields[*]:6} "
         [[ $rest == *" - fuse.fusenotify "* ]] || continue
-        printf -v point '%b' "${fields[4]}" # spaces and the like are octal escapes there
+        printf -v point '%b' "${fields[4]}" # spaces and similar characters are octal escapes
         [[ $point == "$RUN_DIR"/* ]] && printf '%s\0' "$point"
     done < <(tac /proc/self/mountinfo)
 }
 
-# Print the ids of the processes that this run started and that still live.
+# Print the ids of the processes of this run that still live.
 own_processes() {
     grep -lzsF -e "TMPDIR=$RUN_DIR" /proc/[0-9]*/environ | tr -dc '0-9\n'
 }
@@ -90,14 +91,15 @@ processes_end() {
     return 1
 }
 
-# Unmount and end what the run left, remove its directory.  A leftover fails a run that passed.
+# Unmount mounts and end processes that the run left, and remove its directory.  If there were
+# any, a run that passed fails.
 clean_up() {
     local status=$? point pid command
     trap '' INT TERM HUP
     trap - EXIT
     set +e
     cd /
-    unset TMPDIR # the programs that clean up are no leftovers
+    unset TMPDIR # so that the programs that clean up do not count as the run's processes
 
     while IFS= read -r -d '' point; do
         printf 'left mounted, unmounting: %s\n' "$point" >&2
@@ -125,8 +127,8 @@ python_has_headers() {
     python_says 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")'
 }
 
-# missing_packages [PROGRAM[=PACKAGE]...]: the Debian packages that are missing, one a line; a
-# PROGRAM is in a package of its own name where no other is given.
+# missing_packages [PROGRAM[=PACKAGE]...]: print the Debian packages that are missing, one per
+# line.  The default for PACKAGE is PROGRAM.
 missing_packages() {
     local program
     for program in "$@"; do
@@ -147,32 +149,32 @@ missing_packages() {
     python_can_make_virtualenvs || echo "$package-venv"
 }
 
-# install_packages [PROGRAM[=PACKAGE]...]: what pyfuse3 is built from and mounts with, and PROGRAMs; nothing
-# where all is present.
+# install_packages [PROGRAM[=PACKAGE]...]: install the PROGRAMs, and what pyfuse3 needs to be built
+# and to mount.  Only missing packages are installed.
 install_packages() {
     local missing as_root=()
     mapfile -t missing < <(missing_packages "$@")
     if ((${#missing[@]})); then
         say "installing Debian packages: ${missing[*]}"
         command -v apt-get >/dev/null ||
-            fail "there is no apt-get: install what Debian calls ${missing[*]}, then run this again"
+            fail "there is no apt-get: install the equivalents of Debian's ${missing[*]}, then run this again"
         if ((EUID)); then
             command -v sudo >/dev/null ||
-                fail "not root, and no sudo: as root, apt-get install ${missing[*]}"
+                fail "not root, and there is no sudo: as root, run apt-get install ${missing[*]}"
             as_root=(sudo)
             [[ -t 0 && ! ${CI:-} ]] || as_root+=(-n)
         fi
-        # In front, not by run: a package manager is not to be stopped half-way.
+        # In the foreground, not by run(): a package manager must not be stopped half-way.
         if ! "${as_root[@]}" apt-get -qq update </dev/null ||
             ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
                 apt-get -qq install -y --no-install-recommends "${missing[@]}" \
                 </dev/null >"$RUN_DIR/apt.log" 2>&1; then
             [[ ! -e $RUN_DIR/apt.log ]] || tail -n 20 "$RUN_DIR/apt.log" >&2
-            fail "apt-get failed: as root, apt-get install ${missing[*]}, then run this again"
+            fail "apt-get failed: as root, run apt-get install ${missing[*]}, then run this again"
         fi
         hash -r
         mapfile -t missing < <(missing_packages "$@")
-        ((${#missing[@]} == 0)) || fail "$PYTHON still lacks what Debian calls ${missing[*]}"
+        ((${#missing[@]} == 0)) || fail "$PYTHON still lacks Debian's ${missing[*]}"
     fi
     python_says 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$("$PYTHON" --version) is too old: 3.11 is needed (PYTHON=... names another)"
@@ -180,15 +182,15 @@ install_packages() {
 
 # --- the private virtualenv ---------------------------------------------------------------------
 
-# make_virtualenv EXTRA: $VENV with this checkout and the extra in it, editable; kept for next time.
+# make_virtualenv EXTRA: install this checkout, editable, with the extra in $VENV, which is kept.
 make_virtualenv() {
     local stamp="$VENV/.installed-$1" wanted
     if [[ -e $VENV && ! -e $VENV/pyvenv.cfg && $(ls -A "$VENV") ]]; then
         fail "$VENV is not a virtual environment: move it, or set FUSENOTIFY_VENV"
     fi
     if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
-        say "making a virtual environment in $VENV"
-        run "$PYTHON" -m venv --clear "$VENV" || fail "could not make $VENV"
+        say "creating a virtual environment in $VENV"
+        run "$PYTHON" -m venv --clear "$VENV" || fail "could not create $VENV"
     fi
     wanted="$ROOT $(sha256sum <"$ROOT/pyproject.toml")"
     if [[ ! -e $stamp || $(<"$stamp") != "$wanted" ]]; then

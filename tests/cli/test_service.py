@@ -172,7 +172,7 @@ def test_install_puts_three_files_and_uninstall_leaves_nothing(tmp_path: Path) -
     for _ in range(2):
         done = run(SCRIPTS / "uninstall", "--prefix=/usr", DESTDIR=root)
         assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("is not there") == 3
+    assert done.stdout.count("does not exist") == 3
     assert list(tmp_path.iterdir()) == []
 
 
@@ -182,9 +182,9 @@ def test_files_of_others_are_neither_replaced_nor_removed(tmp_path: Path) -> Non
     theirs.write_text("a distribution's\n")
     done = run(SCRIPTS / "install", DESTDIR=str(tmp_path))
     assert done.returncode == 1
-    assert f"{theirs}: there is a file that is not mine" in done.stderr
+    assert f"{theirs}: this file is not from mount-scripts/install" in done.stderr
     done = run(SCRIPTS / "uninstall", DESTDIR=str(tmp_path))
-    assert f"{theirs} is not mine, and stays" in done.stdout
+    assert f"{theirs} is not from mount-scripts/install, and stays" in done.stdout
     assert files_below(tmp_path) == {"sbin/mount.fusenotify": "a distribution's\n"}
 
 
@@ -202,21 +202,21 @@ def test_uninstall_names_what_still_needs_it(tmp_path: Path) -> None:
     notes = [line for line in done.stdout.splitlines() if line.startswith("note")]
     assert notes == [
         f"note: still in {tmp_path}/etc/fstab, line 2:/srv /srv  fusenotify defaults",
-        f"note: still there, for systemd: {wants}",
+        f"note: this unit of systemd still exists: {wants}",
     ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--frob"], "'--frob' is no argument of mine"),
+        (["--frob"], "unknown argument '--frob'"),
         (["--prefix"], "--prefix: a path is missing"),
         (["--prefix", "usr"], "--prefix usr: not an absolute path"),
         (
             ["--program", "/nowhere/fusenotify"],
             "/nowhere/fusenotify: no such program; first install",
         ),
-        (["--program", "/a%b"], "/a%b: a path with such a character is not for systemd"),
+        (["--program", "/a%b"], "/a%b: systemd does not accept a path with such"),
     ],
 )
 def test_install_refuses_what_it_cannot_do(arguments: list[str], message: str) -> None:
