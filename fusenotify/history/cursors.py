@@ -6,21 +6,23 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_FORM = re.compile(r"c:([0-9a-f]{16}):([0-9a-f]{1,16})")
+_FORM = re.compile(r"c:([0-9a-f]{16}):([0-9a-f]{16}):([0-9a-f]{1,15})")
 
 
 class Cursor(NamedTuple):
     """The place after an entry.
 
-    journal is the id of the journal, 16 hexadecimal digits; sequence is the number of the
-    entry, 0 for the place before the first one.
+    journal is the id of the journal, run that of the daemon's run in which the entry was written,
+    16 hexadecimal digits each; sequence is the number of the entry, 0 for the place before the
+    first one.  The run tells entries apart that have one number in two copies of a journal.
     """
 
     journal: str
+    run: str
     sequence: int
 
     def __str__(self) -> str:
-        return f"c:{self.journal}:{self.sequence:x}"
+        return f"c:{self.journal}:{self.run}:{self.sequence:x}"
 
 
 def parse(text: str) -> Cursor:
@@ -31,4 +33,4 @@ def parse(text: str) -> Cursor:
     found = _FORM.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not a cursor; 'fusenotify cursor' prints one")
-    return Cursor(found[1], int(found[2], 16))
+    return Cursor(found[1], found[2], int(found[3], 16))

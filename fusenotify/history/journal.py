@@ -8,22 +8,19 @@ Invariants
     A program that makes a change never waits for the file: entries wait in memory, at most
         MOST_WAITING bytes of them.  Further ones are lost, and a gap says so.
     After each modification there is an entry for it: several modifications of one file are
-        merged only while their entry waits to be written.
+        merged only while their entry is not in the file yet.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from fusenotify.bits import (
-    IN_MODIFY,
-    IN_MOVED_FROM,
-    IN_MOVED_TO,
-)
+from fusenotify.bits import IN_ISDIR, IN_MODIFY, IN_MOVE, IN_MOVED_FROM, IN_MOVED_TO
 from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.engine.trees import TreeWatch
@@ -78,13 +75,16 @@ class Journal:
         self._waiting: deque[Entry] = deque()
         # Each is changed by one thread only: the core's, and the journal's own.
         self._kept_bytes = self._written_bytes = 0
-        # The files whose modification waits to be written.
+        # The files that have an entry for a modification which is not in the file yet, and whose
+        # names have belonged to them since.
         self._modified: set[bytes] = set()
         self._moved: Entry | None = None  # the first half of the rename that is under way
         self._gap: Entry | None = None  # the gap that grows with further losses
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._closed = False
+        # Up to when changes are heard, in ns since 1970; None while they are.
+        self._heard_until: int | None = store.opened
         self.failure: OSError | None = None
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
 
@@ -93,11 +93,20 @@ class Journal:
         self._handle.add_watch(TreeWatch(), root, self._mask)
         self._core.ask_for_details(1)
         self._core.asks_for_processes += 1
+        self._heard_until = None
         self._thread.start()
+
+    def ends(self) -> None:
+        """Note that the mount ends: from now on, changes may be made behind it."""
+        if self._heard_until is None:
+            self._heard_until = time.time_ns()
 
     def close(self) -> None:
         """Write waiting entries, and close the store.  This blocks until it is done."""
         self._handle.destroy()
+        self.ends()
+        if self._moved is not None:
+            self._keep(self._moved)
         if self._thread.is_alive():
             self._core.ask_for_details(-1)
             self._core.asks_for_processes -= 1
@@ -106,13 +115,13 @@ class Journal:
             self._wake.set()
             self._thread.join()
         try:
-            self.store.close()
+            self.store.close(self._heard_until if self._kept_bytes == self._written_bytes else None)
         except OSError as error:
             log.warning("%s: %s; the next mount will report a crash", error.filename, error)
 
     def now(self) -> Cursor:
         """Return the place after the newest entry."""
-        return Cursor(self.store.id, self._sequence)
+        return self.store.cursor(self._sequence)
 
     def hurry(self) -> None:
         """Write waiting entries at once."""
@@ -138,14 +147,16 @@ class Journal:
         path = name or b""
         if path.endswith(b"/"):
             return  # the directory above reports it, too
-        if mask & IN_MODIFY and not mask & ~IN_MODIFY & self._mask:
-            waiting = self._modified
+        modified = self._modified
+        only_modified = mask & IN_MODIFY and not mask & ~IN_MODIFY & self._mask
+        if only_modified:
             # The second check is for a batch that was taken after the first one.
-            if path in waiting and waiting is self._modified:
+            if path in modified and modified is self._modified:
                 return
-            waiting.add(path)
-        elif path in self._modified:
-            self._modified.discard(path)
+        elif mask & IN_MOVE and mask & IN_ISDIR:
+            self._modified = set()  # the names below belong to other files now
+        elif path in modified:
+            modified.discard(path)
         moved, self._moved = self._moved, None
         if moved is not None:
             whole = mask & IN_MOVED_TO and cookie == moved.sequence
@@ -160,22 +171,22 @@ class Journal:
         process = self._details.process(self._core.actor)
         if process is not None:
             entry.pid, entry.uid, entry.gid, entry.command = process
-        if mask & IN_MOVED_FROM:
+        if mask & IN_MOVED_FROM and self._mask & IN_MOVED_TO:
             entry.sequence = cookie  # until it gets its number
             self._moved = entry
-        else:
-            self._keep(entry)
+        elif self._keep(entry) and only_modified:
+            modified.add(path)
 
     def destroy_watch(self, watch: Watch) -> None:
         """Do nothing: nothing was allocated with the watch."""
 
-    def _keep(self, entry: Entry) -> None:
-        """Number an entry, and append it to those that wait to be written."""
+    def _keep(self, entry: Entry) -> bool:
+        """Number an entry, and append it to those that wait to be written; False if it is lost."""
         size = entry.size
-        too_long = size > LONGEST_PATH
-        if too_long or self._kept_bytes - self._written_bytes + size > MOST_WAITING:
-            self._lose(entry.time, Reason.PATH if too_long else Reason.OVERFLOW)
-            return
+        full = self._kept_bytes - self._written_bytes + size > MOST_WAITING
+        if full or size > LONGEST_PATH:
+            self._lose(entry.time, Reason.OVERFLOW if full else Reason.PATH)
+            return False
         self._gap = None
         self._sequence += 1
         entry.sequence = self._sequence
@@ -183,6 +194,7 @@ class Journal:
         self._waiting.append(entry)
         if not self._wake.is_set():
             self._wake.set()
+        return True
 
     def _lose(self, when: int, reason: Reason) -> None:
         """Record a loss in a gap; losses that follow each other have a single gap."""
@@ -201,9 +213,11 @@ class Journal:
     # The thread.
 
     def _write(self) -> None:
+        self._try(partial(self.store.begin, time.time_ns()))
         while not (self._closed and not self._waiting):
             if not self._wake.wait(_ALIVE_SECONDS):
-                self._try(self.store.keep_alive)
+                # A change that has its time but does not wait yet is younger than a second.
+                self._try(partial(self.store.keep_alive, time.time_ns() - 10**9))
                 continue
             self._hurry.wait(self._batch_seconds)
             self._hurry.clear()
@@ -214,20 +228,24 @@ class Journal:
 
     def _take(self) -> list[Entry]:
         """Take the oldest waiting entries."""
-        # These are reset before entries are taken, so what they contain is not taken yet.
-        self._modified = set()
-        self._gap = None
         batch: list[Entry] = []
         size = 0
         while self._waiting and len(batch) < _MOST_TOGETHER and size < _BYTES_TOGETHER:
             batch.append(self._waiting.popleft())
             size += batch[-1].size
+        # These are reset after entries are taken and before those are written, so what they
+        # contain is not in the file yet.
+        self._modified = set()
+        self._gap = None
         return batch
 
     def _append(self, batch: list[Entry]) -> bool:
         """Write entries, trying again and again; return False if the last try at the end fails."""
-        while not self._try(partial(self.store.append, batch)):
-            if self._closed:
+        while True:
+            is_last = self._closed
+            if self._try(partial(self.store.append, batch)):
+                break
+            if is_last:
                 log.warning("%d changes are not in the journal", len(batch) + len(self._waiting))
                 return False
             self._hurry.wait(_RETRY_SECONDS)

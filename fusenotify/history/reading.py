@@ -6,6 +6,8 @@ history.store has the entries.  A reader calls next() again and again, in any th
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from fusenotify.bits import (
@@ -29,26 +31,32 @@ class Reading:
     """A reader's place in a store, and the path below which it reads, from the tree's root.
 
     cursor is the place to begin, from a client.  If that is impossible, the first entry is a
-    gap that says why.  The next one is then the oldest entry that is kept, or the next new one
-    if the cursor is newer than the journal.
+    gap that says why.  The next one is then the oldest entry that is kept or, if the cursor is
+    newer than the journal, the first one after what both have.
 
-    Raises ValueError if the text is not a cursor.
+    Raises ValueError if the text is not a cursor, or the path has "..".
     """
 
     def __init__(self, store: Store, cursor: str, path: bytes) -> None:
         self._store = store
-        self._path = path.strip(b"/")
-        journal, self._sequence = parse(cursor)
+        names = [name for name in path.split(b"/") if name not in (b"", b".")]
+        if b".." in names:
+            raise ValueError("a path from the mount's root, without '..', is needed")
+        self._path = b"/".join(names)
+        self._inside = self._path + b"/"
+        place = parse(cursor)
+        self._sequence = place.sequence
         self._missing: Reason | None = None
-        if journal != store.id:
+        if place.journal != store.id:
             self._missing = Reason.OTHER
-        elif self._sequence > store.last:
+        elif (reached := store.reached(place)) != place.sequence:
             self._missing = Reason.FUTURE
+            self._sequence = store.last if reached < 0 else reached
 
     @property
     def cursor(self) -> Cursor:
         """The place after the last entry that was read."""
-        return Cursor(self._store.id, self._sequence)
+        return self._store.cursor(self._sequence)
 
     def next(self) -> list[Entry] | None:
         """Return more entries; [] if none of those that were read are below the path.
@@ -58,41 +66,49 @@ class Reading:
         Raises OSError (EIO).
         """
         store = self._store
-        reason = self._missing
-        since = 0
+        newest = store.last  # which is read first: what is written then is in the file
+        sequence = self._sequence
+        reason, self._missing = self._missing, None
+        if reason is Reason.OTHER:
+            sequence = -1
+        entries = store.read(sequence)
         if reason is None:
-            entries = store.read(self._sequence)
-            if not entries:
+            if not entries and sequence >= newest:
                 return None
-            if entries[0].sequence == self._sequence + 1:
+            if entries and entries[0].sequence == sequence + 1:
                 self._sequence = entries[-1].sequence
-                return [seen for entry in entries if (seen := seen_below(entry, self._path))]
+                return [seen for entry in entries if (seen := self._seen(entry))]
             reason = Reason.EXPIRED
-            since = store.time_before(self._sequence)
-        self._missing = None
-        self._sequence = store.last if reason is Reason.FUTURE else store.oldest - 1
-        following = store.read(self._sequence)
-        until = following[0].time if following else store.time_before(self._sequence)
+        since = 0
+        if reason is Reason.EXPIRED:
+            since = store.time_before(sequence)
+        if reason is not Reason.FUTURE:
+            self._sequence = entries[0].sequence - 1 if entries else newest
+        until = entries[0].time if entries else time.time_ns()
         return [gap(self._sequence, since, until, reason)]
 
+    def _seen(self, entry: Entry) -> Entry | None:
+        """Return an entry as it looks for a reader below the path; None if it is not to be seen.
 
-def seen_below(entry: Entry, directory: bytes) -> Entry | None:
-    """Return an entry as it looks for a reader below a directory; None if it is not to be seen.
+        A rename into or out of the path becomes one of its halves, without the other path.
+        """
+        if not self._path or entry.mask & IN_Q_OVERFLOW:
+            return entry
+        new = self._concerns(entry, entry.path)
+        if entry.old_path is None:
+            return entry if new else None
+        old = self._concerns(entry, entry.old_path)
+        if new and old:
+            return entry
+        if new:
+            return half(entry, IN_MOVED_TO)
+        return half(entry, IN_MOVED_FROM) if old else None
 
-    directory is a path from the tree's root, b"" for the whole tree.  A rename into or out of
-    the directory becomes one of its halves, without the other path.
-    """
-    if not directory or entry.mask & IN_Q_OVERFLOW:
-        return entry
-    new = _concerns(entry, entry.path, directory)
-    if entry.old_path is None:
-        return entry if new else None
-    old = _concerns(entry, entry.old_path, directory)
-    if new and old:
-        return entry
-    if new:
-        return half(entry, IN_MOVED_TO)
-    return half(entry, IN_MOVED_FROM) if old else None
+    def _concerns(self, entry: Entry, path: bytes) -> bool:
+        """Return whether an entry about a path belongs to what is read."""
+        if path == self._path or path.startswith(self._inside):
+            return True
+        return bool(entry.mask & _NAMES) and (not path or self._inside.startswith(path + b"/"))
 
 
 def half(rename: Entry, bit: int) -> Entry:
@@ -100,10 +116,3 @@ def half(rename: Entry, bit: int) -> Entry:
     path = rename.path if bit == IN_MOVED_TO else rename.old_path
     mask = bit | rename.mask & IN_ISDIR
     return msgspec.structs.replace(rename, mask=mask, path=path, old_path=None)
-
-
-def _concerns(entry: Entry, path: bytes, directory: bytes) -> bool:
-    """Return whether an entry about a path belongs to what is read below a directory."""
-    if path == directory or path.startswith(directory + b"/"):
-        return True
-    return bool(entry.mask & _NAMES) and (not path or directory.startswith(path + b"/"))

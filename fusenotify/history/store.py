@@ -8,11 +8,13 @@ Invariants
     Only one store at a time has a file: it holds a lock on another file beside it.
     The batches take at most Bounds.size bytes; the oldest are removed first, and their
         room is used again.
-    When a store is opened again, a gap covers the time in which it was closed.
+    When a store is opened again, a gap covers the time in which it was closed.  The gap and the
+        new run are in the file together, or neither is.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import fcntl
@@ -28,26 +30,31 @@ from typing import Any
 import msgspec
 
 from fusenotify.history.bounds import Bounds
+from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry, Reason, gap
 
 # The application id of our journals ("fuse"), and the version of their format.
 _APPLICATION = 0x66757365
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = (
     "CREATE TABLE journal (id TEXT NOT NULL, source BLOB NOT NULL)",
     # last is the number of the newest entry in the batch, and oldest that of the oldest.
     "CREATE TABLE batches (last INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, "
     "time INTEGER NOT NULL, entries BLOB NOT NULL)",
-    # The times in which a daemon kept the journal.  Nothing is missing up to alive; ended is true
-    # if the daemon closed the journal.
-    "CREATE TABLE runs (run INTEGER PRIMARY KEY, last INTEGER NOT NULL, alive INTEGER NOT NULL, "
-    "ended INTEGER NOT NULL)",
+    # The times in which a daemon kept the journal.  first and last are the numbers of the run's
+    # entries.  Nothing is missing up to alive; ended is true if the daemon closed the journal.
+    "CREATE TABLE runs (run INTEGER PRIMARY KEY, id TEXT NOT NULL, first INTEGER NOT NULL, "
+    "last INTEGER NOT NULL, alive INTEGER NOT NULL, ended INTEGER NOT NULL)",
 )
 # About how many bytes a batch takes in the file besides its entries.
 _ROW_BYTES = 40
 # When the file is full, one part in so many of the size is made free at once.
 _SHARE_REMOVED = 16
+# How many runs are remembered after their entries are gone.
+_MOST_RUNS = 1000
+# No journal has so many entries: a larger number means that the file is damaged.
+_TOO_MANY = 1 << 60
 
 # The errno for each of SQLite's errors.
 _ERRNOS = {
@@ -68,7 +75,8 @@ class Store:
     kept (last + 1 if there is none).  With synced, a kept entry survives a power failure;
     otherwise it survives the end of the process.
 
-    used is about how many bytes of the file the entries take.
+    used is about how many bytes of the file the entries take.  opened is when the store was
+    opened, in ns since 1970.
 
     Raises OSError: EINVAL (not a journal, a damaged one, one of another directory or of another
     format), EBUSY (another daemon has it), and as open(2).
@@ -77,6 +85,7 @@ class Store:
     last: int
     oldest: int
     used: int
+    opened: int
 
     def __init__(self, path: bytes, source: bytes, bounds: Bounds, *, synced: bool = False) -> None:
         self.bounds = bounds
@@ -96,14 +105,17 @@ class Store:
             self._start_run()
             opened.pop_all()
 
-    def close(self) -> None:
-        """Record that nothing is missing up to now, and close the file.
+    def close(self, until: int | None) -> None:
+        """Record that nothing is missing up to a time, in ns since 1970, and close the file.
+
+        With None, changes are missing, which the next run reports as after a crash.
 
         Raises OSError (EIO, ENOSPC).
         """
         try:
-            with self._errors(), self._transaction():
-                self._keep_alive(self.last, ended=True)
+            if until is not None:
+                with self._errors(), self._transaction():
+                    self._keep_alive(self.last, until, ended=True)
         finally:
             self._writer.close()
             with self._reading:
@@ -112,6 +124,20 @@ class Store:
 
     # For the thread that writes.
 
+    def begin(self, now: int) -> None:
+        """Extend the gap before this run to a time, in ns since 1970, from which changes are heard.
+
+        Raises OSError (EIO, ENOSPC).
+        """
+        missing = self._gap
+        if missing is not None:
+            missing.time = max(missing.time, now)
+            with self._errors(), self._transaction():
+                self._writer.execute(
+                    "UPDATE batches SET time = ?, entries = ? WHERE last = ?",
+                    (missing.time, self._packed([missing]), missing.sequence),
+                )
+
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep entries; their numbers begin with last + 1.
 
@@ -119,23 +145,21 @@ class Store:
         """
         assert entries[0].sequence == self.last + 1, "entries are numbered without holes"
         newest = entries[-1]
-        data = zlib.compress(self._encode(entries), 1)
+        data = self._packed(entries)
         with self._errors(), self._transaction():
-            self._writer.execute(
-                "INSERT INTO batches VALUES (?, ?, ?, ?)",
-                (newest.sequence, entries[0].sequence, newest.time, data),
-            )
-            self._keep_alive(newest.sequence)
+            self._insert(entries, data)
+            # Later changes may be waiting.
+            self._keep_alive(newest.sequence, newest.time)
             used, oldest = self._without_old(self.used + len(data) + _ROW_BYTES)
         self.used, self.oldest, self.last = used, oldest, newest.sequence
 
-    def keep_alive(self) -> None:
-        """Record that nothing is missing up to now, and remove batches that are too old.
+    def keep_alive(self, until: int) -> None:
+        """Record that nothing is missing up to a time, and remove batches that are too old.
 
         Raises OSError (EIO, ENOSPC).
         """
         with self._errors(), self._transaction():
-            self._keep_alive(self.last)
+            self._keep_alive(self.last, until)
             used, oldest = self._without_old(self.used)
         self.used, self.oldest = used, oldest
 
@@ -154,8 +178,28 @@ class Store:
             ).fetchone()
         if row is None:
             return []
-        entries = self._decode(zlib.decompress(row[0]))
+        with self._errors():
+            entries = self._decode(zlib.decompress(row[0]))
         return [entry for entry in entries if entry.sequence > sequence]
+
+    def cursor(self, sequence: int) -> Cursor:
+        """Return the place after the entry with a number."""
+        place = bisect.bisect_right(self._runs, sequence, key=lambda run: run[0])
+        return Cursor(self.id, self._runs[max(place - 1, 0)][1], sequence)
+
+    def reached(self, cursor: Cursor) -> int:
+        """Return how far this journal has what the journal had in which a cursor was made.
+
+        That is cursor.sequence, unless this is an older copy of that journal.
+        """
+        runs = self._runs
+        if cursor.sequence < runs[0][0]:
+            return cursor.sequence  # before all runs that are remembered
+        for number, (_, run) in enumerate(runs):
+            if run == cursor.run:
+                end = runs[number + 1][0] - 1 if number + 1 < len(runs) else self.last
+                return min(cursor.sequence, end)
+        return -1
 
     def time_before(self, sequence: int) -> int:
         """Return the time of the newest batch up to a number, in ns since 1970; 0 if unknown.
@@ -203,27 +247,54 @@ class Store:
         """Begin a run; if there was one before, with a gap."""
         before = self._one("SELECT last, alive, ended FROM runs ORDER BY run DESC LIMIT 1")
         self.last = before[0] if before else 0
+        if not 0 <= self.last < _TOO_MANY:
+            raise OSError(errno.EINVAL, "its numbers are impossible (is the journal damaged?)")
         self.used, oldest = self._one(
             "SELECT ifnull(sum(length(entries) + ?), 0), min(oldest) FROM batches", _ROW_BYTES
         )
         self.oldest = oldest or self.last + 1
-        now = time.time_ns()
+        self.opened = now = time.time_ns()
+        self._gap: Entry | None = None
         with self._transaction():
+            first = self.last + 1
             self._run = self._writer.execute(
-                "INSERT INTO runs (last, alive, ended) VALUES (?, ?, 0)", (self.last, now)
+                "INSERT INTO runs (id, first, last, alive, ended) VALUES (?, ?, ?, ?, 0)",
+                (secrets.token_hex(8), first, self.last, now),
             ).lastrowid
-            self._writer.execute("DELETE FROM runs WHERE run < ?", (self._run,))
-        if before:
-            _, alive, ended = before
-            reason = Reason.STOPPED if ended else Reason.CRASHED
-            self.append([gap(self.last + 1, alive, now, reason)])
+            if before:
+                _, alive, ended = before
+                reason = Reason.STOPPED if ended else Reason.CRASHED
+                # The clock may have been set back meanwhile.
+                self._gap = gap(first, min(alive, now), max(alive, now), reason)
+                data = self._packed([self._gap])
+                self._insert([self._gap], data)
+                self._keep_alive(first, now)
+                self.used += len(data) + _ROW_BYTES
+                self.last = first
+            self._writer.execute(
+                "DELETE FROM runs WHERE run <= ? AND last < ?",
+                ((self._run or 0) - _MOST_RUNS, self.oldest),
+            )
+            self._runs: list[tuple[int, str]] = self._writer.execute(
+                "SELECT first, id FROM runs ORDER BY run"
+            ).fetchall()
+
+    def _packed(self, entries: Sequence[Entry]) -> bytes:
+        return zlib.compress(self._encode(entries), 1)
 
     # The methods below are called in a transaction.
 
-    def _keep_alive(self, last: int, ended: bool = False) -> None:
+    def _insert(self, entries: Sequence[Entry], data: bytes) -> None:
+        newest = entries[-1]
+        self._writer.execute(
+            "INSERT INTO batches VALUES (?, ?, ?, ?)",
+            (newest.sequence, entries[0].sequence, newest.time, data),
+        )
+
+    def _keep_alive(self, last: int, until: int, ended: bool = False) -> None:
         self._writer.execute(
             "UPDATE runs SET last = ?, alive = ?, ended = ? WHERE run = ?",
-            (last, time.time_ns(), ended, self._run),
+            (last, until, ended, self._run),
         )
 
     def _without_old(self, used: int) -> tuple[int, int]:
@@ -274,7 +345,10 @@ class Store:
         """Turn SQLite's errors into OSErrors that name the file."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (zlib.error, msgspec.DecodeError) as error:
+            text = f"{error} (is the journal damaged?)"
+            raise OSError(errno.EIO, text, os.fsdecode(self.path)) from error
+        except sqlite3.Error as error:
             primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
             code = _ERRNOS.get(primary, errno.EIO)
             text = f"{error} (is the journal damaged?)" if code == errno.EINVAL else str(error)

@@ -130,6 +130,12 @@ async def _run(
             journal=journal,
             activity=activity,
         )
+
+        def end() -> None:
+            if journal is not None:
+                journal.ends()
+            ending()
+
         try:
             mount.open(places.source, places.mountpoint)
         except MountError:
@@ -143,9 +149,9 @@ async def _run(
             clients.start_soon(server.serve, listener)
             try:
                 async with trio.open_nursery() as helpers:
-                    helpers.start_soon(_end_on_signal, mount, attached, signals, ending)
+                    helpers.start_soon(_end_on_signal, mount, attached, signals, end)
                     if until_eof is not None:
-                        helpers.start_soon(_end_on_eof, mount, attached, until_eof)
+                        helpers.start_soon(_end_on_eof, mount, attached, until_eof, end)
                     helpers.start_soon(
                         _announce_when_it_answers,
                         attached,
@@ -157,7 +163,7 @@ async def _run(
                     helpers.cancel_scope.cancel()
             finally:
                 log.info("%r is unmounted", settings.mountpoint)
-                ending()
+                end()
                 mount.close()  # queues the last events, which the server drains
                 await _detach(attached)  # needed if an error ended it
                 # Before the drain: the next daemon for this mount point need not wait.
@@ -304,9 +310,12 @@ async def _end_on_signal(
     mount.terminate()
 
 
-async def _end_on_eof(mount: Mount, attached: Attached, descriptor: int) -> None:
+async def _end_on_eof(
+    mount: Mount, attached: Attached, descriptor: int, ending: Callable[[], None]
+) -> None:
     await trio.lowlevel.wait_readable(descriptor)
     log.info("the program that asked for the mount has ended")
+    ending()
     await _detach(attached)
     await trio.sleep(GRACE_SECONDS)
     mount.terminate()

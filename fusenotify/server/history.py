@@ -26,6 +26,7 @@ from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
 from fusenotify.history.reading import Reading, half
+from fusenotify.history.store import Store
 from fusenotify.protocol.messages import MAX_READ, Past, Since
 from fusenotify.protocol.past import BEGINNING, PastEvent
 from fusenotify.protocol.status import JournalStatus
@@ -118,8 +119,9 @@ class History:
         if not is_privileged(who):
             with self._tree.resolved(request.path or b"/", who, follow=False, directory=False):
                 pass
-        beginning = Cursor(self._store.id, 0)
-        cursor = str(beginning) if request.cursor == BEGINNING else request.cursor
+        cursor = request.cursor
+        if cursor == BEGINNING:
+            cursor = str(self._store.cursor(0))
         try:
             reading = Reading(self._store, cursor, request.path)
         except ValueError as error:
@@ -128,7 +130,7 @@ class History:
         await self._written(self._journal.now().sequence)
         room = size = min(request.size, MAX_READ)
         events: list[PastEvent] = []
-        visible = _Visible(self._store.id, self._tree, self._turns, who)
+        visible = _Visible(self._store, self._tree, self._turns, who)
         while True:
             if pending.cancelled:
                 raise OSError(errno.ECANCELED, "the request was cancelled")
@@ -199,8 +201,8 @@ class History:
 class _Visible:
     """The entries that a client may see; verdicts on directories are kept until forget()."""
 
-    def __init__(self, journal: str, tree: Tree, turns: Turns, who: Credentials) -> None:
-        self._journal = journal
+    def __init__(self, store: Store, tree: Tree, turns: Turns, who: Credentials) -> None:
+        self._store = store
         self._tree = tree
         self._turns = turns
         self._who = who
@@ -223,7 +225,7 @@ class _Visible:
             if entry.old_path is not None and not (new and old):
                 entry = half(entry, IN_MOVED_TO if new else IN_MOVED_FROM)
         with_actor = self._sees_all or entry.uid == self._who.uid
-        return _message(entry, Cursor(self._journal, entry.sequence), with_actor)
+        return _message(entry, self._store.cursor(entry.sequence), with_actor)
 
     async def _may_see(self, path: bytes) -> bool:
         """Return whether the client could watch the directory of a path."""

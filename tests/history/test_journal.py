@@ -121,7 +121,7 @@ def test_a_daemon_that_did_not_close_the_journal_is_a_gap(kept: Kept) -> None:
     kept.again()
     # As a daemon that is killed leaves it.
     run = kept.journal.store
-    run._keep_alive = lambda last, ended=False: None  # type: ignore[method-assign]
+    run._keep_alive = lambda last, until, ended=False: None  # type: ignore[method-assign]
     assert [words(entry) for entry in kept.since(cursor)] == [
         "CREATE f",
         "gap: stopped",
@@ -130,23 +130,30 @@ def test_a_daemon_that_did_not_close_the_journal_is_a_gap(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "reason", "expected"),
     [
-        (lambda cursor: Cursor("0" * 16, 3), "other journal"),
-        (lambda cursor: cursor._replace(sequence=10**9), "future"),
+        (
+            lambda cursor: Cursor("0" * 16, "0" * 16, 3),
+            "other journal",
+            ["CREATE e", "CREATE f", "gap: stopped"],
+        ),
+        (lambda cursor: cursor._replace(sequence=10**9), "future", ["gap: stopped"]),
+        (lambda cursor: cursor._replace(run="0" * 16), "future", []),
     ],
-    ids=["of another journal", "from the future"],
+    ids=["of another journal", "from the future", "of a run that is not in this copy"],
 )
-def test_a_cursor_that_cannot_be_is_followed_by_a_gap(kept: Kept, change, reason) -> None:  # type: ignore[no-untyped-def]
-    wrong = str(change(parse(kept.cursor())))
+def test_a_cursor_that_cannot_be_is_followed_by_a_gap(kept: Kept, change, reason, expected) -> None:  # type: ignore[no-untyped-def]
+    kept.create(b"e")
+    wrong = change(parse(kept.cursor()))
     kept.create(b"f")
-    first, *others = kept.since(wrong)
+    first, *others = kept.since(str(wrong))
     assert words(first) == f"gap: {reason}"
-    expected = ["CREATE f", "gap: stopped"] if reason == "other journal" else []
     assert [words(entry) for entry in others] == expected
 
 
-@pytest.mark.parametrize("text", ["", "c:1", "c:0123456789abcdef:", "c:0123456789ABCDEF:1", "x"])
+@pytest.mark.parametrize(
+    "text", ["", "c:1", f"c:{'0' * 16}:{'1' * 16}:", f"c:{'A' * 16}:{'1' * 16}:1", "x"]
+)
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a cursor"):
         parse(text)

@@ -13,7 +13,6 @@ import pytest
 
 from fusenotify.bits import IN_CREATE
 from fusenotify.history.bounds import Bounds
-from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry
 from fusenotify.history.reading import Reading
 from fusenotify.history.store import Store
@@ -30,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[Store]:
     store = Store(bytes(path), SOURCE, Bounds(size=20_000, age=3600.0))
     yield store
-    store.close()
+    store.close(time.time_ns())
 
 
 def fill(store: Store, batches: int, when: int | None = None) -> None:
@@ -52,7 +51,7 @@ def refusal(path: Path, source: bytes = SOURCE) -> OSError:
 
 
 def test_the_oldest_entries_go_where_there_are_too_many_bytes(store: Store, path: Path) -> None:
-    cursor = str(Cursor(store.id, store.last))
+    cursor = str(store.cursor(store.last))
     fill(store, 400)
     assert store.used <= 20_000
     size = path.stat().st_size
@@ -73,15 +72,15 @@ def test_entries_go_when_they_are_too_old(store: Store) -> None:
 def test_numbers_go_on_where_all_entries_are_gone(store: Store, path: Path) -> None:
     fill(store, 2, when=1)
     assert store.oldest == 21
-    store.close()
+    store.close(time.time_ns())
     again = Store(bytes(path), SOURCE, Bounds())
     assert again.last == 21  # with the gap between the two runs
-    again.close()
+    again.close(time.time_ns())
     store.__init__(bytes(path), SOURCE, Bounds())  # type: ignore[misc]
 
 
 def test_entries_that_expire_while_they_are_read_are_a_gap(store: Store) -> None:
-    reading = Reading(store, str(Cursor(store.id, 0)), b"")
+    reading = Reading(store, str(store.cursor(0)), b"")
     fill(store, 2)
     assert [entry.sequence for entry in reading.next() or []] == list(range(1, 11))
     fill(store, 400)
@@ -116,18 +115,18 @@ def test_another_programs_database_is_refused_and_stays(path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(store: Store, path: Path) -> None:
-    store.close()
+    store.close(time.time_ns())
     with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 2")
-    assert "format 2" in str(refusal(path))
+        newer.execute("PRAGMA user_version = 3")
+    assert "format 3" in str(refusal(path))
     with newer:
-        newer.execute("PRAGMA user_version = 1")
+        newer.execute("PRAGMA user_version = 2")
     newer.close()
     store.__init__(bytes(path), SOURCE, Bounds())  # type: ignore[misc]
 
 
 def test_the_journal_of_another_directory_is_refused(store: Store, path: Path) -> None:
-    store.close()
+    store.close(time.time_ns())
     assert "another directory, /source" in str(refusal(path, b"/elsewhere"))
     store.__init__(bytes(path), SOURCE, Bounds())  # type: ignore[misc]
 
