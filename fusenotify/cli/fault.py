@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import NoReturn
 
 from fusenotify.client import Client
 from fusenotify.client.locate import locate
@@ -38,6 +39,27 @@ _SUMMARIES = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("mountpoint", metavar="MNT", help="the mount, or a path in it")
+    _declare(parser)
+
+
+def fault_of(words: str) -> AnyFault:
+    """Return the fault that words mean, those behind MNT, as in "lose 3 --mask CREATE".
+
+    Raises ArgumentTypeError.
+    """
+    parser = argparse.ArgumentParser(prog="", add_help=False, exit_on_error=False)
+    parser.error = _refuse  # type: ignore[method-assign]
+    for kind in _declare(parser).values():
+        kind.error = _refuse  # type: ignore[method-assign]
+    return _fault(parser.parse_args(words.split()))
+
+
+def _refuse(message: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(message)
+
+
+def _declare(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Declare the faults and what each takes; return the parser of each."""
     kinds = parser.add_subparsers(dest="kind", metavar="FAULT", required=True)
     kind = {}
     for name, summary in _SUMMARIES.items():
@@ -70,6 +92,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ENOSPC or ENOMEM (%(default)s)",
     )
     kind["delay"].add_argument("seconds", metavar="SECONDS", type=float, help="at most 3600")
+    return kind
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,9 +14,10 @@ import sys
 from typing import IO, NoReturn
 
 from fusenotify.cli.counts import count
+from fusenotify.cli.fault import fault_of
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.mounting.mounted import MountFailed, mounted
-from fusenotify.mounting.settings import SEMANTICS
+from fusenotify.mounting.settings import ACCESSES, SEMANTICS
 from fusenotify.run.calls import Settings
 from fusenotify.run.child import CANNOT_RUN, NotStarted
 from fusenotify.run.front import end_as
@@ -49,6 +50,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="mount this directory over itself while the program runs",
     )
     parser.add_argument(
+        "--access",
+        choices=ACCESSES,
+        help="of --mount: how exactly reads are told (see fusenotify mount)",
+    )
+    parser.add_argument(
+        "--faults",
+        metavar="FAULT",
+        type=fault_of,
+        action="append",
+        default=[],
+        help="for each of its inotify descriptors, as in 'fusenotify fault': --faults='lose 3' "
+        "--faults='refuse 1 ENOSPC'; on a mount made with --faults, as that of --mount is then",
+    )
+    parser.add_argument(
         "--record",
         metavar="FILE",
         help="write the program's calls and events to a file, as JSON lines",
@@ -73,6 +88,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the program, and end as it does."""
     command = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    if arguments.access is not None and arguments.mount is None:
+        arguments.usage_error("--access is of the mount that --mount makes")
     if not command:
         arguments.usage_error("which program?  fusenotify run -- PROGRAM")
     try:
@@ -91,6 +108,7 @@ def _run(arguments: argparse.Namespace, command: list[str]) -> int:
         max_queued_events=arguments.max_queued_events,
         max_user_watches=arguments.max_user_watches,
         semantics=arguments.semantics,
+        faults=arguments.faults,
     )
     directory = None
     with contextlib.ExitStack() as stack:
@@ -99,7 +117,9 @@ def _run(arguments: argparse.Namespace, command: list[str]) -> int:
             file = stack.enter_context(open(arguments.record, "w", encoding="utf-8", buffering=1))
         if arguments.mount is not None:
             here = os.getcwd()
-            mount = stack.enter_context(mounted(arguments.mount))
+            mount = stack.enter_context(
+                mounted(arguments.mount, access=arguments.access, faults=bool(arguments.faults))
+            )
             # A process in a covered directory sees the mount only after it enters it again.
             directory = here if _is_below(here, mount.mountpoint) else None
         recorder = Recorder(file, sys.stderr if arguments.log else None)

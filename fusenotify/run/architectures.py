@@ -36,8 +36,10 @@ X86_64 = Architecture(
     317,
     {
         0: "read",
+        1: "write",
         16: "ioctl",
         19: "readv",
+        20: "writev",
         253: "inotify_init",
         254: "inotify_add_watch",
         255: "inotify_rm_watch",
@@ -51,8 +53,10 @@ X32 = Architecture(
     X32_BIT | 317,
     {
         X32_BIT | 0: "read",
+        X32_BIT | 1: "write",
         X32_BIT | 514: "ioctl",
         X32_BIT | 515: "readv",
+        X32_BIT | 516: "writev",
         X32_BIT | 253: "inotify_init",
         X32_BIT | 254: "inotify_add_watch",
         X32_BIT | 255: "inotify_rm_watch",
@@ -66,8 +70,10 @@ I386 = Architecture(
     354,
     {
         3: "read",
+        4: "write",
         54: "ioctl",
         145: "readv",
+        146: "writev",
         291: "inotify_init",
         292: "inotify_add_watch",
         293: "inotify_rm_watch",
@@ -82,7 +88,9 @@ AARCH64 = Architecture(
     {
         29: "ioctl",
         63: "read",
+        64: "write",
         65: "readv",
+        66: "writev",
         26: "inotify_init1",
         27: "inotify_add_watch",
         28: "inotify_rm_watch",
@@ -95,8 +103,10 @@ ARM = Architecture(
     383,
     {
         3: "read",
+        4: "write",
         54: "ioctl",
         145: "readv",
+        146: "writev",
         316: "inotify_init",
         317: "inotify_add_watch",
         318: "inotify_rm_watch",

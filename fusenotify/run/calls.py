@@ -16,7 +16,7 @@ import asyncio
 import errno
 import os
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fusenotify.bits import (
@@ -27,6 +27,7 @@ from fusenotify.bits import (
     KNOWN_BITS,
 )
 from fusenotify.protocol.connection import ConnectionLost
+from fusenotify.protocol.faults import AnyFault
 from fusenotify.run.architectures import Architecture
 from fusenotify.run.descriptor import InotifyDescriptor
 from fusenotify.run.filter import Range
@@ -45,13 +46,13 @@ _SYSCTL = "/proc/sys/fs/inotify/max_queued_events"
 class Settings:
     """The settings of a run; None stands for the value of the mount, or of the kernel.
 
-    prepare is called with each new source of a mount, to cause faults there.
+    faults are caused on each new device.
     """
 
     max_queued_events: int | None = None
     max_user_watches: int | None = None
     semantics: str | None = None
-    prepare: Callable[[Served, MountSource], Awaitable[None]] | None = None
+    faults: Sequence[AnyFault] = ()
 
 
 class Calls:
@@ -136,6 +137,9 @@ class Calls:
                 await self._rm_watch(notification, target, descriptor, number, _signed(second))
             case "ioctl":
                 await self._fionread(notification, target, descriptor, number)
+            case "write" | "writev":
+                # The pipe would take it; the descriptor is one for reading.
+                self._answer(notification, name, {"fd": number}, -errno.EBADF)
             case _:
                 address, size = (_word(word, target) for word in notification.arguments[1:3])
                 places = [(address, size)] if name == "read" else target.vector(address, size)[:1]
@@ -271,8 +275,11 @@ class Calls:
         )
         semantics = self._settings.semantics or served.client.semantics
         descriptor.follow_mount(source, most, semantics)
-        if self._settings.prepare is not None:
-            await self._settings.prepare(served, source)
+        for fault in self._settings.faults:
+            try:
+                await source.fault(fault)
+            except OSError as error:
+                self._warn(f"the fault was not caused: {error.strerror}")
         return source
 
     async def _check_limit(self) -> None:

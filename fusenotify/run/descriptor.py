@@ -126,6 +126,8 @@ class InotifyDescriptor:
             for source in list(self._sources):
                 while events := await source.pull(_PULL_SIZE):
                     self._unread.add(events)
+                    if len(events) < _PULL_SIZE // LONGEST_RECORD:
+                        break  # there was room for more
             self._settle()
 
     def is_empty(self) -> bool:

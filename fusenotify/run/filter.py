@@ -6,7 +6,7 @@ run.architectures lists the trapped calls.
 
 Invariants
     The filter compares the architecture before the number.
-    Reads are trapped only on descriptors of the reserved range (Range).  Other reads cost a
+    Reads and writes are trapped only on descriptors of the reserved range (Range).  Others cost a
         program a few comparisons more.
 """
 
@@ -37,6 +37,8 @@ _NR, _ARCH, _ARGS = 0, 4, 16
 _LOAD, _JEQ, _JGE, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x05, 0x06
 _INSTRUCTION = struct.Struct("=HBBI")
 
+# Where the filter continues for calls that are trapped only with some arguments.
+_TRAPPED = {"ioctl": "ioctl"} | dict.fromkeys(("read", "readv", "write", "writev"), "descriptor")
 # How many descriptors are reserved, if the limit allows it.
 _MOST = 256
 # select(2) takes descriptors below this.
@@ -75,8 +77,7 @@ def program(architectures: Sequence[Architecture], reserved: Range) -> bytes:
         code.label(f"arch {audit}")
         code.load(_NR)
         for number, name in calls.items():
-            target = name if name in ("read", "readv", "ioctl") else "trap"
-            code.if_equal(number, "descriptor" if target in ("read", "readv") else target)
+            code.if_equal(number, _TRAPPED.get(name, "trap"))
         code.leave(_RET_ALLOW)
     code.label("ioctl")
     code.load(_ARGS + 8)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from fusenotify.client.aio.link import ANYIO
 from fusenotify.client.calls import ClientLogic
 from fusenotify.client.common import socket_name
 from fusenotify.client.locate import SOCKET_XATTR, Opened
 from fusenotify.mountinfo import FSTYPE, Mount, parse
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.status import LimitsStatus
+from fusenotify.run.link import Link
 from fusenotify.run.target import Target
 
 
@@ -60,7 +60,7 @@ class Mounts:
 
     async def _connected(self, mount: Mount, opened: Opened) -> Served | None:
         try:
-            client = ClientLogic(await ANYIO.connect(_socket_of(opened, mount)))
+            client = ClientLogic(await Link.connected(_socket_of(opened, mount)))
             return Served(client, await client.limits())
         except (OSError, ProtocolError) as error:
             where = os.fsdecode(mount.mountpoint)

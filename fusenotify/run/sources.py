@@ -24,6 +24,7 @@ from fusenotify.client.locate import Opened
 from fusenotify.client.watched import ORDINARY
 from fusenotify.events import Event, unpack
 from fusenotify.protocol.connection import ConnectionLost
+from fusenotify.protocol.faults import AnyFault
 from fusenotify.run import tasks
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -126,6 +127,13 @@ class MountSource(Source):
         """
         device = await client.init(max_queued_events, semantics, unread_of(False))
         return cls(next_wd, client, device)
+
+    async def fault(self, fault: AnyFault) -> None:
+        """Cause a fault of the device.
+
+        Raises OSError: EPERM where the mount was made without --faults.
+        """
+        await self.client.fault(fault, self._device.number)
 
     async def add_watch(self, target: Opened, mask: int) -> int:
         return self.added(await self._device.add_watch(target, mask, ORDINARY, self.added))

@@ -21,6 +21,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *program;
@@ -393,6 +394,7 @@ static void refused(void)
 	say("long part", inotify_add_watch(fd, name, IN_CREATE));
 	say("nowhere", inotify_add_watch(fd, (char *)8, IN_CREATE));
 	say("not inotify", inotify_add_watch(0, directory, IN_CREATE));
+	say("written", write(fd, buffer, 16));
 	say("not open", inotify_add_watch(99, directory, IN_CREATE));
 	say("first", inotify_add_watch(fd, "link", IN_ATTRIB | IN_DONT_FOLLOW));
 	say("second", inotify_add_watch(fd, "link", IN_ATTRIB));
@@ -669,6 +671,90 @@ static void too_many_watches(void)
 	say("4", inotify_add_watch(fd, "b", IN_CREATE) > 0);
 }
 
+/* What calls take, for tests.bench: medians in nanoseconds. */
+enum { SAMPLES = 300 };
+static long long samples[SAMPLES];
+
+static long long now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static int compare(const void *one, const void *other)
+{
+	long long difference = *(long long *)one - *(long long *)other;
+	return (difference > 0) - (difference < 0);
+}
+
+static void median(const char *what)
+{
+	qsort(samples, SAMPLES, sizeof *samples, compare);
+	printf("%s: %lld\n", what, samples[SAMPLES / 2]);
+}
+
+#define TIME(what, before, call) \
+	do { \
+		for (int i = 0; i < SAMPLES; i++) { \
+			before; \
+			long long start = now(); \
+			call; \
+			samples[i] = now() - start; \
+		} \
+		median(what); \
+	} while (0)
+
+static int waiting_fd, woken[2];
+
+static void *wait_for_records(void *nothing)
+{
+	while (read(waiting_fd, buffer, sizeof buffer) > 0) {
+		long long when = now();
+		if (write(woken[1], &when, sizeof when) < 0)
+			break;
+	}
+	return nothing;
+}
+
+static void timings(void)
+{
+	pthread_t thread;
+	int fd, wd = 0, count;
+	long long when;
+	TIME("inotify_init1", , close(inotify(IN_NONBLOCK)));
+	fd = inotify(IN_NONBLOCK);
+	TIME("inotify_add_watch", if (wd) inotify_rm_watch(fd, wd),
+	     wd = inotify_add_watch(fd, directory, IN_ATTRIB));
+	TIME("inotify_rm_watch", wd = inotify_add_watch(fd, directory, IN_ATTRIB),
+	     inotify_rm_watch(fd, wd));
+	while (read(fd, buffer, sizeof buffer) > 0)
+		;
+	inotify_add_watch(fd, directory, IN_ATTRIB);
+	TIME("read of nothing", , count = read(fd, buffer, sizeof buffer));
+	TIME("read of a record", chmod(directory, i % 2 ? 0700 : 0755),
+	     count = read(fd, buffer, sizeof buffer));
+	TIME("read of a record, 40 bytes", chmod(directory, i % 2 ? 0700 : 0755),
+	     count = read(fd, buffer, 40));
+	TIME("FIONREAD", , count = unread(fd));
+	TIME("a read of another descriptor", , count = pread(0, buffer, 0, 0));
+	waiting_fd = inotify(0);
+	inotify_add_watch(waiting_fd, directory, IN_ATTRIB);
+	if (pipe(woken))
+		say("pipe", -1);
+	pthread_create(&thread, NULL, wait_for_records, NULL);
+	for (int i = 0; i < SAMPLES; i++) {
+		usleep(500);
+		long long start = now();
+		chmod(directory, i % 2 ? 0700 : 0755);
+		if (read(woken[0], &when, sizeof when) < 0)
+			say("read", -1);
+		samples[i] = when - start;
+	}
+	median("from a chmod to its record");
+	(void)count;
+}
+
 /* It is signalled and killed. */
 static void waits_for_ever(void)
 {
@@ -689,7 +775,7 @@ static struct {
 	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
 	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
-	S(waits_for_ever),
+	S(waits_for_ever), S(timings),
 };
 
 /* Prints events for ever, by reads of a size. */

@@ -62,7 +62,7 @@ def test_inotifys_calls_are_trapped_and_others_are_not(abi: Architecture) -> Non
 def test_reads_are_trapped_on_reserved_descriptors_only(abi: Architecture) -> None:
     code = program(ALL, RANGE)
     numbers = {name: number for number, name in abi.calls.items()}
-    for name in ("read", "readv"):
+    for name in ("read", "readv", "write", "writev"):
         answers = [
             verdict(code, abi.audit, numbers[name], fd)
             for fd in (0, 767, 768, 1023, 1024, 2**32 - 1)
