@@ -56,6 +56,8 @@ class InotifyDescriptor:
         self._torn = 0
         self._pumping = False
         self._again = False
+        self._refreshing = 0
+        self._skipped = False
         self._closed = False
         self._chosen_limit = max_queued_events
         self._kernel_limit = kernel_limit
@@ -118,17 +120,25 @@ class InotifyDescriptor:
 
     async def refresh(self) -> None:
         """Queue here all events of what happened before the call."""
-        with contextlib.suppress(TimeoutError):  # the events that are there are used
-            async with asyncio.timeout(_FENCE_SECONDS):
+        self._refreshing += 1  # meanwhile nothing else needs to ask the sources
+        try:
+            with contextlib.suppress(TimeoutError):  # the events that are there are used
+                async with asyncio.timeout(_FENCE_SECONDS):
+                    for source in list(self._sources):
+                        await source.fence()
+            async with self.lock:
+                self._skipped = False
                 for source in list(self._sources):
-                    await source.fence()
-        async with self.lock:
-            for source in list(self._sources):
-                while events := await source.pull(_PULL_SIZE):
-                    self._unread.add(events)
-                    if len(events) < _PULL_SIZE // LONGEST_RECORD:
-                        break  # there was room for more
-            self._settle()
+                    while events := await source.pull(_PULL_SIZE):
+                        self._unread.add(events)
+                        if len(events) < _PULL_SIZE // LONGEST_RECORD:
+                            break  # there was room for more
+                    source.listen()
+                self._settle()
+        finally:
+            self._refreshing -= 1
+            if self._skipped:  # it came after we had asked
+                self._pump()
 
     def is_empty(self) -> bool:
         """Return whether nothing is unread."""
@@ -189,7 +199,8 @@ class InotifyDescriptor:
         """Find out how much was read from the pipe, and refill it."""
         self._settle()
         self._refill()
-        self._pump()
+        if not all(source.is_listening() for source in self._sources):
+            self._pump()
 
     def close(self) -> None:
         """Close the sources and the pipe.  Closing twice is harmless."""
@@ -226,6 +237,8 @@ class InotifyDescriptor:
         """Start to move events from the sources to the pipe, and listen for more."""
         if self._pumping:
             self._again = True
+        elif self._refreshing:
+            self._skipped = True
         elif not self._closed:
             self._pumping = True
             tasks.start(self._pump_all())

@@ -18,6 +18,8 @@ import os
 import resource
 import signal
 
+from fusenotify.run.witness import Witness
+
 # si_code of signals that the kernel sends: the terminal's, which the whole group gets.
 _SI_KERNEL = 0x80
 # Signals that report a fault of this process, and those that cannot be blocked.
@@ -48,7 +50,8 @@ def block_signals() -> set[int]:
 class Front:
     """Reads the supervisor's reports: lines in a pipe, each followed by a SIGCHLD."""
 
-    def __init__(self, supervisor: int, reports: int) -> None:
+    def __init__(self, supervisor: int, reports: int, witness: Witness) -> None:
+        self._witness = witness
         self._supervisor = supervisor
         self._reports = reports
         self._program = -1
@@ -83,9 +86,11 @@ class Front:
             if status is not None:
                 return status
             info = signal.sigwaitinfo(HANDED_ON)
-            is_known = info.si_code == _SI_KERNEL or info.si_pid == self._supervisor
-            if info.si_signo != signal.SIGCHLD and not is_known:
-                self._hand_on(info.si_signo)
+            number = info.si_signo
+            is_ours = number == signal.SIGCHLD or info.si_pid == self._supervisor
+            was_for_all = self._witness.saw(number) or info.si_code == _SI_KERNEL
+            if not (is_ours or was_for_all):
+                self._hand_on(number)
 
     def _reported(self) -> int | None:
         """Follow new reports; return the status if the program has ended, otherwise None."""

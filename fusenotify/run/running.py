@@ -18,6 +18,7 @@ from fusenotify.run.calls import Settings
 from fusenotify.run.child import CANNOT_RUN, NotStarted
 from fusenotify.run.front import FAILED, Front, SupervisorLost, block_signals
 from fusenotify.run.recorder import Recorder
+from fusenotify.run.witness import Witness
 
 
 def run_program(
@@ -32,6 +33,7 @@ def run_program(
     if not shows_our_numbers():
         raise NotStarted(CANNOT_RUN, "/proc belongs to another pid namespace: mount our own there")
     order = Order(command, directory, block_signals(), settings, recorder)
+    witness = Witness()
     reports, to_report = os.pipe()
     lifeline, alive = os.pipe()
     sys.stdout.flush()
@@ -47,7 +49,7 @@ def run_program(
             os._exit(0)
     os.close(to_report)
     os.close(lifeline)
-    front = Front(supervisor, reports)
+    front = Front(supervisor, reports, witness)
     try:
         word, rest = front.begin()
         if word == FAILED:
@@ -57,3 +59,5 @@ def run_program(
         return front.wait()
     except SupervisorLost:
         raise NotStarted(CANNOT_RUN, "the supervisor was killed, and the program with it") from None
+    finally:
+        witness.end()

@@ -95,6 +95,10 @@ class Source(ABC):
         """Call on_ready once, as soon as there is something to pull."""
 
     @abstractmethod
+    def is_listening(self) -> bool:
+        """Return whether on_ready will be called."""
+
+    @abstractmethod
     async def _rm_watch(self, wd: int) -> None: ...
 
 
@@ -158,6 +162,9 @@ class MountSource(Source):
         if self._listening is None and not self.is_lost:
             self._listening = tasks.start(self._listen())
 
+    def is_listening(self) -> bool:
+        return self._listening is not None or self.is_lost
+
     async def _listen(self) -> None:
         with contextlib.suppress(OSError):  # pull() says what it is
             await self._device.poll(None)
@@ -213,6 +220,9 @@ class KernelSource(Source):
         if not self._listening:
             self._listening = True
             self._loop.add_reader(self._descriptor, self._ready)
+
+    def is_listening(self) -> bool:
+        return self._listening
 
     def _ready(self) -> None:
         self._unlisten()

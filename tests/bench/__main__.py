@@ -23,13 +23,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.bench import compared, engine, memory, plot, server, targets
+from tests.bench import compared, engine, memory, plot, server, supervised, targets
 from tests.bench.compared import PARTS, Outcome, Settings
 from tests.bench.filesystems import NAMES, SUBJECTS
 from tests.bench.targets import Target
 
 # Parts that compare no filesystems.
-FIGURES = {"engine": engine.measure, "server": server.measure, "memory": memory.measure}
+FIGURES = {
+    "engine": engine.measure,
+    "server": server.measure,
+    "memory": memory.measure,
+    "run": supervised.measure,
+}
 QUICK = {"rounds": 3, "files": 100, "blocks": 8}
 
 

@@ -130,12 +130,15 @@ def _busy(directory: Path) -> Iterator[None]:
 
 def _family(front: int) -> list[int]:
     """Return a run's processes as far as they are there: front, supervisor, program."""
-    found = [front]
-    with contextlib.suppress(OSError):
-        while len(found) < 3:
-            with open(f"/proc/{found[-1]}/task/{found[-1]}/children") as file:
-                found.append(int(file.read().split()[0]))
-    return found if len(found) == 3 and _runs(found[2]) else found[:2]
+    for supervisor in _children(front):
+        for program in _children(supervisor):
+            return [front, supervisor, program] if _runs(program) else [front, supervisor]
+    return [front]
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
 
 
 def _runs(pid: int) -> bool:

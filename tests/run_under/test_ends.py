@@ -9,6 +9,7 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +84,32 @@ def test_a_signal_to_the_run_is_the_programs(name: str) -> None:
     ):
         run.send_signal(signal.SIGRTMIN + 3 if "+" in name else signal.Signals[f"SIG{name}"])
         assert run.wait(20) == 9
+
+
+@pytest.mark.parametrize("to_group", [False, True], ids=["to the run", "to the group"])
+def test_a_signal_comes_once(to_group: bool) -> None:
+    # Of a real-time signal none is lost, however many wait.
+    program = (
+        "import os, signal as s\n"
+        "s.pthread_sigmask(s.SIG_BLOCK, {s.SIGRTMIN, s.SIGTERM})\n"
+        "print(os.getpid(), flush=True)\n"
+        "while (number := s.sigwait({s.SIGRTMIN, s.SIGTERM})) != s.SIGTERM:\n"
+        "    print('came', flush=True)"
+    )
+    with subprocess.Popen(
+        run_command("--", sys.executable, "-c", program),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        for _ in range(10):
+            os.kill(-run.pid if to_group else run.pid, signal.SIGRTMIN)
+            assert run.stdout.readline() == "came\n"
+        run.terminate()
+        assert run.communicate(timeout=20)[0] == ""
 
 
 def test_a_signal_that_the_program_ignores_does_not_end_the_run() -> None:

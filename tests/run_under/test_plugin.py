@@ -27,8 +27,7 @@ def stormed(run: Run, library: str, directory: Path) -> SupervisedProgram:
     """
     program = run([sys.executable, WATCHER, library, directory], max_queued_events=4)
     program.wait_for("^ready$")
-    (supervisor,) = _children(program.process.pid)
-    (watcher,) = _children(supervisor)
+    (watcher,) = [child for one in _children(program.process.pid) for child in _children(one)]
     os.kill(watcher, signal.SIGSTOP)
     for number in range(FILES):
         (directory / f"file-{number}").touch()
