@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from fusenotify.cli.commands import COMMANDS
-from tests.cli.command import environment
+from tests.cli.command import FUSENOTIFY, environment
 from tests.conftest import REPOSITORY
 
 OUTSIDE = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
@@ -41,6 +42,14 @@ def test_the_manual_is_built_without_a_warning(built: Path) -> None:
 
 def test_every_command_is_in_the_reference_as_it_tells_of_itself(built: Path) -> None:
     page = (built / "reference" / "command-line.html").read_text()
+    printed = subprocess.run(
+        [*FUSENOTIFY, "wait", "--help"],
+        env=environment() | {"COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert html.escape(printed).strip() in html.escape(html.unescape(page))
     assert {name for name in COMMANDS if f"usage: fusenotify {name} " not in page} == set()
 
 
@@ -75,5 +84,5 @@ def test_pages_beside_the_manual_link_to_what_is_there(page: str, built: Path) -
         path, _, anchor = target.partition("#")
         assert Path(REPOSITORY, path).exists(), target
         if anchor and path.startswith("docs/"):
-            html = (built / path.removeprefix("docs/")).with_suffix(".html").read_text()
-            assert f'id="{anchor}"' in html, target
+            made = (built / path.removeprefix("docs/")).with_suffix(".html").read_text()
+            assert f'id="{anchor}"' in made, target
