@@ -48,10 +48,12 @@ class Process(NamedTuple):
     """A process that caused an event: an Actor whose details were looked up.
 
     pid is the id of the process, 0 if it is unknown; command is the name of its command
-    (comm in proc(5)), None if that is unknown.
+    (comm in proc(5)), None if that is unknown.  behind says that it changed SOURCE itself,
+    past the mount; then uid and gid are -1 if they are unknown.
     """
 
     pid: int
     uid: int
     gid: int
     command: bytes | None = None
+    behind: bool = False

@@ -132,7 +132,7 @@ def json_line(told: Told) -> bytes:
         "events": names(event.mask),
         "watched": told.watched,
     }
-    return json_object(known | event._asdict())
+    return json_object(known | event._asdict() | {"behind": event.behind or None})
 
 
 def json_object(values: dict[str, Any]) -> bytes:

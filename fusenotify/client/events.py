@@ -52,6 +52,8 @@ class DetailedInotifyEvent(NamedTuple, Generic[Text]):
     of IN_MOVED_TO, path is the new path, and old_path is the path before, which
     is the watched path as it was given, joined with the old name.
 
+    behind says that SOURCE itself was changed, past the mount.
+
     lost is the number of events that an IN_Q_OVERFLOW stands for.  It is None
     if the number is unknown because the connection was lost; sequence is then
     0, and the numbers begin again.
@@ -71,6 +73,7 @@ class DetailedInotifyEvent(NamedTuple, Generic[Text]):
     gid: int | None = None
     command: Text | None = None
     lost: int | None = None
+    behind: bool = False
 
 
 class HasPath(Protocol[Text_co]):

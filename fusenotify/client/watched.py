@@ -234,6 +234,7 @@ class WatchedPaths:
                     event.gid,
                     watch.spelled(event.command),
                     event.lost,
+                    event.behind,
                 )
             )
         return found, gone

@@ -43,6 +43,9 @@ from fusenotify.events import DETAILED_SIZE, MOST_BYTES, detailed_size
 # Events that tell a single watch that it ends.  They have no process.
 _ENDS = IN_IGNORED | IN_UNMOUNT
 
+# Whom those see who may not see who changed SOURCE itself.
+_SOMEBODY_BEHIND = Process(0, -1, -1, None, behind=True)
+
 
 class DetailedDevice(BaseDevice[QueuedEvent]):
     """A device whose queue holds detailed events.
@@ -240,7 +243,7 @@ class DetailedDevice(BaseDevice[QueuedEvent]):
         """Return the process, if our user may see it."""
         if self.sees_all or (process is not None and process.uid == self.uid):
             return process
-        return None
+        return _SOMEBODY_BEHIND if process is not None and process.behind else None
 
 
 def _is_a_directorys_own(watch: Watch, name: bytes | None) -> bool:

@@ -27,7 +27,6 @@ from collections.abc import Callable
 
 import trio
 
-from fusenotify.credentials import Process
 from fusenotify.engine import core
 from fusenotify.fs.fanotify import (
     FAN_ONDIR,
@@ -42,6 +41,7 @@ from fusenotify.fs.in_order import HooksInOrder, held
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.marks import Marks
 from fusenotify.fs.pending import Pending
+from fusenotify.fs.processes import process_behind
 from fusenotify.fs.retelling import Retelling
 from fusenotify.fs.whereabouts import Unexplained, Whereabouts
 from fusenotify.heard import ALL, Heard
@@ -182,23 +182,26 @@ class Behind:
         half = None if echo is None else self._pending.other_half(echo)
         return self.changed(half, given) or given
 
-    def before_naming(self, parent: Inode, name: bytes, inode: Inode) -> None:
+    def before_naming(self, parent: Inode, name: bytes, inode: Inode) -> bool:
         """Tell what others did before a directory is known by a name that they gave it.
 
-        Its entries' records are told by that name from then on.
+        Its entries' records are told by that name from then on.  Returns whether something was
+        told, so that the name may be another object's by now.
         """
-        if not self._tree_roots:
-            return
         self.marks.named(inode)
-        if self._hooks.telling:
-            return
-        self._read_all()
         pending = self._pending
-        if pending.foreign:
-            # Where it was made by a request, what came behind that is told behind it.
-            before = pending.echo(name, self._whereabouts.handle_of(parent))
-            with held(inode):
-                self._tell_now(pending.appended if before < 0 else pending.taken + before)
+        if not self._tree_roots or self._hooks.telling:
+            return False
+        self._read_all()
+        if not pending.foreign:
+            return False
+        # Where it was made by a request, what came behind that is told behind it.
+        before = pending.echo(name, self._whereabouts.handle_of(parent))
+        if not before:
+            return False
+        with held(inode, parent):
+            self._tell_now(pending.appended if before < 0 else pending.taken + before)
+        return True
 
     def _tell_now(self, end: int) -> bool:
         """Tell records while a program waits; return whether there was time for all."""
@@ -348,7 +351,7 @@ class Behind:
             if record.mask:
                 if not pending:  # the other half of an exchange may just have come
                     self._read_all()
-                self._core.actor = Process(record.pid, -1, -1, None)
+                self._core.actor = process_behind(record.pid, self._core)
                 try:
                     while (unexplained := self._not_told(record)) is not None:
                         if self._is_to_wait(record, unexplained):

@@ -33,6 +33,7 @@ _EXPIRE_ONLY = 1
 _DEVICE = "/dev/fuse"
 # How many names the kernel may remember as nobody's; with one more it forgets them all.
 MOST_ABSENT = 100_000
+_AGAIN_SECONDS = 0.05
 # How many objects it is told to forget in a turn, where it must forget all.
 _AT_A_TIME = 256
 
@@ -57,6 +58,8 @@ class Forgetting:
         self._asked = trio.Event()
         self._done = trio.Event()
         self._done.set()
+        self._again: list[tuple[int, bytes]] = []
+        self._told_once = trio.Event()
 
     def mounted(self) -> None:
         """The mount is there: from now on the kernel may remember something of it."""
@@ -88,19 +91,17 @@ class Forgetting:
         self._absent_names = 0
 
     def name(self, parent: Inode, name: bytes) -> None:
-        """A name in a directory is another object's than before, or nobody's.
+        """Have a name forgotten, which is another object's than before, or nobody's.
 
-        The kernel forgets it where it may remember it.
+        The kernel may remember it wherever it knows the directory: not all names that it was told
+        are known here.
         """
         absent = self._absent.get(parent.number)
         if absent is not None and name in absent:
             absent.remove(name)
             self._absent_names -= 1
-        else:
-            child = parent.children.get(name) if parent.children else None
-            if child is None or not isinstance(child.inode, Inode) or child.inode.lookups <= 0:
-                return
-        self._forget_soon(parent.number, name)
+        if parent.lookups > 0 or parent.number == pyfuse3.ROOT_INODE:
+            self._forget_soon(parent.number, name)
 
     def _forget_soon(self, number: int, name: bytes) -> None:
         if not self._waiting:
@@ -148,12 +149,28 @@ class Forgetting:
 
     async def run(self) -> None:
         """Have names forgotten, for ever."""
+        async with trio.open_nursery() as helpers:
+            helpers.start_soon(self._run_again)
+            await self._run()
+
+    async def _run_again(self) -> None:
+        """Have names forgotten a second time: the kernel may have had an answer of before."""
+        while True:
+            await self._told_once.wait()
+            self._told_once = trio.Event()
+            batch, self._again = self._again, []
+            await trio.sleep(_AGAIN_SECONDS)
+            await trio.to_thread.run_sync(self._forget, batch, abandon_on_cancel=True)
+
+    async def _run(self) -> None:
         while True:
             await self._asked.wait()
             self._asked = trio.Event()
             batch, self._waiting = self._waiting, {}
             done = self._done
             self.names += len(batch)
+            self._again += batch
+            self._told_once.set()
             try:
                 await trio.to_thread.run_sync(self._forget, list(batch), abandon_on_cancel=True)
             finally:

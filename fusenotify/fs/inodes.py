@@ -24,6 +24,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
 from fusenotify.engine import core
 from fusenotify.fs.descriptors import Descriptors, Held
@@ -33,6 +34,9 @@ from fusenotify.fs.index import ROOT_NUMBER, Index
 from fusenotify.fs.layers import Layers
 from fusenotify.fs.submounts import Place, Submounts
 from fusenotify.fs.unused import Unused
+
+# How often a name is looked up again because others changed names meanwhile.
+_TRIES = 4
 
 
 class Inode(Held):
@@ -62,6 +66,11 @@ class Inode(Held):
     def unpin(self) -> None:
         self.pins -= 1
         self.table.drop_if_unused(self)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is still in its table; else its descriptor is closed."""
+        return self.table.by_number.get(self.number) is self
 
     def watched(self) -> None:
         if self.table.on_watched is not None:
@@ -103,7 +112,7 @@ class Inodes:
         self.on_watched: Callable[[Inode], None] | None = None
         self.on_let_go: Callable[[Inode], None] | None = None
         # Hears that a directory is about to be known by another name, or by its first.
-        self.before_naming: Callable[[Inode, bytes, Inode], None] | None = None
+        self.before_naming: Callable[[Inode, bytes, Inode], bool] | None = None
         self.root = self._add(root_fd, status, ROOT_NUMBER)
         self.root.pin()
 
@@ -126,7 +135,12 @@ class Inodes:
         Raises OSError as fstatat(2).
         """
         inode, status = self.find(parent, name)
-        self.bears(parent, name, inode, status.st_nlink)
+        for _ in range(_TRIES):
+            if not self._tells_others(parent, name, inode):
+                break
+            self.drop_if_unused(inode)  # it may be another one by now
+            inode, status = self.find(parent, name)
+        self._bears(parent, name, inode, status.st_nlink)
         return inode, status
 
     def find(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
@@ -163,10 +177,27 @@ class Inodes:
 
     def bears(self, parent: Inode, name: bytes, inode: Inode, names: int) -> None:
         """Remember that the kernel knows a name as one of inode, which has so many names in all."""
-        if self.before_naming is not None and inode.is_dir:
-            known = parent.children.get(name) if parent.children else None
-            if known is None or known.inode is not inode:
-                self.before_naming(parent, name, inode)
+        for _ in range(_TRIES):
+            if not self._tells_others(parent, name, inode):
+                break
+            with suppress(OSError):  # it may be another one's by now, or nobody's
+                now, _ = self.find(parent, name)
+                if now is inode:
+                    continue
+                self.drop_if_unused(now)
+            return
+        self._bears(parent, name, inode, names)
+
+    def _tells_others(self, parent: Inode, name: bytes, inode: Inode) -> bool:
+        """Return whether others' changes were told before a directory is known by a new name."""
+        if self.before_naming is None or not inode.is_dir:
+            return False
+        known = parent.children.get(name) if parent.children else None
+        if known is not None and known.inode is inode:
+            return False
+        return self.before_naming(parent, name, inode)
+
+    def _bears(self, parent: Inode, name: bytes, inode: Inode, names: int) -> None:
         self._names.instantiate(parent, name, inode)
         others = inode.others
         if others is not None and len(others) >= names:

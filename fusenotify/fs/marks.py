@@ -168,7 +168,7 @@ class Marks:
 
     def _set(self, inode: Inode, mask: int) -> None:
         before = self._marked.get(inode, 0)
-        if mask == before or (self._inodes.by_number.get(inode.number) is not inode and not before):
+        if mask == before or not (before or inode.is_known):
             return
         if before & ~mask:
             with suppress(OSError):  # it is gone, and its mark with it

@@ -45,11 +45,20 @@ class NamesTold:
             return self._names[key]
         return self._compared.get(key, UNKNOWN)
 
+    def forget_name(self, parent: core.Inode, name: bytes) -> None:
+        """A name was changed, and that was not told."""
+        if not isinstance(parent, Inode):
+            return
+        self._compared.pop((parent, name), None)
+        if self._names.pop((parent, name), UNKNOWN) != UNKNOWN:
+            self._doubtful.discard((parent, name))
+            parent.unpin()
+
     def told(
         self, parent: core.Inode, name: bytes, handle: bytes | None, is_dir: bool = False
     ) -> None:
         """A name was told to have a handle now."""
-        if not isinstance(parent, Inode):
+        if not isinstance(parent, Inode) or not parent.is_known:
             return
         if handle is not None and is_dir:
             self._directories.add(handle)

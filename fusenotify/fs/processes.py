@@ -8,6 +8,8 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 
+from fusenotify.credentials import Process
+from fusenotify.engine.core import Core
 from fusenotify.proc import shows_our_numbers
 
 # For reading processes' commands, one descriptor in _ONE_IN is kept, at most _MOST_COMMANDS.
@@ -32,6 +34,17 @@ def status_of(pid: int) -> dict[bytes, bytes]:
         with suppress(OSError), open(f"/proc/{pid}/status", "rb") as lines:
             return dict(line.split(b":", 1) for line in lines)
     return {}
+
+
+def process_behind(pid: int, names: Core) -> Process:
+    """Return the process that changed SOURCE itself, as far as it is still to be seen."""
+    uid = gid = -1
+    command = None
+    if pid and names.asks_for_processes:
+        status = status_of(pid)
+        uid, gid = (int((status.get(key) or b"-1").split()[-1]) for key in (b"Uid", b"Gid"))
+        command = names.details.command_of(pid)
+    return Process(pid, uid, gid, command, behind=True)
 
 
 def is_capable(pid: int, capability: int, status: os.stat_result) -> bool:

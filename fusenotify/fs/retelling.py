@@ -48,7 +48,7 @@ from fusenotify.fs.fanotify import (
 from fusenotify.fs.forgetting import Forgetting
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.marks import Marks
-from fusenotify.fs.names_told import NamesTold
+from fusenotify.fs.names_told import UNKNOWN, NamesTold
 from fusenotify.fs.pending import Pending
 from fusenotify.fs.state import State
 from fusenotify.fs.whereabouts import Unexplained, Whereabouts
@@ -213,7 +213,9 @@ class Retelling:
         if not mask & NAMES:
             return 0, 0
         target = record.target
-        before = self._told.before(parent, name)
+        self._state.change_name(parent, name)
+        # What nobody hears of is not noted each time.
+        before = self._told.before(parent, name) if self._core.hears(parent) else UNKNOWN
         there = before is not None and before == target
         if mask & FAN_CREATE and mask & FAN_DELETE:
             if isinstance(parent, Inode) and self._state.now(parent, name) == target:
@@ -278,6 +280,7 @@ class Retelling:
                 self._hooks.unlinked(parent, name, inode, self._state.links(inode))
             self._forgetting.inode(inode)
             self._state.restore(child, inode)
+            self._told.told(parent, name, None)  # before its directory may be let go of
             self._inodes.drop_if_unused(inode)
         elif record.is_dir:
             gone = inode or self._state.stand_in(parent, name, is_dir=True)
@@ -287,7 +290,8 @@ class Retelling:
             self._hooks.happened_to_name(parent, name, IN_DELETE | IN_ISDIR)
         else:
             self._hooks.happened_to_name(parent, name, IN_DELETE)
-        self._told.told(parent, name, None)
+        if not isinstance(inode, Inode):
+            self._told.told(parent, name, None)
 
     def _rename(self, record: Record, waited: bool) -> None:
         if record.is_dir and not waited and not self._pending.next_of(record.pid):
@@ -390,4 +394,5 @@ class Retelling:
     def _unheard(self, parent: core.Inode | None, name: bytes, mask: int) -> None:
         """Nobody hears of a name; the kernel may remember it."""
         if mask & NAMES and parent is not None:
+            self._told.forget_name(parent, name)
             self._state.change_name(parent, name)

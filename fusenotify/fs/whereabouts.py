@@ -237,13 +237,12 @@ class Whereabouts:
 
     def _is_placed(self, inode: core.Inode) -> bool:
         """Return whether the way up from a known object is known; one without a name keeps none."""
-        while inode.dentry is not None:
-            above = inode.dentry.parent
-            if isinstance(above, Inode) and self._inodes.by_number.get(above.number) is not above:
+        for _ in range(_LONGEST_WAY):
+            if inode.dentry is None:
+                break
+            inode = inode.dentry.parent
+            if isinstance(inode, Inode) and not inode.is_known:
                 return False
-            if not inode.dentry.unlinked:
-                return True
-            inode = above
         return inode is self._inodes.root
 
     def _open(self, handle: bytes) -> int:

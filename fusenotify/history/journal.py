@@ -170,7 +170,7 @@ class Journal:
             entry.replaced, entry.exchanged = self._core.replaces, self._core.exchanges
         process = self._details.process(self._core.actor)
         if process is not None:
-            entry.pid, entry.uid, entry.gid, entry.command = process
+            entry.pid, entry.uid, entry.gid, entry.command = process[:4]
         if mask & IN_MOVED_FROM and self._mask & IN_MOVED_TO:
             entry.sequence = cookie  # until it gets its number
             self._moved = entry

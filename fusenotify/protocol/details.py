@@ -31,6 +31,9 @@ class DetailedEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     pid, uid, gid and command describe the process that caused the event.  Root, the
     daemon's user and the process's own user may know them.
 
+    behind says that SOURCE itself was changed, past the mount; then uid, gid and command are
+    known only if the daemon found the process still there.
+
     lost is the number of events that an IN_Q_OVERFLOW stands for.  They happened
     between the event before it and the event after it; sequence and time are those
     of the first of them.
@@ -48,6 +51,7 @@ class DetailedEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     uid: int | None = None
     gid: int | None = None
     command: bytes | None = None
+    behind: bool = False
     lost: int | None = None
 
     @property

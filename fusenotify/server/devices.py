@@ -114,9 +114,10 @@ def message_of(event: QueuedEvent) -> DetailedEvent:
     process = event.process
     if process is not None:
         message.pid = process.pid or None
-        message.uid = process.uid
-        message.gid = process.gid
+        message.uid = None if process.uid < 0 else process.uid
+        message.gid = None if process.gid < 0 else process.gid
         message.command = process.command
+        message.behind = process.behind
     return message
 
 

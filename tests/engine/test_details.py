@@ -252,7 +252,7 @@ def test_equal_halves_of_renames_do_not_merge() -> None:
 
 
 def who(tree: Tree, device: DetailedDevice) -> list[tuple[int, int, int, bytes | None] | None]:
-    return [event.process for event in taken(device)]
+    return [event.process and event.process[:4] for event in taken(device)]
 
 
 def test_it_is_the_process_of_a_thread_and_its_command() -> None:

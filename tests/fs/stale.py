@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether what is seen through a mount is what was done to SOURCE before a fence.
+
+    python -m tests.fs.stale --pairs 100000 --seed 1
+
+A mount with --behind all lets the kernel remember for a day.  Each pair is a random change made in
+SOURCE by another process, a fence, and a look at a name through the mount, which must see what
+SOURCE has: attributes, contents by an old and by a new descriptor, targets, listings, and that
+there is nothing.  All names were looked at before, so that there is something to be stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import fusenotify
+
+_NAMES = ["a", "b", "c", "d"]
+_CHANGES = [
+    *("write", "append", "truncate", "replace", "chmod", "utime"),
+    *("unlink", "rename", "link", "symlink", "mkdir", "rmdir"),
+]
+# How many files are held open, to be read again.
+_HELD = 20
+
+
+def change(top: str, chosen: random.Random) -> str:
+    """Make a random change, which may fail; return what it was."""
+    what = chosen.choice(_CHANGES)
+    one, other = (path(top, chosen) for _ in range(2))
+    with contextlib.suppress(OSError):
+        match what:
+            case "write" | "append":
+                with open(one, "wb" if what == "write" else "ab") as file:
+                    file.write(b"%d" % chosen.getrandbits(64))
+            case "truncate":
+                os.truncate(one, chosen.randrange(40))
+            case "chmod":
+                os.chmod(one, chosen.choice([0o600, 0o644, 0o755, 0o700]))
+            case "utime":
+                os.utime(one, ns=(chosen.getrandbits(60), chosen.getrandbits(60)))
+            case "unlink":
+                os.unlink(one)
+            case "rename":
+                os.rename(one, other)
+            case "link":
+                os.link(one, other)
+            case "symlink":
+                os.symlink(str(chosen.randrange(100)), one)
+            case "mkdir":
+                os.mkdir(one)
+            case "rmdir":
+                os.rmdir(one)
+            case "replace":
+                temporary = os.path.join(top, "temporary")
+                Path(temporary).write_bytes(b"%d" % chosen.getrandbits(64))
+                os.rename(temporary, one)
+    return f"{what} {one} {other}"
+
+
+def path(top: str, chosen: random.Random) -> str:
+    return "/".join([top, *chosen.choices(_NAMES, k=chosen.randint(1, 3))])
+
+
+def seen(name: str) -> object:
+    """Return all that is to be seen of a name."""
+    try:
+        status = os.lstat(name)
+        found: list[object] = [
+            (status.st_ino, status.st_mode, status.st_nlink, status.st_size),
+            (status.st_uid, status.st_gid, status.st_mtime_ns),
+        ]
+        if os.path.islink(name):
+            found.append(os.readlink(name))
+        elif os.path.isdir(name):
+            found.append(sorted(os.listdir(name)))
+        else:
+            found.append(Path(name).read_bytes())
+    except OSError as error:
+        return error.errno
+    return found
+
+
+def hold(held: dict[str, tuple[int, int]], source: str, mnt: str, name: str) -> None:
+    """Hold a file open, in SOURCE and in the mount."""
+    with contextlib.suppress(OSError):
+        below = os.open(source + name, os.O_RDONLY)
+        try:
+            held[name] = below, os.open(mnt + name, os.O_RDONLY)
+        except OSError:
+            os.close(below)
+            raise
+        if os.fstat(below).st_ino != os.fstat(held[name][1]).st_ino:
+            for fd in held.pop(name):
+                os.close(fd)
+
+
+def _differs(
+    held: dict[str, tuple[int, int]], chosen: random.Random, number: int, done: str
+) -> bool:
+    """Read a file that is held open, and perhaps let go of it; return whether it is stale."""
+    if not held:
+        return False
+    name = chosen.choice([*held])
+    below, through = held[name]
+    there, here = (_contents(fd) for fd in (below, through))
+    if there != here:
+        print(f"pair {number}: {done}: {name}, held, is {there!r}, and read as {here!r}")
+    if chosen.random() < 0.2:
+        del held[name]
+        os.close(below)
+        os.close(through)
+    return there != here
+
+
+def _contents(fd: int) -> bytes | int | None:
+    try:
+        return os.pread(fd, 1000, 0)
+    except OSError as error:
+        return error.errno
+
+
+def act(source: str) -> None:
+    """Make changes as asked for on the standard input: a seed a line."""
+    for line in sys.stdin:
+        print(change(source, random.Random(int(line))), flush=True)
+
+
+def run(pairs: int, seed: int) -> int:
+    """Make so many pairs; return how many saw something else."""
+    chosen, stale, held = random.Random(seed), 0, dict[str, tuple[int, int]]()
+    with tempfile.TemporaryDirectory(prefix="stale-") as directory:
+        source, mnt = f"{directory}/source", f"{directory}/mnt"
+        os.mkdir(source)
+        os.mkdir(mnt)
+        with (
+            fusenotify.mounted(source, mnt, behind="all") as mount,
+            mount.client() as client,
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.fs.stale", "--act", source],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            ) as other,
+        ):
+            assert other.stdin is not None
+            assert other.stdout is not None
+            for number in range(pairs):
+                name = path("", chosen)
+                seen(mnt + name)  # there shall be something to be stale
+                if name not in held and len(held) < _HELD:
+                    hold(held, source, mnt, name)
+                other.stdin.write(f"{seed * pairs + number}\n")
+                done = other.stdout.readline().strip()
+                client.sync()
+                looked = path("", chosen) if chosen.random() < 0.5 else name
+                there, here = seen(source + looked), seen(mnt + looked)
+                if there != here:
+                    stale += 1
+                    print(f"pair {number}: {done}: {looked} is {there}, and seen as {here}")
+                stale += _differs(held, chosen, number, done)
+            other.stdin.close()
+    return stale
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--act", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.act:
+        act(arguments.act)
+        return 0
+    begin = time.monotonic()
+    stale = run(arguments.pairs, arguments.seed)
+    seconds = time.monotonic() - begin
+    print(f"seed {arguments.seed}: {arguments.pairs} pairs in {seconds:.0f} s, {stale} stale")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
