@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a mount hears of changes that are made to SOURCE itself, behind it.
+"""Which changes made directly to SOURCE, behind the mount, a mount hears of.
 
-A value between cli, mounting, fs and server.
+cli, mounting, fs and server pass this value.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Nothing; what is watched; all of SOURCE.
+# No changes; changes of watched objects; all changes in SOURCE.
 OFF, WATCHED, ALL = KINDS = ("off", "watched", "all")
 
 
 class Heard(NamedTuple):
     """What was heard since the mount was made.
 
-    wanted is one of KINDS, and hears what of it could be had; why_not is why not all.  marks are
-    those of single objects.  records were read, of which echoes are of what the daemon did itself,
-    and told those that were told.  overflows is how often records were lost, mended how many
-    names were told to be what no record said.  forgotten are the names and attributes that
-    the kernel was told to forget.
+    wanted is the one of KINDS that was asked for, and hears the one that is possible; why_not
+    says why that is less.  The others are counts: marks of single objects; records that were
+    read; echoes, those of them that are about the daemon's own calls; told, those that became
+    events; overflows, how often records were lost; mended, names that were corrected without
+    a record; forgotten, names and attributes that the kernel was told to forget.
     """
 
     wanted: str

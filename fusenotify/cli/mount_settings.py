@@ -110,8 +110,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--behind",
         choices=heard.KINDS,
         default=heard.OFF,
-        help="hear of what is done to SOURCE itself, behind the mount: of what is watched, or "
-        "(root) of all, and let the kernel remember as long as with --exclusive (%(default)s)",
+        help="report changes made directly to SOURCE, behind the mount: to watched objects, or "
+        "(root only) to all, where the kernel remembers as long as with --exclusive (%(default)s)",
     )
     add_options(parser, LIMITS | QUOTAS, _DEFAULTS)
     parser.add_argument(
@@ -208,7 +208,7 @@ def _journal(arguments: argparse.Namespace) -> JournalSettings | None:
 
 
 def _view(arguments: argparse.Namespace, *, lasting: bool) -> View:
-    """Return how SOURCE is shown, for long where what the kernel remembers stays right."""
+    """Return how SOURCE is shown; if lasting, the kernel remembers names and data for a day."""
     seconds = EXCLUSIVE_SECONDS if lasting else DEFAULT_SECONDS
     umask = value_of(arguments.options, "umask")
     return View(

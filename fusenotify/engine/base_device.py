@@ -236,7 +236,7 @@ class BaseDevice(ABC, Generic[Q]):
         self._statistics.unfollow(watch.inode, watch.tree)
 
     def lose(self) -> None:
-        """Queue IN_Q_OVERFLOW: events were lost before they came here."""
+        """Queue IN_Q_OVERFLOW, because events were lost before they came here."""
         if any(True for _ in self.watches()):
             self._core.details.number()
             self._lose()

@@ -46,10 +46,10 @@ _PRODUCIBLE = ~(IN_IGNORED | IN_ONESHOT)
 
 
 class Queue(Protocol):
-    """A consumer that tells its reader where events are missing."""
+    """A consumer that tells its reader when events are missing."""
 
     def lose(self) -> None:
-        """Events were lost before they came here, nobody knows how many."""
+        """Note that an unknown number of events was lost before they came here."""
 
 
 class Core:
@@ -266,7 +266,7 @@ class Core:
                 watch.handle.remove_watch(watch)
 
     def lose(self) -> None:
-        """Tell all queues that events were lost, which may have been about anything."""
+        """Tell all queues that events were lost, about any objects."""
         for queue in list(self.queues):
             queue.lose()
 

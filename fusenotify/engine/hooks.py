@@ -83,7 +83,7 @@ class Hooks:
         return dentry
 
     def made_and_gone(self, parent: Inode, name: bytes, is_dir: bool) -> None:
-        """What was made is gone already, removed behind the filesystem."""
+        """Tell a creation whose object was removed already, behind the filesystem."""
         self.happened_to_name(parent, name, IN_CREATE | (IN_ISDIR if is_dir else 0))
 
     def linked(self, inode: Inode, parent: Inode, name: bytes) -> None:
@@ -227,20 +227,20 @@ class Hooks:
             self.core.trees.permissions_changed()
         self._event(inode, inode.dentry, IN_ATTRIB)
 
-    # What was done past the filesystem, and told by others than its requests.
+    # Changes behind the filesystem, which its requests did not make.
 
     def happened(self, inode: Inode, dentry: Dentry | None, mask: int) -> None:
-        """Something was done to an object by a name; mask says what, in one event."""
+        """Tell one event about an object, under a name; mask says what happened."""
         if mask & IN_ATTRIB and inode.is_dir:
             self.core.trees.permissions_changed()
         self._event(inode, dentry, mask)
 
     def happened_to_name(self, parent: Inode, name: bytes, mask: int) -> None:
-        """Something was done to what nobody knows, or by a name that nobody knows."""
+        """Tell one event about a name whose object, or which itself, is not known."""
         self.core.queue_event(parent, mask, 0, name)
 
     def vanished(self, inode: Inode) -> None:
-        """An object lost its last name, nobody knows where."""
+        """Tell that an object lost its last name, at an unknown place."""
         dentry = inode.dentry
         if dentry is None or inode.unlinked:
             return
@@ -250,7 +250,7 @@ class Hooks:
         self._name_gone(dentry, links=0)
 
     def lost(self) -> None:
-        """It is not known any more what happened: all queues are told so."""
+        """Tell all queues that events were lost."""
         self.core.lose()
 
     # The end.

@@ -77,7 +77,7 @@ class Inode:
         """Called when the last known child is gone."""
 
     def watched(self) -> None:
-        """It has other watches, or these want to hear of other things."""
+        """Note that the object has other watches, or that their masks changed."""
 
     def pin(self) -> None:
         """Called when a watch begins to hold the inode.  Linux: igrab()."""

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Changes made directly to SOURCE, behind the mount: heard by fanotify(7), and told in order.
+"""Changes made directly to SOURCE, behind the mount: read by fanotify(7), and told in order.
 
-fs.mount has one of these where it is asked for.  fs.fanotify reads, fs.retelling tells
-engine.hooks, fs.forgetting has the kernel forget.
+To tell a change is to call the hook for it (engine.hooks), as requests do.  fs.mount has one
+Behind if it is asked for.  fs.fanotify reads the records, fs.retelling tells them, and
+fs.forgetting makes the kernel forget what was changed.
 
-What the daemon does itself comes back as an echo.  It is dropped; but its place in the queue says
-what others did before.  So a request that changed a name of which somebody hears reads the queue
-up to its own echo, and tells what others did before it tells what it did (fs.in_order): names are
-told in SOURCE's order.  Where nobody hears, echoes are read many at a time.
+The daemon's own changes come back as records, too: as echoes.  Echoes are dropped, but the place
+of an echo in the queue shows what others did before.  So a request that changed a watched name
+reads the queue up to its own echo, and tells the others' changes before its own (fs.in_order).
+So changes of names are told in the order in which they happened in SOURCE.  If nobody watches
+the name, echoes are read many at a time.
 
 Invariants
-    Nothing here waits for the kernel or for a program: all of it runs in the serving thread but for
-        what fs.forgetting has a thread do.
-    What others do takes turns with requests: TURN_SECONDS at a time, and a request tells no more
-        than CATCH_UP_SECONDS of it first.  Where that is not enough for the order of a name, all
-        queues are told that events were lost, as where the kernel's own queue was full.
+    Nothing here waits for the kernel or for a program.  All of it runs in the serving thread,
+        except for a thread of fs.forgetting.
+    Others' changes take turns with requests: TURN_SECONDS at a time.  A request tells others'
+        changes for at most CATCH_UP_SECONDS before its own.  If that is not enough to keep the
+        order of a name, all queues get IN_Q_OVERFLOW, as when the kernel's queue was full.
 """
 
 from __future__ import annotations
@@ -50,19 +52,19 @@ log = logging.getLogger(__name__)
 
 TURN_SECONDS = 1e-3
 CATCH_UP_SECONDS = 20e-3
-# How long nothing is read where only echoes were; and until names are compared once more.
+# The pause after a read that had only echoes; the pause before names are compared again.
 _ECHO_SECONDS = 5e-3
 _SETTLE_SECONDS = 2e-3
-# What is told between two looks at the time.
+# How many records are told between two looks at the clock.
 _RECORDS_AT_A_TIME = 32
 
 
 class Behind:
-    """Hears what is done to SOURCE behind the mount, and tells it.
+    """Reads the changes made to SOURCE behind the mount, and tells them.
 
-    kind is one of heard.KINDS, but for OFF; why_not is why something is not heard.
+    kind is one of heard.KINDS, except OFF.  why_not says why some changes are not heard.
 
-    Raises OSError where it cannot be had.
+    Raises OSError if fanotify cannot be used.
     """
 
     def __init__(self, kind: str, inodes: Inodes, hooks: HooksInOrder) -> None:
@@ -121,12 +123,15 @@ class Behind:
         )
 
     def mounted(self) -> Callable[[Inode, bytes], None]:
-        """The mount is there; return what hears of names that are answered as nobody's."""
+        """Note that the mount exists now.
+
+        Returns a function to call with each name that the kernel is told not to exist.
+        """
         self.forgetting.mounted()
         return self.forgetting.absent
 
     def hears_all(self) -> bool:
-        """Hear of SOURCE's filesystems, as far as it is wanted; return whether of all of them."""
+        """Add new filesystems of SOURCE, and drop old ones; return whether all are heard."""
         inodes = self._inodes
         roots = {inodes.device: inodes.root.fd} | inodes.submounts.roots()
         for device in self._heard - roots.keys():
@@ -151,15 +156,15 @@ class Behind:
 
     def _watched(self, inode: Inode) -> None:
         self.marks.watched(inode)
-        self._whereabouts.moved()  # others are heard of now
+        self._whereabouts.moved()  # other directories are of interest now
 
     # What requests need.
 
     def catch_up(self, name: bytes, other: bytes) -> Record | None:
-        """Tell what others did before our own change of a name, or of two, which was just made.
+        """Tell others' changes that came before our own change of a name, or of two names.
 
-        Returns the echo of that change, which says what was changed, where others' doings may
-        have come between our look and the change.
+        Our change was just made.  Returns its echo, which says what was changed, if others may
+        have changed the name between our lookup and our change; otherwise None.
         """
         self._read_all()
         pending = self._pending
@@ -174,11 +179,11 @@ class Behind:
         return echo
 
     def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
-        """Return what a request changed, as its echo says; None where that is gone."""
+        """Return the object that a request changed, by its echo; None if the object is gone."""
         return self._whereabouts.changed(echo, given)
 
     def came_back(self, echo: Record | None, given: core.Inode) -> core.Inode:
-        """Return what came in exchange for what an echo says was moved."""
+        """Return the other object of an exchange, by the echo of the first."""
         half = None if echo is None else self._pending.other_half(echo)
         return self.changed(half, given) or given
 
@@ -204,7 +209,7 @@ class Behind:
         return True
 
     def _tell_now(self, end: int) -> bool:
-        """Tell records while a program waits; return whether there was time for all."""
+        """Tell records up to number end while a program waits; return whether time sufficed."""
         actor = self._core.actor
         until = time.perf_counter() + CATCH_UP_SECONDS
         in_time = True
@@ -218,17 +223,17 @@ class Behind:
         return in_time
 
     def place(self, inode: Inode) -> None:
-        """Have the names known that lead to an object that is about to be watched."""
+        """Make the names on the path to an object known, which is about to be watched."""
         self._whereabouts.place(inode)
 
     def told(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
-        """A request told what it made of a name."""
+        """Note what a request told about a name: the object that has it now, or None."""
         self._retelling.own(parent, name, inode)
 
     # What the mount needs.
 
     async def run(self) -> None:
-        """Hear and tell, for ever."""
+        """Read and tell records for ever."""
         async with trio.open_nursery() as helpers:
             helpers.start_soon(self.forgetting.run)
             while True:
@@ -247,10 +252,10 @@ class Behind:
                     await trio.lowlevel.checkpoint()
 
     async def fence(self) -> None:
-        """Return when what was done to SOURCE before is told, and forgotten by the kernel.
+        """Wait until all earlier changes of SOURCE are told, and forgotten by the kernel.
 
-        The queue is read up to what is in it now: what is done is put there before the call
-        that does it returns.
+        The records that are queued now are enough, because the kernel queues a record before
+        the call that it is about returns.
         """
         enough = self._fanotify.read_in_all + self._fanotify.queued()
         while self._fanotify.read_in_all < enough and self._read():
@@ -268,17 +273,17 @@ class Behind:
         self.forgetting.flush()
         await self.forgetting.done()
 
-    # How it is done.
+    # Reading and telling.
 
     async def _tell_in_turns(self) -> None:
         if self._tell(self._pending.taken + _RECORDS_AT_A_TIME):
             await trio.lowlevel.checkpoint()
-        else:  # something is still to come
+        else:  # a record that explains the next one is still to come
             await trio.sleep(_SETTLE_SECONDS)
             self._read_all()
 
     def _turn(self) -> bool:
-        """Read and tell for a while; return whether there was nothing but echoes."""
+        """Read and tell for a while; return whether there were only echoes."""
         self._core.actor = None
         taken = self._read()
         if self.forgetting.forgets_all:
@@ -290,12 +295,12 @@ class Behind:
             return taken > 0
         until = time.perf_counter() + TURN_SECONDS
         self._settles = True
-        # Where what explains a record is still to come, it has time to.
+        # If a record waits for another one that explains it, there is time until the next turn.
         end = self._pending.appended
         return not self._tell(end, until) and time.perf_counter() < until
 
     def _settle(self) -> bool:
-        """Compare names with what was told; return whether that is to be done again."""
+        """Compare names with what was told; return whether another comparison is needed."""
         self._hooks.telling = True
         try:
             return self._retelling.settle()
@@ -304,7 +309,7 @@ class Behind:
             self.forgetting.flush()
 
     def _read(self) -> int:
-        """Read once what has come; return how many bytes."""
+        """Read records once; return how many bytes were read."""
         length = self._fanotify.read()
         if length:
             append = self._pending.append
@@ -313,23 +318,23 @@ class Behind:
         return length
 
     def _read_all(self) -> bool:
-        """Read all that has come; return whether there was something."""
+        """Read all queued records; return whether there were any."""
         some = False
         while self._read():
             some = True
         return some
 
     def _wanted(self, device: int, ino: int, mask: int) -> bool:
-        """Return whether an object of a record may be of interest."""
+        """Return whether a record about this object may be of interest."""
         if self._tree_roots or self._inodes.with_number(device, ino) is not None:
             return True
-        # A directory says of itself what the one above it hears, too.
+        # A record about a directory itself is of interest to its parent, too.
         return mask & (FAN_ONDIR | NAMES) == FAN_ONDIR and self.marks.watches
 
     def _tell(self, end: int, until: float = math.inf) -> bool:
-        """Tell records until so many were taken in all, or as many as there is time for.
+        """Tell records until end were taken in all, or until a time (perf_counter()).
 
-        Returns whether that were all; not where something is still to come that explains one.
+        Returns whether all were told; False also if one waits for a record that explains it.
         """
         self._hooks.telling = True
         try:
@@ -349,7 +354,7 @@ class Behind:
                 self._lose()
                 return True
             if record.mask:
-                if not pending:  # the other half of an exchange may just have come
+                if not pending:  # the second record of an exchange may just have come
                     self._read_all()
                 self._core.actor = process_behind(record.pid, self._core)
                 try:
@@ -367,7 +372,7 @@ class Behind:
         return True
 
     def _not_told(self, record: Record) -> Unexplained | None:
-        """Tell a record; return what is missing where it cannot be told yet."""
+        """Tell a record; return why it cannot be told yet, or None."""
         try:
             self._retelling.tell(record, waited=self._waited is record)
         except Unexplained as unexplained:
@@ -375,7 +380,7 @@ class Behind:
         return None
 
     def _is_to_wait(self, record: Record, unexplained: Unexplained) -> bool:
-        """Return whether the record that explains another one may still come."""
+        """Return whether the record that explains this one may still come."""
         now = time.perf_counter()
         if self._unexplained is not record:
             self._unexplained, self._waits_until = record, now + unexplained.seconds
@@ -387,7 +392,7 @@ class Behind:
         return False
 
     def _lose(self) -> None:
-        """It is not known what was done: tell so, and have the kernel forget everything."""
+        """Handle lost records: tell all queues, and make the kernel forget everything."""
         self._overflows += 1
         self._pending.clear()
         self._retelling.forget_told()

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""fanotify(7): what is done to a filesystem, by whomever, in the order in which it is done.
+"""fanotify(7): records of all changes in a filesystem, in order, whoever makes them.
 
-fs.behind listens by it.  Linux: fs/notify/fanotify/fanotify_user.c.  Objects are told by their
-file handles (name_to_handle_at(2)), and of those kinds of filesystems that are known here a
-handle says the inode number, so that what nobody knows is told apart by a look into a table.
+fs.behind uses it.  Linux: fs/notify/fanotify/fanotify_user.c.  Records name objects by file
+handles (name_to_handle_at(2)).  In the kinds of filesystems that are known here, a handle
+contains the inode number, so that objects that are not known are skipped by a table lookup.
 
 Invariant
-    A record of ours is one of this process, by whichever of its threads: the kernel says
-        that to everybody.  To whom it says no other numbers, others' are 0.
+    A record is ours if its pid is this process, whichever thread caused it.  All users get their
+        own pid; users that may not see other pids get 0 for them.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ FAN_ONDIR = 0x40000000
 NAMES = FAN_CREATE | FAN_DELETE | FAN_RENAME
 # All that changes something.
 CHANGES = NAMES | FAN_MODIFY | FAN_ATTRIB
-# What is only to be heard of.
+# What changes nothing: heard only while a watch asks for it.
 ON_DEMAND = FAN_ACCESS | FAN_OPEN | FAN_CLOSE_WRITE | FAN_CLOSE_NOWRITE
 
 _CLOEXEC, _NONBLOCK = 0x1, 0x2
 # FAN_REPORT_DFID_NAME_TARGET.
 _REPORT = 0x200 | 0x400 | 0x800 | 0x1000
 _MARK_ADD, _MARK_REMOVE, _MARK_FILESYSTEM = 0x1, 0x2, 0x100
-# Of struct fanotify_event_info_header: the objects' own handle, a directory with a name, the
-# same before and behind a rename.
+# Types in struct fanotify_event_info_header: the object's own handle; a directory and a name; the
+# same before a rename, and after it.
 _FID, _DFID_NAME, _OLD_NAME, _NEW_NAME = 1, 2, 10, 12
 # event_len, mask, pid; then the first info's len and fsid.
 _FIRST = struct.Struct("=I4xQ4xi2xHQ8x")
 _METADATA = 24
-# An info: type, len; fsid, length and type of the handle follow, then the handle.
+# An info: type and length; fsid; length of the handle.  Its type and the handle follow.
 _INFO = struct.Struct("=BxH8xI")
 _INFO_HEADER = 4
 _KEY_HEADER = 16
@@ -63,8 +63,8 @@ _FSID = struct.Struct("=Q")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# How a handle of a kind of filesystem (statfs(2)'s f_type) says the inode number: ext2 to ext4
-# and f2fs by FILEID_INO32_GEN, tmpfs behind a generation, xfs as 64 bits.
+# How the handles of a kind of filesystem (statfs(2)'s f_type) contain the inode number: ext2 to
+# ext4 and f2fs as FILEID_INO32_GEN, tmpfs after a generation, xfs as 64 bits.
 _INO32 = struct.Struct("=I").unpack_from, 0
 _INO64 = struct.Struct("=Q").unpack_from
 _NUMBERS = {
@@ -79,27 +79,28 @@ Unpack = Callable[[bytes | bytearray, int], tuple[int]]
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A filesystem: its st_dev, and how its handles say an inode number, at which byte."""
+    """A filesystem: its st_dev, and how and at which byte handles contain the inode number."""
 
     device: int
     unpack: Unpack
     offset: int
 
     def ino(self, handle: bytes) -> int:
-        """Return the inode number of a handle as Record has them."""
+        """Return the inode number in a handle of a Record."""
         return self.unpack(handle, _KEY_HEADER + self.offset)[0]
 
 
 class Record:
-    """What was done, by a process, to an object.
+    """A record: what a process did to an object.
 
-    mask has FAN_ bits, of several calls where they follow each other.  directory is that of name,
-    or where name is "." the directory itself; without one it is only known which object it is.
-    Of a rename they are those before it, new_directory and new_name those behind it.
-    target is the object's handle.  All handles begin with the filesystem's fsid.
+    mask has FAN_ bits, of several calls if these follow each other.  target is the handle of
+    the object.  directory is the handle of the directory in which the object has name, or of
+    the object itself if name is "."; it is None if only the object is known.  For a rename,
+    these are from before it, and new_directory and new_name from after it.  All handles begin
+    with the filesystem's fsid.
 
-    number, taken and behind are fs.pending's: its place, whether it was told with another one,
-    and what is told right behind it.
+    fs.pending uses number, the record's place; taken, whether it was told with another record;
+    and behind, the records that are told right after it.
     """
 
     __slots__ = (
@@ -132,15 +133,15 @@ class Record:
         return bool(self.mask & FAN_ONDIR)
 
     def is_about(self, name: bytes) -> bool:
-        """Return whether a name of it is this one, in whichever directory."""
+        """Return whether the old or the new name is this one, in any directory."""
         return name in (self.name, self.new_name)
 
 
 class Fanotify:
-    """A group of marks, and the queue of what they hear.
+    """A group of marks, and the queue of its records.
 
-    disks are the filesystems that are heard, by fsid, and fsids these, by st_dev.  read_in_all
-    counts the records that were read, own those of them that are ours.
+    disks maps the fsids of the filesystems that are heard to Disks; fsids maps their st_dev to
+    fsids.  read_in_all counts the records that were read, and own those of them that are ours.
 
     Raises OSError: ENOSYS, EPERM, EINVAL (the kernel has no such records), EMFILE.
     """
@@ -156,7 +157,8 @@ class Fanotify:
         self.fsids: dict[int, bytes] = {}
         self.own = self.read_in_all = 0
         self._pid = os.getpid()
-        # Behind what is read there are zeros: a record without an info is looked at as if it had.
+        # Zeros follow the bytes that are read, so that a record without an info can be unpacked
+        # as if it had one.
         self._buffer = bytearray(_BUFFER + _FIRST.size)
         self._room = [memoryview(self._buffer)[:_BUFFER]]
 
@@ -164,9 +166,9 @@ class Fanotify:
         os.close(self.fd)
 
     def know(self, fd: int) -> Disk:
-        """Learn how the filesystem of an object, of which fd is a descriptor, tells objects.
+        """Find out how the filesystem of an open object makes handles; return its Disk.
 
-        Raises OSError, EOPNOTSUPP where that is not known.
+        Raises OSError: EOPNOTSUPP if that is not known.
         """
         status = os.fstat(fd)
         fsid = os.fstatvfs(fd).f_fsid & 0xFFFFFFFFFFFFFFFF
@@ -180,23 +182,23 @@ class Fanotify:
         raise OSError(errno.EOPNOTSUPP, "its objects cannot be told apart")
 
     def key(self, fd: int, device: int) -> bytes:
-        """Return the handle of an object as records have it; device is its st_dev.
+        """Return the handle of an open object as in records; device is its st_dev.
 
         Raises OSError.
         """
         return self.fsids[device] + file_handle(fd)[1]
 
     def mark_filesystem(self, fd: int, mask: int, on: bool = True) -> None:
-        """Hear, or do not hear any more, what is done in the whole filesystem of an object.
+        """Add bits to the mark of an open object's whole filesystem, or remove them.
 
         Raises OSError.
         """
         self._mark(fd, (_MARK_ADD if on else _MARK_REMOVE) | _MARK_FILESYSTEM, mask)
 
     def mark(self, fd: int, mask: int, on: bool = True) -> None:
-        """Hear, or do not hear any more, what is done to an object.
+        """Add bits to the mark of an open object, or remove them.
 
-        Raises OSError, ENOSPC where the user has too many marks.
+        Raises OSError: ENOSPC if the user has too many marks.
         """
         self._mark(fd, _MARK_ADD if on else _MARK_REMOVE, mask)
 
@@ -210,17 +212,18 @@ class Fanotify:
         return int.from_bytes(length, sys.byteorder) // _METADATA
 
     def read(self) -> int:
-        """Read records, for records(); return how many bytes, 0 where there are none."""
+        """Read records, for records(); return how many bytes were read, 0 if there are none."""
         try:
             return os.readv(self.fd, self._room)
         except BlockingIOError:
             return 0
 
     def records(self, length: int, wanted: Callable[[int, int, int], bool]) -> Iterator[Record]:
-        """Yield what read() read, but for what wanted() says is about nothing that is known.
+        """Yield the records that read() read, except those that are not wanted.
 
-        It is asked with a filesystem's st_dev, an inode number and the mask.  Of ours only changes
-        of names are given.
+        wanted() is called with an st_dev, an inode number and the mask; a record is yielded if
+        that returns true for one of its objects.  Of our own records, only changes of names are
+        yielded.
         """
         buffer, own, begin = self._buffer, self._pid, 0
         unpack = _FIRST.unpack_from
@@ -291,5 +294,5 @@ _REASONS = {
 
 
 def why_not_heard(error: OSError) -> str:
-    """Return the reason for which it cannot be had, for people."""
+    """Return why fanotify cannot be used, as a text for messages."""
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)

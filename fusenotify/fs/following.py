@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is mounted below SOURCE, shown as it comes and goes.
+"""Mounts below SOURCE: they are shown as they come and go.
 
 fs.mount runs this beside the requests; fs.submounts has the table.
 """
@@ -19,15 +19,15 @@ from fusenotify.fs.submounts import Place, Seen
 
 log = logging.getLogger(__name__)
 
-# How long after a change below SOURCE the kernel is asked once more to forget what a name was.
+# How long after a change below SOURCE the kernel is told a second time to forget a name.
 _SETTLED_SECONDS = 0.05
-# When it is looked again what is mounted below SOURCE, where that failed; later each time.
+# The pause before mounts are scanned again after a failure; it doubles each time.
 _LOOK_AGAIN_SECONDS = 0.5
 _LOOK_AGAIN_AT_MOST = 60.0
 
 
 class Following:
-    """Follows the mounts below SOURCE.  another is called where one came or went."""
+    """Follows the mounts below SOURCE.  another is called when one came or went."""
 
     def __init__(self, inodes: Inodes, hooks: Hooks, another: Callable[[], None]) -> None:
         self._inodes = inodes
@@ -35,7 +35,7 @@ class Following:
         self._another = another
 
     async def run(self) -> None:
-        """Show what is mounted below SOURCE, and let go of what is taken away, for ever."""
+        """Show new mounts below SOURCE, and release those that are gone, for ever."""
         submounts = self._inodes.submounts
         while True:
             await submounts.changed()
@@ -51,14 +51,14 @@ class Following:
             self._inodes.descriptors.let_go_of_others()
 
     async def _look(self) -> bool:
-        """Show what is mounted below SOURCE now; return whether all of it could be seen."""
+        """Show the mounts below SOURCE as they are now; return whether all could be seen."""
         try:
             seen = await trio.to_thread.run_sync(self._inodes.submounts.scan)
         except OSError as error:  # no descriptor is left, for a while
             log.warning("what is mounted below SOURCE cannot be seen now: %s", error.strerror)
             return False
         changed = self._update(seen)
-        # The kernel may have had the answer of before in its hands: twice.
+        # Twice, because the kernel may still be processing an earlier answer.
         for _ in range(2):
             for place in changed:
                 directory = self._inodes.at(place)
@@ -69,7 +69,7 @@ class Following:
         return seen.is_whole
 
     def _update(self, seen: Seen) -> list[Place]:
-        """Take over which mounts there are; return the places that have changed."""
+        """Update the table of mounts; return the places that have changed."""
         inodes, submounts = self._inodes, self._inodes.submounts
         changed, gone = submounts.update(seen)
         if changed:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the kernel is to forget, because it was changed behind the mount.
+"""Make the kernel forget what was changed behind the mount.
 
-fs.retelling says what; names wait here until a thread has told the kernel.
+fs.retelling says what was changed; names wait here until a thread has told the kernel.
 
 Linux: fs/fuse/inode.c fuse_reverse_inval_inode(), fs/fuse/dir.c fuse_reverse_inval_entry().
 
 Invariants
-    Attributes are forgotten at once: the kernel takes no lock for it, and reads ask for them
-        before they use what was read before, which goes where they are other ones.
-    A name is forgotten by a thread: the kernel waits for the lock of its directory, which a
-        program may hold whose request the serving thread is to answer.
+    The kernel is told at once to forget attributes, for which it takes no lock.  Reads ask for
+        the attributes before they use cached data, and drop the data if these have changed.
+    A thread tells the kernel to forget a name.  The kernel waits for the lock of the name's
+        directory, and a program that waits for the serving thread may hold that lock.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import trio
 from fusenotify.fs.inodes import Inode, Inodes
 
 # FUSE_NOTIFY_INVAL_ENTRY: fuse_out_header, then fuse_notify_inval_entry_out with the parent, the
-# length of the name, and FUSE_EXPIRE_ONLY, which Linux 6.2 knows and others overlook: the name is
-# looked up again at its next use, and stays where it is still that of the same object.
+# length of the name, and FUSE_EXPIRE_ONLY (since Linux 6.2, earlier ignored): the name is looked
+# up again at its next use, and is kept if it still belongs to the same object.
 _INVAL_ENTRY = struct.Struct("=IiQQII")
 _CODE = 3
 _EXPIRE_ONLY = 1
 _DEVICE = "/dev/fuse"
-# How many names the kernel may remember as nobody's; with one more it forgets them all.
+# How many missing names the kernel may remember; with one more, it is told to forget them all.
 MOST_ABSENT = 100_000
 _AGAIN_SECONDS = 0.05
 # How many objects it is told to forget in a turn, where it must forget all.
@@ -39,10 +39,10 @@ _AT_A_TIME = 256
 
 
 class Forgetting:
-    """Has the kernel forget what it knows of a mount.
+    """Makes the kernel forget what it remembers of a mount.
 
-    attributes and names count what it was told to forget.  forgets_all says that it is to forget
-    more.
+    attributes and names count what it was told to forget.  forgets_all is true while all() is
+    not finished: call some().
     """
 
     def __init__(self) -> None:
@@ -62,19 +62,19 @@ class Forgetting:
         self._told_once = trio.Event()
 
     def mounted(self) -> None:
-        """The mount is there: from now on the kernel may remember something of it."""
+        """Note that the mount exists: find its descriptor of /dev/fuse."""
         for name in os.listdir("/proc/self/fd"):
             with suppress(OSError):
                 if os.readlink(f"/proc/self/fd/{name}") == _DEVICE:
                     self._fd = int(name)
 
     def inode(self, inode: Inode) -> None:
-        """An object has other attributes, or other data: for flush()."""
+        """Note that attributes or data of an object have changed; flush() tells the kernel."""
         if inode.lookups > 0:
             self._inodes.add(inode)
 
     def absent(self, parent: Inode, name: bytes) -> None:
-        """The kernel is told that a name is nobody's, and may remember it."""
+        """Note that the kernel is told that a name does not exist, and may remember that."""
         names = self._absent.setdefault(parent.number, set())
         if name not in names:
             names.add(name)
@@ -83,7 +83,7 @@ class Forgetting:
                 self.all_absent()
 
     def all_absent(self) -> None:
-        """Have all those names forgotten."""
+        """Make the kernel forget all missing names."""
         for number, names in self._absent.items():
             for name in names:
                 self._forget_soon(number, name)
@@ -111,14 +111,14 @@ class Forgetting:
         self._waiting[number, name] = None
 
     def all(self, inodes: Inodes) -> None:
-        """Have everything forgotten, some() of it at a time."""
+        """Make the kernel forget everything; some() does a part of it at a time."""
         self.all_absent()
         self._known = inodes.by_number
         self._to_forget = list(inodes.by_number)
         self.forgets_all = True
 
     def some(self) -> None:
-        """Have some of everything forgotten."""
+        """Do the next part of what all() began."""
         for _ in range(_AT_A_TIME):
             if not self._to_forget:
                 self.forgets_all = False
@@ -133,18 +133,18 @@ class Forgetting:
         self.flush()
 
     def flush(self) -> None:
-        """Have the attributes forgotten of what inode() was said of."""
+        """Make the kernel forget the attributes of the objects that inode() noted."""
         if not self._inodes:
             return
         for inode in self._inodes:
             if inode.lookups > 0:
                 self.attributes += 1
-                with suppress(OSError):  # it is being forgotten, or unmounted meanwhile
+                with suppress(OSError):  # the kernel is forgetting it, or the mount is gone
                     pyfuse3.invalidate_inode(pyfuse3.InodeT(inode.number), attr_only=True)
         self._inodes.clear()
 
     async def done(self) -> None:
-        """Return when the names are forgotten that name() was said of before."""
+        """Wait until the kernel has forgotten the names that name() noted before."""
         await self._done.wait()
 
     async def run(self) -> None:
@@ -181,5 +181,5 @@ class Forgetting:
         for number, name in names:
             length = _INVAL_ENTRY.size + len(name) + 1
             notice = _INVAL_ENTRY.pack(length, _CODE, 0, number, len(name), _EXPIRE_ONLY)
-            with suppress(OSError):  # the kernel does not know it, or it was unmounted meanwhile
+            with suppress(OSError):  # the kernel does not know it, or the mount is gone
                 os.write(self._fd, notice + name + b"\0")

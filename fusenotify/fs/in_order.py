@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hooks that tell what a request did to a name behind what others did to SOURCE before it.
+"""Hooks that tell a request's changes of names after the earlier changes that others made.
 
-fs.mount has these in place of engine.hooks' where changes behind the mount are heard; fs.behind is
-asked before each name is told of which somebody hears.
+fs.mount uses these instead of engine.hooks' if changes behind the mount are heard.  They call
+fs.behind before each change of a watched name is told.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from fusenotify.fs.inodes import Inode
 
 
 class Listener(Protocol):
-    """Who hears what others do.  fs.behind is it."""
+    """Reads others' changes: fs.behind.Behind."""
 
     def catch_up(self, name: bytes, other: bytes) -> Record | None:
-        """Tell what others did before our own change of a name, or of two; return its echo."""
+        """Tell others' changes before our own change of a name, or of two; return its echo."""
 
     def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
-        """Return what a request changed, as its echo says; None where that is gone."""
+        """Return the object that a request changed, by its echo; None if the object is gone."""
 
     def came_back(self, echo: Record | None, given: core.Inode) -> core.Inode:
-        """Return what came in exchange for what an echo says was moved."""
+        """Return the other object of an exchange, by the echo of the first."""
 
     def told(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
-        """A request told what it made of a name."""
+        """Note what a request told about a name: the object that has it now, or None."""
 
     def place(self, inode: Inode) -> None:
-        """Have the names known that lead to an object that is about to be watched."""
+        """Make the names on the path to an object known, which is about to be watched."""
 
 
 @contextmanager
 def placed(listener: Listener | None, found: AbstractContextManager[Inode]) -> Iterator[Inode]:
-    """Return the block in which what is to be watched is pinned; it is known where that is."""
+    """Enter found, in which the object to be watched is pinned, and make its path known."""
     with found as inode:
         if listener is not None:
             listener.place(inode)
@@ -47,9 +47,10 @@ def placed(listener: Listener | None, found: AbstractContextManager[Inode]) -> I
 
 
 class HooksInOrder(Hooks):
-    """Hooks that tell what a request did to a name behind what others did to SOURCE before.
+    """Hooks that tell a request's changes of names after the earlier changes of others.
 
-    behind is who knows, once there is one; while it tells what others did itself, telling is set.
+    behind is the Listener, as soon as there is one.  telling is true while it tells others'
+    changes itself.
     """
 
     def __init__(self, names: core.Core, *more: Any) -> None:
@@ -60,7 +61,7 @@ class HooksInOrder(Hooks):
     def created(self, parent: core.Inode, name: bytes, inode: core.Inode) -> core.Dentry:
         behind, echo = self._caught_up((inode,), parent, name)
         if behind is not None and behind.changed(echo, inode) is not inode:
-            # It is gone by now; another one has its name, and its record is still to come.
+            # The object is gone already.  Another one has its name; its record is still to come.
             super().made_and_gone(parent, name, inode.is_dir)
             behind.told(parent, name, None)
             return core.Dentry(parent, name, inode)
@@ -148,9 +149,9 @@ class HooksInOrder(Hooks):
         other_parent: core.Inode | None = None,
         other_name: bytes = b"",
     ) -> tuple[Listener | None, Record | None]:
-        """Have told what others did before to names that somebody hears of.
+        """Tell others' earlier changes, if one of the names is watched.
 
-        Returns who wants to know what is told of them now, and catch_up()'s echo.
+        Returns the Listener whose told() the caller has to call, or None, and catch_up()'s echo.
         """
         behind, echo = self.behind, None
         if behind is None or self.telling:
@@ -164,7 +165,7 @@ class HooksInOrder(Hooks):
 
 @contextmanager
 def held(*inodes: core.Inode | None) -> Iterator[None]:
-    """Let objects be known while others' doings are told, and not let go of them behind it."""
+    """Keep objects known while the block tells others' changes; its end drops none of them."""
     known = [inode for inode in inodes if isinstance(inode, Inode)]
     for inode in known:
         inode.pins += 1

@@ -108,7 +108,7 @@ class Inodes:
         self.layers = Layers(self._identity.overlays)
         self._identity.is_exact(self.device, root_fd)
         self.by_number = self._index.by_number
-        # Hear of what is watched otherwise, and of what will not be known any more.
+        # Called with an object whose watches changed; with one that is about to be forgotten.
         self.on_watched: Callable[[Inode], None] | None = None
         self.on_let_go: Callable[[Inode], None] | None = None
         # Hears that a directory is about to be known by another name, or by its first.
@@ -277,7 +277,7 @@ class Inodes:
         return False
 
     def with_number(self, device: int, ino: int) -> Inode | None:
-        """Return the object that has an st_dev and st_ino, as far as is known."""
+        """Return the known object with an st_dev and st_ino; None if there is none."""
         return self._index.find(device, ino)
 
     def at(self, place: Place) -> Inode | None:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What fanotify is asked to hear of: whole filesystems, or the objects that devices watch.
+"""The marks of fanotify: on whole filesystems, or on the objects that devices watch.
 
-fs.behind has one of these, and is told by fs.inodes what is watched, named and forgotten.
+fs.behind has one Marks.  fs.inodes reports which objects are watched, named and forgotten.
 
 Invariants
-    What changes something is always asked for where anything is; reads, opens and closes only as
-        long as a watch wants to hear of them.
-    An object that is watched has a mark, and the directory that it is in: that says when it is
-        moved or removed.
-    Without a mark for the filesystem, which is for root, a tree watch hears of the directories
-        that are known: each of them has one, as long as it is known.
+    A mark always asks for changes; it asks for reads, opens and closes only while a watch wants
+        them.
+    A watched object has a mark.  So has the directory that it is in, whose records tell when
+        the object is moved or removed.
+    Only root can mark filesystems.  For other users, tree watches hear of the directories that
+        are known: each known directory has a mark.
 """
 
 from __future__ import annotations
@@ -39,17 +39,18 @@ _DIRECTORY = CHANGES | FAN_EVENT_ON_CHILD | FAN_ONDIR
 _FILE = FAN_MODIFY | FAN_ATTRIB
 _ABOVE = FAN_DELETE | FAN_RENAME | FAN_ONDIR
 _FILESYSTEM = CHANGES | FAN_ONDIR
-# Beside the bits that a watch asks for: that there is one.
+# A bit besides those that a watch asks for: there is a watch.
 _WATCHED = 1 << 32
-# IN_ACCESS and so on are FAN_ACCESS and so on.
+# IN_ACCESS and the like have the same values as FAN_ACCESS and the like.
 _BITS = [1 << bit for bit in range(6) if ON_DEMAND >> bit & 1]
 
 
 class Marks:
     """The marks of a mount.
 
-    is_all says that whole filesystems are heard, always; else they are, for root, while there is a
-    tree watch.  number counts the marks of single objects, refused those that could not be had.
+    If is_all is true, filesystems are always marked.  Otherwise they are marked only for root,
+    while there is a tree watch.  number counts the marks of single objects; refused counts the
+    marks that the kernel refused.
     """
 
     def __init__(self, is_all: bool, fanotify: Fanotify, inodes: Inodes, names: core.Core) -> None:
@@ -59,12 +60,12 @@ class Marks:
         self._inodes = inodes
         self._tree_roots = names.trees.roots
         self._filesystems: dict[int, int] = {}
-        # What is asked of filesystems now; 0 where of none.
+        # The mask of the filesystems' marks; 0 if they have none.
         self._asked = 0
         self._wanted: dict[Inode, int] = {}
         self._demand: Counter[int] = Counter()
         self._marked: dict[Inode, int] = {}
-        # How many watched objects are in a directory, and in which one each was.
+        # How many watched objects are in each directory, and the directory of each object.
         self._watched_in: Counter[Inode] = Counter()
         self._above: dict[Inode, Inode] = {}
         self._marks_each = False
@@ -76,16 +77,16 @@ class Marks:
 
     @property
     def watches(self) -> bool:
-        """Whether something is watched."""
+        """Whether any object is watched."""
         return bool(self._wanted)
 
     @property
     def marks_each(self) -> bool:
-        """Whether each directory that is known has a mark of its own, for the tree watches."""
+        """Whether each known directory has a mark of its own, for the tree watches."""
         return self._marks_each
 
     def filesystem(self, device: int, fd: int) -> None:
-        """A filesystem belongs to SOURCE, of which fd is a directory.  Raises OSError."""
+        """Add a filesystem of SOURCE; fd is a directory in it.  Raises OSError."""
         self._filesystems[device] = fd
         if self._asked:
             self._fanotify.mark_filesystem(fd, self._asked)
@@ -93,14 +94,14 @@ class Marks:
             self._ask(_FILESYSTEM)
 
     def forget_filesystem(self, device: int) -> None:
-        """It does not any more."""
+        """Remove a filesystem that does not belong to SOURCE any more."""
         fd = self._filesystems.pop(device, None)
         if fd is not None and self._asked:
-            with suppress(OSError):  # it is gone
+            with suppress(OSError):  # the filesystem is gone
                 self._fanotify.mark_filesystem(fd, self._asked, on=False)
 
     def watched(self, inode: core.Inode) -> None:
-        """An object has other watches than before, or they want to hear of other things."""
+        """Note that an object has other watches than before, or that their masks changed."""
         assert isinstance(inode, Inode)
         wants = 0
         for watch in inode.watches:
@@ -125,23 +126,23 @@ class Marks:
             self._mark(inode)
 
     def moved(self, inode: core.Inode) -> None:
-        """An object may be in another directory."""
+        """Note that an object may be in another directory."""
         if inode in self._above:
             assert isinstance(inode, Inode)
             self._follow(inode, True)
 
     def named(self, inode: Inode) -> None:
-        """A directory is known."""
+        """Note that a directory is known."""
         if self._marks_each:
             self._mark(inode)
 
     def let_go(self, inode: Inode) -> None:
-        """An object is not known any more; its descriptor is still there."""
+        """Note that an object is no longer known; its descriptor is still open."""
         if inode in self._marked:
             self._set(inode, 0)
 
     def _follow(self, inode: Inode, is_watched: bool) -> None:
-        """Have the directory marked that an object is in, as long as it is watched."""
+        """Mark the directory that an object is in, as long as the object is watched."""
         above = inode.dentry.parent if is_watched and inode.dentry is not None else None
         before = self._above.pop(inode, None)
         if isinstance(above, Inode):
@@ -155,7 +156,7 @@ class Marks:
             self._mark(before)
 
     def _mark(self, inode: Inode) -> None:
-        """Give an object the mark that it is to have."""
+        """Set the mark of an object."""
         wants = self._wanted.get(inode, 0)
         mask = 0
         if wants or (self._marks_each and inode.is_dir):
@@ -171,7 +172,7 @@ class Marks:
         if mask == before or not (before or inode.is_known):
             return
         if before & ~mask:
-            with suppress(OSError):  # it is gone, and its mark with it
+            with suppress(OSError):  # the object is gone, and its mark with it
                 self._fanotify.mark(inode.fd, before & ~mask, on=False)
         try:
             if inode.device not in self._fanotify.fsids:
@@ -189,7 +190,7 @@ class Marks:
             self._marked.pop(inode, None)
 
     def _ask(self, mask: int) -> None:
-        """Ask filesystems for this.  Raises OSError."""
+        """Set the mask of the filesystems' marks.  Raises OSError."""
         more, less = mask & ~self._asked, self._asked & ~mask
         if not (more or less):
             return

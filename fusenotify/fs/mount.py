@@ -168,7 +168,7 @@ class Mount:
             self._operations.on_absent = self.behind.mounted()
 
     def _listen(self) -> None:
-        """Hear what is done to SOURCE behind the mount, where that is wanted and can be had."""
+        """Begin to read changes behind the mount, if that is wanted and possible."""
         if isinstance(self._hooks, HooksInOrder) and self._inodes is not None:
             try:
                 self.behind = Behind(self._heard.wanted, self._inodes, self._hooks)
@@ -179,7 +179,7 @@ class Mount:
             self._view = self._view_alone
 
     def _hears_less(self) -> bool:
-        """Return whether something of SOURCE, or below it, is not heard that was to be."""
+        """Return whether changes that were to be heard are not heard somewhere in SOURCE."""
         if self.behind is None:
             return self._heard.wanted != OFF
         return not self.behind.hears_all()
@@ -236,7 +236,7 @@ class Mount:
             negotiation.close()
 
     def _another_below(self) -> None:
-        """Take note of a mount that came, or went, below SOURCE."""
+        """Note that a mount below SOURCE came or went."""
         assert self._operations is not None
         self._operations.another_below()
         if self._hears_less():
@@ -311,7 +311,7 @@ class Mount:
         )
 
     def _about_to_watch(self) -> Inodes:
-        """Return the table of inodes; raise ENOENT behind close()."""
+        """Return the table of inodes; raise OSError (ENOENT) after close()."""
         if self._closed:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
         assert self._inodes is not None

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What was told of names lately, to be compared with what they are.
+"""What was told about names lately, for a comparison with what they are.
 
-fs.retelling notes here what it told.  The kernel puts together what one process does to one name
-before it is read, so a record need not say what came of it.
+fs.retelling notes here what it told.  The kernel merges the records of what one process does to
+one name as long as they are unread, so a record may not tell the result.
 
 Invariants
-    A directory is pinned while one of its names is to be compared.
-    At most MOST names are remembered, and as many that were compared; of more, none is.
+    A directory is pinned while one of its names waits for the comparison.
+    At most MOST names wait for it, and at most MOST that were compared are remembered.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from fusenotify.fs.inodes import Inode
 MOST = 20_000
 
 Name = tuple[Inode, bytes]
-# What before() says where nothing was told.
+# What before() returns if nothing was told.
 UNKNOWN = b""
 
 
 class NamesTold:
-    """The handles that names were told to have; None for a name that is told to be nobody's."""
+    """The handles of the objects that names were told to have; None for a removed name."""
 
     def __init__(self) -> None:
         self._names: dict[Name, bytes | None] = {}
@@ -33,11 +33,11 @@ class NamesTold:
         self._directories: set[bytes] = set()
 
     def __bool__(self) -> bool:
-        """Whether there are names to be compared."""
+        """Return whether names wait for the comparison."""
         return bool(self._names)
 
     def before(self, parent: core.Inode, name: bytes) -> bytes | None:
-        """Return what a name was told to have, UNKNOWN where nothing was told of it lately."""
+        """Return the handle that a name was told to have; UNKNOWN if nothing was told lately."""
         if not isinstance(parent, Inode):
             return UNKNOWN
         key = parent, name
@@ -75,7 +75,7 @@ class NamesTold:
         inode: core.Inode | None,
         handle_of: Callable[[Inode], bytes | None],
     ) -> None:
-        """A request told what it made of a name."""
+        """Note what a request told about a name: the object that has it now, or None."""
         if not isinstance(parent, Inode):
             return
         self._compared.pop((parent, name), None)
@@ -84,7 +84,7 @@ class NamesTold:
             self.told(parent, name, handle, inode is not None and inode.is_dir)
 
     def is_directory(self, handle: bytes) -> bool:
-        """Return whether what was told to have a handle was a directory."""
+        """Return whether the object that was told with a handle is a directory."""
         return handle in self._directories
 
     def compare(
@@ -93,10 +93,11 @@ class NamesTold:
         agreed: Callable[[Inode, bytes], None],
         mend: Callable[[Inode, bytes, bytes | None, bytes | None], None],
     ) -> bool:
-        """Compare all names with what they are; return whether that is to be done again.
+        """Compare all names with what they are; return whether another comparison is needed.
 
-        What differs is mended when it differed the last time, too: a change shows a moment
-        before its record can be read.
+        now() returns the handle that a name has; agreed() is called for names that are as told.
+        mend() is called for a name that differs for the second time, because a change becomes
+        visible a moment before its record can be read.
         """
         names, self._names = self._names, {}
         again = False
@@ -121,7 +122,7 @@ class NamesTold:
         return again
 
     def forget(self) -> None:
-        """What was told does not count any more."""
+        """Forget everything that was told."""
         for parent, _ in self._names:
             parent.unpin()
         self._names.clear()

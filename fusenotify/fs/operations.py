@@ -54,11 +54,11 @@ class Operations(AttributeRequests):
         self._absent = EntryAttributes()
         self._absent.st_ino = pyfuse3.InodeT(0)
         self._absent.entry_timeout = view.absent_timeout
-        # Hears of names that the kernel may remember as nobody's.
+        # Called with each missing name that the kernel may remember.
         self.on_absent: Callable[[Inode, bytes], None] | None = None
 
     def remember_less(self, view: View) -> None:
-        """Let the kernel remember from now on for as long as a view says."""
+        """Let the kernel remember names and attributes as long as a view says, from now on."""
         self._view = view
         self._absent.entry_timeout = view.absent_timeout
 

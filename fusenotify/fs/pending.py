@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Records of fanotify that were read and not yet told, in their order, and what they say of later.
+"""Records of fanotify that were read and not yet told, in order, and what later ones tell.
 
-fs.behind reads them, and fs.retelling tells them.  A record says which directory it was in by
-its handle alone; where that directory was at that moment a later record may say, by which it was
-moved or removed.
+fs.behind reads them, and fs.retelling tells them.  A record names its directory only by a
+handle.  Where that directory was at that moment may be in a later record, by which it was moved
+or removed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from fusenotify.fs.fanotify import FAN_ATTRIB, FAN_DELETE, FAN_ONDIR, FAN_RENAME, Record
 
-# What a rename of a directory says of it, and of an empty one that it replaced.
+# The masks of a directory's rename, and of the record about an empty directory that it replaced.
 _RENAMED = FAN_RENAME | FAN_ONDIR
 _REPLACED = FAN_ATTRIB | FAN_ONDIR
 
 
 class Place(NamedTuple):
-    """Where a directory was: the handle of the one above, and its name there."""
+    """Where a directory was: the handle of its parent, and its name there."""
 
     directory: bytes
     name: bytes
@@ -29,17 +29,18 @@ class Place(NamedTuple):
 class Pending:
     """The records that wait.
 
-    own is the process whose records are echoes; foreign counts the others that wait, appended
-    and taken all that came and went.
+    own is the pid whose records are echoes.  foreign counts the waiting records of others;
+    appended and taken count all records that came and went.
     """
 
     def __init__(self, own: int) -> None:
         self._own = own
         self._records: deque[Record] = deque()
         self._moves: dict[bytes, deque[Record]] = {}
-        # The last record about an entry of a directory, or of a rename of something.
+        # The last record about an entry of a directory, or about the rename of an object, by
+        # the handle of the directory or object.
         self._last: dict[bytes, Record] = {}
-        # The last record of each process; the rename by which a directory may have been replaced.
+        # The last record of each process; the rename that may have replaced a directory.
         self._last_of: dict[int, Record] = {}
         self._replaced: dict[bytes, Record] = {}
         self.foreign = self.appended = self.taken = 0
@@ -58,7 +59,7 @@ class Pending:
         self.foreign = 0
 
     def append(self, record: Record) -> None:
-        """Put one behind the others."""
+        """Add a record at the end."""
         self.appended += 1
         record.number = self.appended
         self._records.append(record)
@@ -77,7 +78,7 @@ class Pending:
         self._last_of[record.pid] = record
 
     def pop(self) -> Record:
-        """Take the first one; where it is none to be told, an echo, it has no mask."""
+        """Take the first record.  Its mask is 0 if it must not be told, as an echo."""
         self.taken += 1
         record = self._records.popleft()
         if record.pid == self._own:
@@ -90,7 +91,7 @@ class Pending:
         if _says_where(record):
             assert record.target is not None
             moves = self._moves[record.target]
-            moves.remove(record)  # the first one
+            moves.remove(record)  # it is the first one
             if not moves:
                 del self._moves[record.target]
         if record.mask == _REPLACED and record.directory is not None:
@@ -102,7 +103,7 @@ class Pending:
         return record
 
     def push(self, *records: Record) -> None:
-        """Put some before the others."""
+        """Put records at the beginning."""
         for record in reversed(records):
             self.taken -= 1
             self.foreign += 1
@@ -116,13 +117,14 @@ class Pending:
                     moves.appendleft(record)
 
     def at(self, count: int) -> Record:
-        """Return the record that so many come before."""
+        """Return the record at a position, counted from 0."""
         return self._records[count]
 
     def defer(self, removal: Record) -> bool:
-        """Have a removal told behind all that is told of what is removed; False: there is nothing.
+        """Tell a removal only after all waiting records about the removed object.
 
-        The kernel puts together what one process does to a name, in the place of what was first.
+        Returns False if there are none.  The kernel merges what one process does to a name into
+        one record, in the place of the first.
         """
         assert removal.target is not None
         last = self._last.get(removal.target)
@@ -139,9 +141,9 @@ class Pending:
         return True
 
     def echo(self, name: bytes, directory: bytes | None = None) -> int:
-        """Return how many records come before our own change of a name; -1 where there is none.
+        """Return the position of the echo of our own change of a name; -1 if there is none.
 
-        directory is the handle of its directory, or None where any will do.
+        directory is the handle of the name's directory, or None for any.
         """
         for count, record in enumerate(self._records):
             if (
@@ -153,13 +155,14 @@ class Pending:
         return -1
 
     def has(self, name: bytes) -> bool:
-        """Return whether others' records are about a name, in whichever directory."""
+        """Return whether others' records are about a name, in any directory."""
         return any(record.pid != self._own and record.is_about(name) for record in self._records)
 
     def first_move(self, directory: bytes, *, is_gone: bool = False) -> Place | None:
-        """Return where a directory was, by the first record by which it was moved or removed.
+        """Return where a directory was before the first waiting record of its move or removal.
 
-        is_gone says that it is not there any more; then it may have been replaced.
+        is_gone says that the directory does not exist any more; then a rename may have replaced
+        it.
         """
         if moves := self._moves.get(directory):
             record = moves[0]
@@ -171,7 +174,10 @@ class Pending:
         return Place(rename.new_directory, rename.new_name)
 
     def other_half(self, rename: Record) -> Record | None:
-        """Return the record of what came in exchange for what a rename moved, told with it."""
+        """Return the second record of an exchange, whose first is given; None if it is none.
+
+        The second record is marked as told.
+        """
         for record in self._records:
             if record.pid != rename.pid:
                 continue
@@ -188,19 +194,20 @@ class Pending:
         return None
 
     def next_of(self, pid: int) -> Record | None:
-        """Return the first record of a process that waits."""
+        """Return the first waiting record of a process; None if there is none."""
         return next((record for record in self._records if record.pid == pid), None)
 
     def take_count(self, rename: Record, handle: bytes | None) -> None:
-        """What a rename replaced says right behind it that it has a name less: that is told."""
+        """Mark as told the record about the link count of the object that a rename replaced."""
         following = self.next_of(rename.pid)
         if following is not None and following.directory is None and following.target == handle:
             following.taken = True
 
     def replaced(self, rename: Record, is_gone: Callable[[bytes], bool]) -> bytes | None:
-        """Return the handle of the directory that a rename replaced, which says so right behind it.
+        """Return the handle of the directory that a rename replaced; None if it replaced none.
 
-        is_gone says whether a handle is that of something without a name.
+        The process's next record tells it, and is marked as told.  is_gone() returns whether the
+        object with a handle has no name.
         """
         for record in self._records:
             if record.pid != rename.pid:
@@ -214,7 +221,7 @@ class Pending:
 
 
 def _says_where(record: Record) -> bool:
-    """Return whether a record says where a directory was until then."""
+    """Return whether a record tells where a directory was before."""
     return bool(record.is_dir and record.mask & (FAN_RENAME | FAN_DELETE) and record.target)
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What records of fanotify say, told to engine.hooks as requests tell what they did.
+"""Tell the records of fanotify to engine.hooks, as requests tell their changes.
 
-fs.behind brings the records, in their order.  What nobody hears of, and the kernel does not
-remember, is not told; who hears what is told is for the engine to say, as ever.
+fs.behind passes the records, in order.  Changes of names that are not watched and that the
+kernel does not remember are not told.  As always, the engine decides which devices get an event.
 
 Invariants
-    Names are told as a listener can follow them: none is made twice or removed twice, however a
-        process's records were put together; what was told is compared with what is (settle()).
-    What the engine knows of a name, and what the kernel remembers of it, is what it is now, as
-        soon as nothing more is to be told.
+    Names are told so that a client can follow them: none is created twice or removed twice,
+        however the kernel merged a process's records.  settle() compares what was told with
+        what is.
+    When no record waits any more, the engine's names and those that the kernel remembers are
+        as in SOURCE.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from fusenotify.fs.pending import Pending
 from fusenotify.fs.state import State
 from fusenotify.fs.whereabouts import Unexplained, Whereabouts
 
-# What is not about names, in the order in which it is told where one record has several.
+# Bits that are not about names, in the order in which the bits of one record are told.
 _HAPPENED = (
     (FAN_OPEN, IN_OPEN),
     (FAN_ACCESS, IN_ACCESS),
@@ -63,19 +64,19 @@ _HAPPENED = (
     (FAN_CLOSE_NOWRITE, IN_CLOSE_NOWRITE),
 )
 _ANY = sum(bit for bit, _ in _HAPPENED)
-# What changes what stat(2) says.
+# Bits after which stat(2) may return other attributes.
 _ATTRIBUTES = FAN_ATTRIB | FAN_MODIFY
-# How long behind a rename the record of what it replaced may come.
+# How long after a rename the record about the object that it replaced may come.
 _SECOND_SECONDS = 2e-3
-# How many directories below one that came get a mark at once.
+# How many directories below a new one get a mark at once.
 _MOST_ADOPTED = 10_000
 
 
 class Retelling:
     """Tells records.
 
-    told counts those that were told, and mended the names that were told to have become what no
-    record said.
+    told counts the records that were told, and mended the names that were corrected without a
+    record.
     """
 
     def __init__(
@@ -100,9 +101,11 @@ class Retelling:
         self._state = State(inodes, hooks.core, whereabouts, forgetting)
 
     def tell(self, record: Record, waited: bool = False) -> None:
-        """Tell one record; the core's actor says who did it.
+        """Tell one record; the core's actor is the process that caused it.
 
-        waited says that what would explain it did not come.  Raises Unexplained, OSError.
+        waited says that a record that would explain this one was awaited and did not come.
+
+        Raises Unexplained, OSError.
         """
         if record.mask & FAN_RENAME:
             self._rename(record, waited)
@@ -154,7 +157,10 @@ class Retelling:
                 self._core.unhash(dentry)
 
     def _counted(self, record: Record, waited: bool) -> None:
-        """An object has another number of names, which is told with the name if that is heard."""
+        """Handle a record about an object's link count.
+
+        It is told here only if no record about the name follows.
+        """
         inode = self._whereabouts.known(record.target)
         if inode is None:
             return
@@ -171,13 +177,13 @@ class Retelling:
                 self._hooks.vanished(inode)
 
     def own(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
-        """A request changed a name, and told it."""
+        """Note that a request changed a name and told it."""
         self._told.told_by_request(parent, name, inode, self._whereabouts.handle_of)
 
     def settle(self) -> bool:
-        """Compare what was told of names with what they are; return whether to look again.
+        """Compare what was told about names with what they are; return whether to do it again.
 
-        To be called when nothing waits to be told.
+        Call it when no record waits.
         """
         again = bool(self._told) and self._told.compare(
             self._state.now, self._state.align, self._mend
@@ -187,7 +193,7 @@ class Retelling:
         return again
 
     def forget_told(self) -> None:
-        """What was told does not count any more, as behind an overflow."""
+        """Forget what was told, after an overflow."""
         self._told.forget()
         self._whereabouts.settled()
         self._whereabouts.moved()
@@ -195,7 +201,7 @@ class Retelling:
     # Names.
 
     def _is_early(self, parent: core.Inode, record: Record) -> bool:
-        """Return whether a removal is in the place of what was before it, and is told later."""
+        """Return whether a removal was merged into an earlier record; then it is told later."""
         if record.mask & FAN_CREATE:
             self._whereabouts.more()
             if isinstance(parent, Inode) and self._state.now(parent, record.name) == record.target:
@@ -208,7 +214,7 @@ class Retelling:
         return self._pending.defer(removal)
 
     def _steps(self, parent: core.Inode, record: Record, inode: Inode | None) -> tuple[int, int]:
-        """Return when a name was made, and when removed: 1 or 2, first or second; 0: not."""
+        """Return when the name was created and when it was removed: 1 first, 2 second, 0 never."""
         name, mask = record.name, record.mask
         if not mask & NAMES:
             return 0, 0
@@ -247,9 +253,9 @@ class Retelling:
             self._adopt(parent, name, tells=True)
 
     def _adopt(self, parent: Inode, name: bytes, *, tells: bool) -> None:
-        """Know a directory that came, and those below, so that each gets a mark.
+        """Make a new directory and those below it known, so that each gets a mark.
 
-        tells says that what is in them by now is new, too.
+        tells says that their entries are new, too, and are told.
         """
         found = [(parent, name)]
         for above, each in found:
@@ -339,7 +345,7 @@ class Retelling:
                 replaced = where.known(gone) or self._state.stand_in(new, new_name, is_dir=True)
             ahead = None
             if replaced is not None and self._state.is_at(new_parent, new_name, replaced):
-                ahead, replaced = other, None  # it came later, and was looked up already
+                ahead, replaced = other, None  # it was created later, and is known already
             links = self._state.links(replaced) if replaced is not None else 0
             self._hooks.renamed(old, name, new, new_name, moved, replaced, links)
             self._told.told(old, name, None)
@@ -358,14 +364,14 @@ class Retelling:
         self._state.let_go(moved, new)
 
     def _moving(self, record: Record, parent: core.Inode, name: bytes) -> core.Inode:
-        """Return what is moved that nobody knows: what is there, or what stands for it."""
+        """Return an object that is moved and not known: itself, or a stand-in."""
         found: core.Inode | None = None
         if record.is_dir and record.target is not None:
             found = self._whereabouts.directory_itself(record.target)
         return found or self._state.stand_in(parent, name, record.is_dir)
 
     def _mend(self, parent: Inode, name: bytes, told: bytes | None, now: bytes | None) -> None:
-        """Tell what a name has become, which no record says."""
+        """Tell what a name is now, although no record says so."""
         self.mended += 1
         self._hooks.by(None)
         record = Record(0, 0)
@@ -392,7 +398,7 @@ class Retelling:
         self.told += 1
 
     def _unheard(self, parent: core.Inode | None, name: bytes, mask: int) -> None:
-        """Nobody hears of a name; the kernel may remember it."""
+        """Handle a change of a name that nobody watches: the kernel may remember it."""
         if mask & NAMES and parent is not None:
             self._told.forget_name(parent, name)
             self._state.change_name(parent, name)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the engine and the kernel know of names, kept to what SOURCE has now.
+"""Keep the names that the engine and the kernel know as they are in SOURCE now.
 
-fs.retelling uses it: a record is of a moment before, and what was looked up since is known already.
+fs.retelling uses it: a record is older than what was looked up since.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fusenotify.fs.whereabouts import Whereabouts
 
 
 class State:
-    """What is known.  elsewhere stands for all directories that nobody knows."""
+    """The known names.  elsewhere stands for all directories that are not known."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class State:
         self.elsewhere = core.Inode(is_dir=True)
 
     def let_go(self, moved: core.Inode, to: core.Inode) -> None:
-        """Keep no name of what is known for this record alone, or is where nobody knows."""
+        """Drop the name of a moved object that is a stand-in, or that was moved elsewhere."""
         dentry = moved.dentry
         stays = isinstance(moved, Inode) and to is not self.elsewhere
         if not stays and dentry is not None and not dentry.unlinked:
@@ -41,14 +41,14 @@ class State:
             self._inodes.drop_if_unused(moved)
 
     def stand_in(self, parent: core.Inode, name: bytes, is_dir: bool) -> core.Inode:
-        """Return what stands for an object that nobody knows; its name is in no table."""
+        """Return a stand-in for an object that is not known; its name is in no table."""
         inode = core.Inode(is_dir)
         inode.dentry = core.Dentry(parent, name, inode)
         inode.dentry.unlinked = True
         return inode
 
     def restore(self, child: core.Dentry | None, told: core.Inode) -> None:
-        """Let a name be again what was looked up, where the record was of another before that."""
+        """Restore a name that was looked up, if a record about an earlier object removed it."""
         if child is None or child.inode is told or not child.unlinked:
             return
         inode, parent = child.inode, child.parent
@@ -56,7 +56,7 @@ class State:
             self._core.instantiate(parent, child.name, inode)
 
     def align(self, parent: Inode, name: bytes) -> None:
-        """Have the engine know by a name what it is, where it knows something by it."""
+        """Drop a name from the engine if another object has it now."""
         child = parent.children.get(name) if parent.children else None
         if child is None or not isinstance(child.inode, Inode):
             return
@@ -72,7 +72,7 @@ class State:
         self._forgetting.name(parent, name)
 
     def now(self, parent: Inode, name: bytes) -> bytes | None:
-        """Return the handle that a name has now; None where there is no object."""
+        """Return the handle of the object that has a name now; None if there is none."""
         return self._whereabouts.handle_at(parent, name)
 
     def is_at(self, parent: core.Inode | None, name: bytes, inode: core.Inode) -> bool:
@@ -84,7 +84,7 @@ class State:
         return False
 
     def links(self, inode: core.Inode) -> int:
-        """Return how many names an object has now."""
+        """Return how many names a file has now; 0 for a directory or a stand-in."""
         if not isinstance(inode, Inode):
             return 0
         try:

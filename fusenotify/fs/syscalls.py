@@ -231,7 +231,7 @@ def file_handle(fd: int) -> tuple[int, bytes]:
 
 
 def handle_of_name(fd: int, name: bytes) -> bytes:
-    """name_to_handle_at(2): return the handle of what a name in a directory is, as file_handle().
+    """name_to_handle_at(2): return the handle of a directory's entry, as file_handle() does.
 
     Raises OSError.
     """

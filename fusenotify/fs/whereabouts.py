@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which known object a file handle is, and where a directory is, or was, that nobody knows.
+"""Find the known object with a file handle, and the place of a directory that is not known.
 
-fs.retelling asks.  A record of fanotify names the directory by its handle.  Where a tree watch
-may hear of it, though no request was ever about it, the way up to a known one is looked for:
-by later records, which say where it was before it was moved or removed, and else on the disk.
+fs.retelling uses it.  A record of fanotify names the directory by its handle.  If a tree watch
+may stand above a directory that no request was ever about, the way up to a known directory is
+searched: in later records, which tell where it was before a move or removal, or on the disk.
 
 Invariants
-    A handle is that of a known object only where its handle is the same, byte by byte: inode
-        numbers are given again.
-    Of directories that are found so, MOST are held, those last asked for.
+    A handle belongs to a known object only if that has the same handle, byte by byte, because
+        inode numbers are used again.
+    Of the directories that are found this way, the MOST last used are kept.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from fusenotify.fs.syscalls import handle_of_name, open_by_handle
 from fusenotify.mountinfo import contains
 
 MOST = 16_384
-# How many that nobody hears of are remembered.
+# How many directories that nobody hears of are remembered.
 _MOST_UNHEARD = 10_000
-# How long a way up may be, and how often it is looked for again because something moved meanwhile.
+# How long a way up may be, and how often the search is repeated because of moves meanwhile.
 _LONGEST_WAY = 4096
 _TRIES = 8
-# How long after a directory was removed its record may come.
+# How long after a directory's removal the record about it may come.
 _REMOVED_SECONDS = 50e-3
 _FSID_BYTES = 8
 _HANDLE = _FSID_BYTES
 
 
 class Unexplained(Exception):
-    """What a record says is not to be understood without one that is still to come.
+    """A record cannot be told without another one that is still to come.
 
-    The kernel does things first, and tells then: a directory is gone (handle), and no record that
-    was read says from where; or the last one is of a rename, and what that replaced is told behind.
-    seconds is how long to wait for the other one.
+    The kernel makes a change first, and queues its record then.  So a directory may be gone
+    (handle), while its removal was not read yet.  Or the last record is about a rename, and the
+    one about the object that it replaced follows.  seconds is how long to wait for it.
     """
 
     def __init__(self, seconds: float, handle: bytes = b"") -> None:
@@ -54,10 +54,7 @@ class Unexplained(Exception):
 
 
 class Whereabouts:
-    """Finds objects of a table of inodes by handle.
-
-    more reads records that have come meanwhile, and returns whether there were some.
-    """
+    """Finds objects of a table of inodes by handle."""
 
     def __init__(
         self, inodes: Inodes, names: core.Core, fanotify: Fanotify, pending: Pending
@@ -68,19 +65,22 @@ class Whereabouts:
         self._pending = pending
         self._anchors: dict[int, int] = {}
         self._found: OrderedDict[Inode, None] = OrderedDict()
-        # Directories that are gone, and told of until their removal is.
+        # Stand-ins for directories that are gone, until their removals are told.
         self._gone: dict[bytes, core.Inode] = {}
         self._unheard: set[bytes] = set()
         self._changes = 0
 
     def anchor(self, device: int, fd: int) -> None:
-        """Open by handle what is in a filesystem, of which fd is a directory.  Raises OSError."""
+        """Allow opening objects of a filesystem by handle; fd is a directory in it.
+
+        Raises OSError.
+        """
         self._anchors[device] = os.open(
             b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd
         )
 
     def forget(self, device: int) -> None:
-        """A filesystem is not of SOURCE any more."""
+        """Forget a filesystem that does not belong to SOURCE any more."""
         anchor = self._anchors.pop(device, None)
         if anchor is not None:
             os.close(anchor)
@@ -91,7 +91,7 @@ class Whereabouts:
         self._anchors.clear()
 
     def place(self, inode: Inode) -> None:
-        """Have the names known that lead to an object, where they are not."""
+        """Make the names on the path to an object known, if they are not."""
         root = self._inodes.root
         if inode.dentry is not None or inode is root:
             return
@@ -102,7 +102,7 @@ class Whereabouts:
                 above, _ = self._inodes.lookup(above, name)
 
     def known(self, handle: bytes | None) -> Inode | None:
-        """Return the known object that has a handle."""
+        """Return the known object that has a handle; None if there is none."""
         if handle is None:
             return None
         disk = self._fanotify.disks.get(int.from_bytes(handle[:_FSID_BYTES], sys.byteorder))
@@ -116,7 +116,10 @@ class Whereabouts:
         return inode if inode.handle == handle[_HANDLE:] else None
 
     def opened(self, handle: bytes) -> Inode | None:
-        """Return an object that is there, known or not; who does not keep it, drops it."""
+        """Return the object with a handle, known or not; None if it does not exist.
+
+        The caller drops it if it does not keep it (Inodes.drop_if_unused).  Raises OSError.
+        """
         found = self.known(handle)
         if found is not None:
             return found
@@ -124,9 +127,9 @@ class Whereabouts:
         return None if fd < 0 else self._inodes.take(fd)[0]
 
     def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
-        """Return what a request changed: what it was given but for an echo of another object.
+        """Return the object that a request changed: given, unless the echo names another one.
 
-        None where that other one is gone.
+        Returns None if that other one is gone.
         """
         handle = None if echo is None else echo.target
         is_given = isinstance(given, Inode) and self.handle_of(given) == handle
@@ -138,13 +141,13 @@ class Whereabouts:
             return None
 
     def handle_of(self, inode: Inode) -> bytes | None:
-        """Return the handle of an object as records have it."""
+        """Return the handle of an object as in records; None if it has none."""
         with suppress(OSError):
             return self._fanotify.key(inode.fd, inode.device)
         return None
 
     def handle_at(self, directory: Inode, name: bytes) -> bytes | None:
-        """Return the handle of what a name in a directory is now; None where it is nobody's."""
+        """Return the handle of the object that has a name now; None if there is none."""
         try:
             handle = handle_of_name(directory.fd, name)
         except OSError:
@@ -152,9 +155,10 @@ class Whereabouts:
         return self._fanotify.fsids[directory.device] + handle
 
     def directory(self, handle: bytes | None, *, itself: bool = False) -> core.Inode | None:
-        """Return the directory of a record, where it is known or a tree watch hears of it.
+        """Return the directory of a record if it is known or a tree watch hears of it.
 
-        itself says that the record is about the directory, which the one above it hears, too.
+        Otherwise return None.  itself says that the record is about the directory itself, of
+        which watches of its parent hear, too.
 
         Raises Unexplained, OSError.
         """
@@ -173,7 +177,7 @@ class Whereabouts:
             way = self._way_up(handle, _LONGEST_WAY if trees else 1)
             if way is None:
                 break
-            # What has moved since then says where it was: another look.
+            # Search again if a directory on the way has moved meanwhile: its record tells more.
             if self.more() and any(self._pending.first_move(below) for below, _, _ in way[1]):
                 continue
             if not trees and not self._core.hears(way[0]):
@@ -183,13 +187,13 @@ class Whereabouts:
         return None
 
     def is_unheard(self, handle: bytes) -> None:
-        """Nobody hears of a directory, or it will never be known where it was."""
+        """Note that nobody hears of a directory, or that its place will never be known."""
         if len(self._unheard) >= _MOST_UNHEARD:
             self._unheard.clear()
         self._unheard.add(handle)
 
     def directory_itself(self, handle: bytes) -> core.Inode:
-        """Return a directory that is moved, or what stands for it where it is gone by now."""
+        """Return a directory that is moved, or a stand-in if it is gone already."""
         found: core.Inode | None = self.known(handle) or self._gone.get(handle)
         if found is None:
             with suppress(OSError):
@@ -213,23 +217,23 @@ class Whereabouts:
         return True
 
     def removed(self, handle: bytes | None) -> core.Inode | None:
-        """Return what stood for a directory that is gone; it is told of no more."""
+        """Forget and return the stand-in for a directory that is gone; None if there is none."""
         return None if handle is None else self._gone.pop(handle, None)
 
     def settled(self) -> None:
-        """Nothing waits to be told: what stood for what is gone is of no use."""
+        """Note that no record waits: forget all stand-ins."""
         self._gone.clear()
 
     def moved(self) -> None:
-        """A directory was moved, perhaps to where somebody hears of it."""
+        """Note that a directory was moved, perhaps to a place where somebody hears of it."""
         self._unheard.clear()
 
     def more(self) -> bool:
-        """Read further records into what is pending; fs.behind sets it."""
+        """Read further records into Pending; return whether there were any.  fs.behind sets it."""
         return False
 
     def _placed(self, handle: bytes) -> core.Inode | None:
-        """Return a directory of which it is known where it is, or was."""
+        """Return a directory whose place is known, or the stand-in for one; None if neither."""
         known = self.known(handle)
         if known is None:
             return self._gone.get(handle)
@@ -246,7 +250,10 @@ class Whereabouts:
         return inode is self._inodes.root
 
     def _open(self, handle: bytes) -> int:
-        """Return a new descriptor of an object, or -1 where it is gone.  Raises OSError."""
+        """Return a new descriptor of an object; -1 if it cannot be opened, or is gone.
+
+        Raises OSError.
+        """
         disk = self._fanotify.disks.get(int.from_bytes(handle[:_FSID_BYTES], sys.byteorder))
         anchor = -1 if disk is None else self._anchors.get(disk.device, -1)
         if anchor < 0:
@@ -261,9 +268,12 @@ class Whereabouts:
     def _way_up(
         self, handle: bytes, most: int
     ) -> tuple[core.Inode, list[tuple[bytes, bytes, bool]]] | None:
-        """Return a known directory, and the way from one up to it: handle, name, is it there now.
+        """Return a known directory above an unknown one, and the way up to it.
 
-        None where there is none: it is not below SOURCE, or not there any more.
+        Each step of the way has a handle, the name, and whether the directory has that name now.
+        Returns None if the directory is not below SOURCE, or if the way is longer than most.
+
+        Raises Unexplained, OSError.
         """
         way: list[tuple[bytes, bytes, bool]] = []
         while len(way) <= most:
@@ -294,9 +304,10 @@ class Whereabouts:
         return None
 
     def _above(self, fd: int) -> tuple[bytes, bytes] | None:
-        """Return the name of a directory, and the handle of the one that it is in.
+        """Return the name of an open directory, and the handle of its parent.
 
-        None where it is removed, no name where it is the uppermost one.  Raises OSError.
+        Returns None if the directory was removed, and an empty name if it has no parent below
+        SOURCE.  Raises OSError.
         """
         status = os.fstat(fd)
         if not status.st_nlink:
@@ -310,14 +321,14 @@ class Whereabouts:
             if (above.st_dev, above.st_ino) == (status.st_dev, status.st_ino):
                 return b"", b""
             name = os.path.basename(_path(fd))
-            if not os.fstat(fd).st_nlink:  # which is in the name, too
+            if not os.fstat(fd).st_nlink:  # removed meanwhile: the name has " (deleted)"
                 return None
             return name, self._fanotify.key(up, above.st_dev)
         finally:
             os.close(up)
 
     def _down(self, known: core.Inode, way: list[tuple[bytes, bytes, bool]]) -> core.Inode | None:
-        """Make known the directories on a way down from one that is known."""
+        """Make the directories on a way known, from a known one down; return the last one."""
         for handle, name, is_there in reversed(way):
             below: core.Inode | None = self.opened(handle)
             if below is None:
@@ -327,7 +338,7 @@ class Whereabouts:
             if is_there and isinstance(below, Inode) and isinstance(known, Inode):
                 self._core.instantiate(known, name, below)
             elif other is None or other.inode is not below:
-                # Where it was is not where it is: another one may have the name by now.
+                # It was there before, and is not now: another object may have the name.
                 dentry = core.Dentry(known, name, below)
                 dentry.unlinked = True
                 if below.dentry is None or below.dentry.unlinked:
@@ -338,7 +349,7 @@ class Whereabouts:
         return known
 
     def hold(self, inode: Inode) -> None:
-        """Let a directory be known for a while."""
+        """Keep a directory known for a while."""
         if inode in self._found:
             self._found.move_to_end(inode)
             return

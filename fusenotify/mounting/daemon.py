@@ -234,7 +234,7 @@ def _without_a_place(settings: Settings, error: OSError) -> Exception:
 
 
 class _ActivityHooksInOrder(HooksInOrder, ActivityHooks):
-    """Both: what is told in order is kept."""
+    """Hooks that tell changes in order and keep the latest operations."""
 
 
 def _hooks(core: Core, settings: Settings, activity: Activity | None) -> Hooks:

@@ -122,7 +122,7 @@ class JournalStatus(msgspec.Struct, kw_only=True):
 
 
 class BehindStatus(msgspec.Struct, kw_only=True):
-    """What is heard of changes to SOURCE itself, behind the mount: heard.Heard has the fields."""
+    """What is heard of changes behind the mount; heard.Heard describes the fields."""
 
     wanted: str
     hears: str

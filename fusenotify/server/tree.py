@@ -41,7 +41,7 @@ class Tree(Protocol):
         """
 
     def heard(self) -> Heard:
-        """Return what is heard of changes to the tree that nobody made through it."""
+        """Return what is heard of changes that were made directly to the tree."""
 
     async def fence(self) -> None:
         """Wait until the events of everything done in the tree before this call are queued."""
