@@ -43,7 +43,7 @@ from fusenotify.events import DETAILED_SIZE, MOST_BYTES, detailed_size
 # Events that tell a single watch that it ends.  They have no process.
 _ENDS = IN_IGNORED | IN_UNMOUNT
 
-# Whom those see who may not see who changed SOURCE itself.
+# The process in events for clients that may not see which process changed SOURCE itself.
 _SOMEBODY_BEHIND = Process(0, -1, -1, None, behind=True)
 
 

@@ -123,10 +123,7 @@ class Behind:
         )
 
     def mounted(self) -> Callable[[Inode, bytes], None]:
-        """Note that the mount exists now.
-
-        Returns a function to call with each name that the kernel is told not to exist.
-        """
+        """Note that the mount exists; return a function to call with each missing name."""
         self.forgetting.mounted()
         return self.forgetting.absent
 
@@ -188,10 +185,10 @@ class Behind:
         return self.changed(half, given) or given
 
     def before_naming(self, parent: Inode, name: bytes, inode: Inode) -> bool:
-        """Tell what others did before a directory is known by a name that they gave it.
+        """Tell others' changes before a directory becomes known by a name that they gave it.
 
-        Its entries' records are told by that name from then on.  Returns whether something was
-        told, so that the name may be another object's by now.
+        From then on, records of its entries are told with that name.  Returns whether anything
+        was told; then the name may belong to another object now.
         """
         self.marks.named(inode)
         pending = self._pending
@@ -200,7 +197,7 @@ class Behind:
         self._read_all()
         if not pending.foreign:
             return False
-        # Where it was made by a request, what came behind that is told behind it.
+        # If a request created the directory, later changes are told later.
         before = pending.echo(name, self._whereabouts.handle_of(parent))
         if not before:
             return False
@@ -332,9 +329,9 @@ class Behind:
         return mask & (FAN_ONDIR | NAMES) == FAN_ONDIR and self.marks.watches
 
     def _tell(self, end: int, until: float = math.inf) -> bool:
-        """Tell records until end were taken in all, or until a time (perf_counter()).
+        """Tell records until end were taken in all, or a time has come; return whether all were.
 
-        Returns whether all were told; False also if one waits for a record that explains it.
+        It also returns False if one waits for a record that explains it.
         """
         self._hooks.telling = True
         try:

@@ -34,7 +34,7 @@ _DEVICE = "/dev/fuse"
 # How many missing names the kernel may remember; with one more, it is told to forget them all.
 MOST_ABSENT = 100_000
 _AGAIN_SECONDS = 0.05
-# How many objects it is told to forget in a turn, where it must forget all.
+# How many objects it is told to forget in a turn if it must forget all.
 _AT_A_TIME = 256
 
 
@@ -91,10 +91,10 @@ class Forgetting:
         self._absent_names = 0
 
     def name(self, parent: Inode, name: bytes) -> None:
-        """Have a name forgotten, which is another object's than before, or nobody's.
+        """Make the kernel forget a name that belongs to another object than before, or to none.
 
-        The kernel may remember it wherever it knows the directory: not all names that it was told
-        are known here.
+        The kernel may remember any name in a directory that it knows, also names that are not
+        known here any more.
         """
         absent = self._absent.get(parent.number)
         if absent is not None and name in absent:
@@ -148,13 +148,13 @@ class Forgetting:
         await self._done.wait()
 
     async def run(self) -> None:
-        """Have names forgotten, for ever."""
+        """Tell the kernel to forget names, for ever."""
         async with trio.open_nursery() as helpers:
             helpers.start_soon(self._run_again)
             await self._run()
 
     async def _run_again(self) -> None:
-        """Have names forgotten a second time: the kernel may have had an answer of before."""
+        """Tell it a second time: the kernel may have been processing an earlier answer."""
         while True:
             await self._told_once.wait()
             self._told_once = trio.Event()

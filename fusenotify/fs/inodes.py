@@ -69,7 +69,7 @@ class Inode(Held):
 
     @property
     def is_known(self) -> bool:
-        """Whether it is still in its table; else its descriptor is closed."""
+        """Whether the inode is still in its table; otherwise its descriptor is closed."""
         return self.table.by_number.get(self.number) is self
 
     def watched(self) -> None:
@@ -111,7 +111,8 @@ class Inodes:
         # Called with an object whose watches changed; with one that is about to be forgotten.
         self.on_watched: Callable[[Inode], None] | None = None
         self.on_let_go: Callable[[Inode], None] | None = None
-        # Hears that a directory is about to be known by another name, or by its first.
+        # Called before a directory becomes known by a first name, or by another one; returns
+        # whether others' changes were told.
         self.before_naming: Callable[[Inode, bytes, Inode], bool] | None = None
         self.root = self._add(root_fd, status, ROOT_NUMBER)
         self.root.pin()
@@ -138,7 +139,7 @@ class Inodes:
         for _ in range(_TRIES):
             if not self._tells_others(parent, name, inode):
                 break
-            self.drop_if_unused(inode)  # it may be another one by now
+            self.drop_if_unused(inode)  # the name may belong to another object now
             inode, status = self.find(parent, name)
         self._bears(parent, name, inode, status.st_nlink)
         return inode, status
@@ -180,7 +181,7 @@ class Inodes:
         for _ in range(_TRIES):
             if not self._tells_others(parent, name, inode):
                 break
-            with suppress(OSError):  # it may be another one's by now, or nobody's
+            with suppress(OSError):  # the name may belong to another object now, or to none
                 now, _ = self.find(parent, name)
                 if now is inode:
                     continue

@@ -46,7 +46,7 @@ class NamesTold:
         return self._compared.get(key, UNKNOWN)
 
     def forget_name(self, parent: core.Inode, name: bytes) -> None:
-        """A name was changed, and that was not told."""
+        """Note that a name was changed and that this was not told."""
         if not isinstance(parent, Inode):
             return
         self._compared.pop((parent, name), None)
@@ -57,7 +57,7 @@ class NamesTold:
     def told(
         self, parent: core.Inode, name: bytes, handle: bytes | None, is_dir: bool = False
     ) -> None:
-        """A name was told to have a handle now."""
+        """Note that a name was told to have a handle, or to be removed (None)."""
         if not isinstance(parent, Inode) or not parent.is_known:
             return
         if handle is not None and is_dir:

@@ -37,7 +37,7 @@ def status_of(pid: int) -> dict[bytes, bytes]:
 
 
 def process_behind(pid: int, names: Core) -> Process:
-    """Return the process that changed SOURCE itself, as far as it is still to be seen."""
+    """Return the process that changed SOURCE itself, with what can still be found out of it."""
     uid = gid = -1
     command = None
     if pid and names.asks_for_processes:

@@ -73,11 +73,7 @@ _MOST_ADOPTED = 10_000
 
 
 class Retelling:
-    """Tells records.
-
-    told counts the records that were told, and mended the names that were corrected without a
-    record.
-    """
+    """Tells records; told counts them.  mended counts names that were corrected without one."""
 
     def __init__(
         self,
@@ -157,10 +153,7 @@ class Retelling:
                 self._core.unhash(dentry)
 
     def _counted(self, record: Record, waited: bool) -> None:
-        """Handle a record about an object's link count.
-
-        It is told here only if no record about the name follows.
-        """
+        """Handle a record about an object's link count; tell it unless one about a name follows."""
         inode = self._whereabouts.known(record.target)
         if inode is None:
             return
@@ -181,10 +174,7 @@ class Retelling:
         self._told.told_by_request(parent, name, inode, self._whereabouts.handle_of)
 
     def settle(self) -> bool:
-        """Compare what was told about names with what they are; return whether to do it again.
-
-        Call it when no record waits.
-        """
+        """When no record waits, compare names with what was told; return whether to do it again."""
         again = bool(self._told) and self._told.compare(
             self._state.now, self._state.align, self._mend
         )
@@ -220,7 +210,7 @@ class Retelling:
             return 0, 0
         target = record.target
         self._state.change_name(parent, name)
-        # What nobody hears of is not noted each time.
+        # Changes that nobody hears of are not noted each time.
         before = self._told.before(parent, name) if self._core.hears(parent) else UNKNOWN
         there = before is not None and before == target
         if mask & FAN_CREATE and mask & FAN_DELETE:
@@ -286,7 +276,7 @@ class Retelling:
                 self._hooks.unlinked(parent, name, inode, self._state.links(inode))
             self._forgetting.inode(inode)
             self._state.restore(child, inode)
-            self._told.told(parent, name, None)  # before its directory may be let go of
+            self._told.told(parent, name, None)  # before its directory may be dropped
             self._inodes.drop_if_unused(inode)
         elif record.is_dir:
             gone = inode or self._state.stand_in(parent, name, is_dir=True)

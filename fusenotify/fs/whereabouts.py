@@ -240,7 +240,7 @@ class Whereabouts:
         return known if self._is_placed(known) else None
 
     def _is_placed(self, inode: core.Inode) -> bool:
-        """Return whether the way up from a known object is known; one without a name keeps none."""
+        """Return whether the way up from a known object to the root is known."""
         for _ in range(_LONGEST_WAY):
             if inode.dentry is None:
                 break
