@@ -15,6 +15,7 @@ from typing import IO, NoReturn
 
 from fusenotify.cli.counts import count
 from fusenotify.cli.fault import fault_of
+from fusenotify.cli.printable import printable
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.mounting.mounted import MountFailed, mounted
 from fusenotify.mounting.settings import ACCESSES, SEMANTICS
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.usage_error("--access is of the mount that --mount makes")
     if not command:
         arguments.usage_error("which program?  fusenotify run -- PROGRAM")
+    _fill_standard_descriptors()
     try:
         status = _run(arguments, command)
     except NotStarted as failure:
@@ -126,10 +128,23 @@ def _run(arguments: argparse.Namespace, command: list[str]) -> int:
         return run_program(command, settings, recorder, directory)
 
 
+def _fill_standard_descriptors() -> None:
+    """Open what the caller has closed of 0, 1 and 2, so that no pipe of ours is taken for one.
+
+    In the program they are closed again.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - to the end
+
+
 def _is_below(path: str, directory: str) -> bool:
     return os.path.commonpath([path, directory]) == directory
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"fusenotify run: {message}", file=sys.stderr)
+    print(f"fusenotify run: {printable(message)}", file=sys.stderr)
     return status

@@ -80,7 +80,7 @@ def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None
     try:
         pid, listener = start(order.command, reserved, order.blocked, order.directory)
     except NotStarted as failure:
-        reporter.say(FAILED, b"%d %b" % (failure.status, str(failure).encode()))
+        reporter.say(FAILED, b"%d %b" % (failure.status, os.fsencode(str(failure))))
         return
     reporter.say(STARTED, b"%d" % pid)
     os.setpgid(0, 0)
@@ -93,7 +93,7 @@ def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None
 async def _supervised(
     order: Order, listener: Listener, pid: int, reporter: Reporter, lifeline: int
 ) -> None:
-    warn = Warnings()
+    warn = order.recorder.warn = Warnings()
     calls = Calls(
         listener, architectures_here(), reserved_range(), order.settings, order.recorder, warn
     )
@@ -170,7 +170,7 @@ class _Program:
 
 
 class Warnings:
-    """Prints warnings on stderr, each text only once."""
+    """Prints warnings on stderr, each text only once; what cannot be printed is lost."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -178,8 +178,9 @@ class Warnings:
     def __call__(self, message: str) -> None:
         if message not in self._said:
             self._said.add(message)
-            sys.stderr.write(f"fusenotify run: {message}\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"fusenotify run: {message}\n")
+                sys.stderr.flush()
 
 
 def _close_all(is_chosen: object) -> None:

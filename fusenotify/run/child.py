@@ -32,6 +32,9 @@ _LISTENER, _NO_FILTER, _NO_PROGRAM = b"L", b"F", b"P"
 # Python ignores these signals; programs expect the default action.
 _CHANGED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
+# What Python makes of the "C" locale where it starts.
+_COERCED = {b"C.UTF-8", b"C.utf8", b"UTF-8"}
+
 _WHY = {
     errno.EBUSY: "another supervisor has this process already (fusenotify run in fusenotify run, "
     "or a container's): Linux allows only one filter with a listener",
@@ -104,9 +107,33 @@ def _become(
         os.close(listener)
         stage = _NO_PROGRAM
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        os.execvp(command[0], list(command))  # noqa: S606
+        _restore_locale()
+        _execute(command)
     except OSError as error:
         answer.send(stage + str(error.errno or errno.EIO).encode())
+
+
+def _execute(command: Sequence[str]) -> None:
+    """Execute a program; a script without an interpreter's name is sh's, as in execvp(3).
+
+    Raises OSError.
+    """
+    words = [os.fsencode(word) for word in command]
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.execvp(words[0], (ctypes.c_char_p * (len(words) + 1))(*words, None))
+    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _restore_locale() -> None:
+    """Take LC_CTYPE out of the environment if Python has put it there (PEP 538)."""
+    with open("/proc/self/environ", "rb") as file:
+        given = file.read().split(b"\0")
+    was = next((word[9:] for word in given if word.startswith(b"LC_CTYPE=")), None)
+    if os.environb.get(b"LC_CTYPE") in _COERCED:
+        if was is None:
+            del os.environb[b"LC_CTYPE"]
+        else:
+            os.environb[b"LC_CTYPE"] = was
 
 
 def _listener_of(child: int, command: Sequence[str], answer: socket.socket) -> int:

@@ -3,6 +3,9 @@
 
 run.calls, run.reads and run.back write here.  Each event is written once, when the program
 can read it for the first time.
+
+Invariant
+    The program does not notice a disk that is full, or a log that nobody reads any more.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO
 
 from fusenotify.bits import SINGLE_BITS
@@ -19,9 +22,13 @@ from fusenotify.events import Event, record_size
 
 
 class Recorder:
-    """Writes JSON lines to file and lines of text to log; either may be None."""
+    """Writes JSON lines to file and lines of text to log; either may be None.
+
+    warn is called once if the file takes no more; then the record ends.
+    """
 
     def __init__(self, file: IO[str] | None, log: IO[str] | None) -> None:
+        self.warn: Callable[[str], object] = _nobody
         self._file = file
         self._log = log
 
@@ -81,10 +88,21 @@ class Recorder:
     def _tell(self, shown: dict[str, object], text: str) -> None:
         if self._file is not None:
             line = json.dumps({"time": time.time_ns()} | shown, ensure_ascii=True)
-            self._file.write(line + "\n")
+            try:
+                self._file.write(line + "\n")
+            except OSError as error:
+                self.warn(f"{self._file.name}: the record ends here: {error.strerror}")
+                self._file = None
         if self._log is not None:
-            self._log.write(text + "\n")
-            self._log.flush()
+            try:
+                self._log.write(text + "\n")
+                self._log.flush()
+            except OSError:
+                self._log = None
+
+
+def _nobody(_: str) -> None:
+    """Do nothing: the callback is not set yet."""
 
 
 def mask_words(mask: int) -> str:

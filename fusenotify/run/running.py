@@ -55,7 +55,7 @@ def run_program(
         if word == FAILED:
             os.waitpid(supervisor, 0)
             status, _, message = rest.partition(b" ")
-            raise NotStarted(int(status), message.decode(errors="replace"))
+            raise NotStarted(int(status), os.fsdecode(message))
         return front.wait()
     except SupervisorLost:
         raise NotStarted(CANNOT_RUN, "the supervisor was killed, and the program with it") from None

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Descriptors, environment and disks: none harms a run, and none is changed by it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import environment
+from tests.run_under.programs import run_command, under
+
+
+@pytest.mark.parametrize("closed", [{1}, {0, 1, 2}], ids=str)
+def test_descriptors_that_are_closed_are_closed_in_the_program(
+    closed: set[int], tmp_path: Path
+) -> None:
+    script = f"(for n in 0 1 2; do test -e /dev/fd/$n && echo $n; done) > {tmp_path}/open; exit 7"
+    redirections = " ".join(f"{number}>&-" for number in closed)
+    command = ["sh", "-c", f'"$@" {redirections}', "sh", *run_command("--", "bash", "-c", script)]
+    assert subprocess.run(command, env=environment(), timeout=60, check=False).returncode == 7
+    # 1 is the file.
+    left = {int(line) for line in (tmp_path / "open").read_text().split()}
+    assert left == {0, 1, 2} - closed | {1}
+
+
+def test_the_environment_is_the_programs() -> None:
+    # Python sets LC_CTYPE where it finds the "C" locale.
+    variables = {"PYTHONPATH": environment()["PYTHONPATH"], "PATH": os.environ["PATH"]}
+    for more in ({}, {"LC_CTYPE": "C"}):
+        done = subprocess.run(
+            run_command("--", "/usr/bin/env"),
+            env=variables | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert dict(line.split("=", 1) for line in done.stdout.splitlines()) == variables | more
+
+
+def test_a_program_whose_name_is_not_text_is_named_if_it_is_missing() -> None:
+    done = under("--", os.fsdecode(b"no-\xff-such"))
+    assert (done.returncode, done.stderr) == (
+        127,
+        "fusenotify run: no-\\xff-such: No such file or directory\n",
+    )
+
+
+def test_an_empty_name_is_no_program() -> None:
+    done = under("--", "")
+    assert done.returncode == 127
+    assert "No such file or directory" in done.stderr
+
+
+def test_a_script_without_an_interpreters_name_is_the_shells(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "$0 $1"\n')
+    script.chmod(0o755)
+    assert under("--", script, "given").stdout == f"{script} given\n"
+
+
+@pytest.mark.mount
+def test_a_record_on_a_full_disk_ends_and_the_program_goes_on(
+    scenarios: Path, tmp_path: Path
+) -> None:
+    done = under("--record=/dev/full", "--", scenarios, tmp_path, "merging")
+    assert done.stdout == "read: 32: 1/2/a\n" * 3 + "read: EAGAIN\n"
+    assert done.stderr == (
+        "fusenotify run: /dev/full: the record ends here: No space left on device\n"
+    )
+
+
+@pytest.mark.mount
+def test_a_log_that_nobody_reads_ends_and_the_program_goes_on(
+    scenarios: Path, tmp_path: Path
+) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            run_command("--log", "--", scenarios, tmp_path, "merging"),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.stdout == "read: 32: 1/2/a\n" * 3 + "read: EAGAIN\n"
