@@ -5,8 +5,9 @@ run.running forks this process from the one that stands for the program (run.fro
 supervisor is the program's parent, because Yama lets only ancestors look into a process.
 
 Invariants
-    The supervisor is in another process group than the program, so that no signal to the
-        program's group stops it while the program runs on.
+    The supervisor is in a session of its own, so that no signal to the program's group stops it
+        while the program runs on, and so that the kernel ends a stopped job whose shell is gone,
+        as it does if the job is only the program.
     Of the program's descriptors it keeps only stderr open, and only as long as PROGRAM runs.
     It ends when no process under the filter is left.  If its parent is killed, it kills
         the program.
@@ -27,7 +28,7 @@ from fusenotify.run.architectures import architectures_here
 from fusenotify.run.calls import Calls, Settings
 from fusenotify.run.child import NotStarted, start
 from fusenotify.run.filter import reserved_range
-from fusenotify.run.front import ENDED, FAILED, HANDED_ON, STARTED, STOPPED
+from fusenotify.run.front import ENDED, FAILED, HANDED_ON, STARTED
 from fusenotify.run.notify import Listener
 from fusenotify.run.recorder import Recorder
 from fusenotify.run.supervisor import Supervisor
@@ -57,6 +58,14 @@ class Reporter:
             os.write(self._reports, word + b" " + rest.replace(b"\n", b" ") + b"\n")
         self._send(signal.SIGCHLD)
 
+    def stop(self) -> None:
+        """Stop the front, because the program was stopped.
+
+        The front does not stop itself: wake() could come first, and then be of no use.
+        """
+        # SIGSTOP, because others (SIGTSTP) do nothing in an orphaned process group.
+        self._send(signal.SIGSTOP)
+
     def wake(self) -> None:
         """Continue the front, if it is stopped, because the program was continued."""
         self._send(signal.SIGCONT)
@@ -83,7 +92,7 @@ def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None
         reporter.say(FAILED, b"%d %b" % (failure.status, os.fsencode(str(failure))))
         return
     reporter.say(STARTED, b"%d" % pid)
-    os.setpgid(0, 0)
+    os.setsid()
     keep.add(listener)
     _close_all(lambda number: number not in keep)
     _to_nothing(0, 1)
@@ -113,6 +122,7 @@ async def _supervised(
     if not order.recorder.log_is(2):
         _to_nothing(2)
     reporter.say(ENDED, b"%d" % status)
+    reporter.wake()  # that the program was continued before its end was perhaps not seen
     await supervisor.unused()
     supervisor.stop()
 
@@ -162,7 +172,7 @@ class _Program:
                 if not pid:
                     return
                 if os.WIFSTOPPED(status):
-                    self._reporter.say(STOPPED)
+                    self._reporter.stop()
                 elif os.WIFCONTINUED(status):
                     self._reporter.wake()
                 elif not self._status.done():

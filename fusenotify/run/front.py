@@ -3,9 +3,9 @@
 
 run.running waits here while run.back supervises in a process of its own.  The program is in
 this process's group, so it gets the signals of the terminal, and others to the group, itself.
-Signals to this process alone are handed on to the program.  When the program stops, this
-process stops too, so that a shell sees its job stop.  When a signal kills the program, this
-process ends by the same signal.
+Signals to this process alone are handed on to the program.  When the program stops, the
+supervisor stops this process too, so that a shell sees its job stop.  When a signal kills the
+program, this process ends by the same signal.
 
 Invariant
     All signals that can be blocked are blocked here, and taken in one place.
@@ -35,7 +35,7 @@ _OURS = {
 _ALWAYS = {signal.SIGKILL, signal.SIGSTOP}
 HANDED_ON = signal.valid_signals() - _OURS - _ALWAYS
 
-STARTED, FAILED, STOPPED, ENDED = b"started", b"failed", b"stopped", b"ended"
+STARTED, FAILED, ENDED = b"started", b"failed", b"ended"
 
 
 class SupervisorLost(Exception):
@@ -103,9 +103,6 @@ class Front:
             word, _, rest = self._next().partition(b" ")
             if word == ENDED:
                 return int(rest)
-            if word == STOPPED:
-                # SIGSTOP, because others (SIGTSTP) do nothing in an orphaned process group.
-                os.kill(os.getpid(), signal.SIGSTOP)
         if at_end:
             raise SupervisorLost
         return None

@@ -175,6 +175,27 @@ def test_a_program_that_is_stopped_and_goes_on_is_still_served(
         assert run.wait(20) == 0
 
 
+def test_a_program_that_is_stopped_for_a_moment_again_and_again_ends_the_run() -> None:
+    with subprocess.Popen(
+        run_command("--", "sh", "-c", "echo $$; read word; exit 3"),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        program = int(run.stdout.readline())
+        for microseconds in range(0, 1000, 20):
+            os.kill(program, signal.SIGSTOP)
+            time.sleep(microseconds / 1e6)
+            os.kill(program, signal.SIGCONT)
+        try:
+            run.communicate("go on\n", timeout=10)
+        finally:
+            run.kill()
+        assert run.returncode == 3
+
+
 @pytest.mark.mount
 def test_a_program_that_waits_for_events_can_be_killed(
     scenarios: Path, fusenotify_mount: TemporaryMount
@@ -269,6 +290,16 @@ def test_a_job_in_the_background_that_reads_is_stopped(terminal: Terminal) -> No
     terminal.type("\x04")
     terminal.type('echo "then=$?"\n')
     terminal.wait_for("then=0\n")
+
+
+def test_a_stopped_job_ends_with_its_shell(terminal: Terminal) -> None:
+    terminal.type(" ".join(run_command("--")) + " sleep 100\n")
+    until(lambda: bool(_children_named(b"sleep", terminal.pid)), "sleep runs")
+    (program,) = _children_named(b"sleep", terminal.pid)
+    terminal.type("\x1a")
+    terminal.wait_for("Stopped")
+    os.kill(terminal.pid, signal.SIGKILL)
+    assert ended(program)
 
 
 def _processes() -> Iterator[tuple[int, bytes, bytes, int]]:
