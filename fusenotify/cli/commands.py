@@ -95,6 +95,11 @@ COMMANDS = {
             "fusenotify subscribe --from nats://HOST 'fusenotify.web1.>' --durable backup --json",
         ),
     ),
+    "notify": Command(
+        CHANGE,
+        "say what was changed in SOURCE, if no kernel tells",
+        ("fusenotify notify MNT/docs/report.txt", "fusenotify notify -e delete MNT/old"),
+    ),
     "limits": Command(
         CHANGE,
         "show a mount's limits, or set some",

@@ -44,6 +44,7 @@ from fusenotify.protocol.messages import (
     Init,
     LimitsAre,
     LimitsOf,
+    Notify,
     Past,
     Poll,
     Read,
@@ -110,6 +111,9 @@ class ClientLogic:
 
     async def sync(self) -> None:
         await ask(self.link, Sync(), Done)
+
+    async def notify(self, path: AnyPath, what: AnyMask) -> None:
+        await ask(self.link, Notify(path=wire_path(path), what=plain(what) if what else 0), Done)
 
     async def cursor(self) -> str:
         return (await ask(self.link, CursorOf(), CursorIs)).cursor

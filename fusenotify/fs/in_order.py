@@ -174,3 +174,16 @@ def held(*inodes: core.Inode | None) -> Iterator[None]:
     finally:
         for inode in known:
             inode.pins -= 1
+
+
+@contextmanager
+def telling(hooks: Hooks) -> Iterator[None]:
+    """Let hooks tell what others did: nothing has to be told before it."""
+    in_order = hooks if isinstance(hooks, HooksInOrder) else None
+    if in_order is not None:
+        in_order.telling = True
+    try:
+        yield
+    finally:
+        if in_order is not None:
+            in_order.telling = False

@@ -34,6 +34,7 @@ from fusenotify.fs.following import Following
 from fusenotify.fs.in_order import HooksInOrder, placed
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import LESS, Negotiation
+from fusenotify.fs.notified import notify
 from fusenotify.fs.operations import Operations
 from fusenotify.fs.own_root import OwnRoot
 from fusenotify.fs.passed import passed
@@ -228,7 +229,7 @@ class Mount:
                 await pyfuse3.main(max_tasks=_MAX_TASKS)
                 helpers.cancel_scope.cancel()
         except* OSError as group:
-            _, others = group.split(_is_aborted)
+            _, others = group.split(lambda error: getattr(error, "errno", 0) == errno.ECONNABORTED)
             if others is not None:
                 raise
             log.warning("the FUSE connection of %s was aborted", self.mountpoint)
@@ -342,6 +343,11 @@ class Mount:
         """Return what was heard of changes behind the mount."""
         return self._heard if self.behind is None else self.behind.heard()
 
+    def notify(self, path: bytes, what: int) -> None:
+        """Tell what somebody says was changed at a path of SOURCE; see fs.notified."""
+        assert self._inodes is not None
+        notify(self._inodes, self._hooks, path, what)
+
     async def fence(self) -> None:
         """Wait until the events of everything done through the mount before are queued.
 
@@ -379,10 +385,6 @@ class Mount:
         assert self._root is not None
         with self._root.opened() as root:
             os.getxattr(path_of(root), SOCKET_XATTR)
-
-
-def _is_aborted(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.ECONNABORTED
 
 
 class _Option(str):

@@ -203,6 +203,17 @@ class LimitsOf(Request, tag="limits", omit_defaults=True):
     max_user_trees: int | None = None
 
 
+class Notify(Request, tag="notify", omit_defaults=True):
+    """Say that SOURCE was changed at a path, where no kernel says so.  Answered by Done.
+
+    what has the bits of IN_CREATE, IN_DELETE, IN_MODIFY, IN_ATTRIB and IN_CLOSE_WRITE,
+    or none: then the daemon looks.  For root and the daemon's user.
+    """
+
+    path: bytes
+    what: int = 0
+
+
 class CauseFault(Request, tag="fault"):
     """Cause a fault, for a test, on a mount that was made with --faults.  Answered by Done.
 
@@ -359,6 +370,7 @@ AnyRequest = (
     | CursorOf
     | Since
     | LimitsOf
+    | Notify
     | CauseFault
     | ActivityOf
 )

@@ -23,7 +23,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.activity import Activity
 from fusenotify.engine.device import DeviceTable
 from fusenotify.history.journal import Journal
-from fusenotify.protocol.messages import MAX_READ, ActivityOf, CauseFault, Events, Status
+from fusenotify.protocol.messages import MAX_READ, ActivityOf, CauseFault, Events, Notify, Status
 from fusenotify.server.devices import message_of
 from fusenotify.server.faults import Faults
 from fusenotify.server.history import History
@@ -123,11 +123,16 @@ class Server:
         """
         return count(1) if self._faults is None else self._faults.numbers
 
-    def cause_fault(self, asking: Session, request: CauseFault) -> None:
+    def cause(self, asking: Session, request: CauseFault | Notify) -> None:
         """Cause a fault.
 
         Raises OSError: EPERM if the mount allows no faults, otherwise as Faults.cause().
         """
+        if isinstance(request, Notify):
+            if not is_privileged(asking.who):
+                raise OSError(errno.EPERM, "only root and the daemon's user may say what changed")
+            self.tree.notify(request.path, request.what)
+            return
         if self._faults is None:
             raise OSError(errno.EPERM, "this mount allows no faults: it was not made with --faults")
         self._faults.cause(asking, request)

@@ -43,6 +43,7 @@ from fusenotify.protocol.messages import (
     Hello,
     LimitsAre,
     LimitsOf,
+    Notify,
     Poll,
     Read,
     Ready,
@@ -68,8 +69,7 @@ from fusenotify.server.turns import Turns
 # How long a client that sends no more requests may take to read its last answers.
 FAREWELL_SECONDS = 5.0
 
-# The most bytes in a frame of a stream: many streams may have events at once, and a frame of a
-# million bytes takes ten milliseconds.
+# The most bytes in a frame of a stream: one of a million bytes takes ten milliseconds.
 _MOST_STREAMED = 1 << 16
 
 
@@ -89,8 +89,8 @@ class Shared(Protocol):
     def device_numbers(self) -> Iterator[int]:
         """Return the iterator from which a connection takes the numbers of its devices."""
 
-    def cause_fault(self, asking: Session, request: CauseFault) -> None:
-        """Cause a fault, or raise OSError."""
+    def cause(self, asking: Session, request: CauseFault | Notify) -> None:
+        """Carry it out, or raise OSError."""
 
     async def activity(self, who: Credentials, request: ActivityOf) -> AnyAnswer:
         """Return what was done in the mount; raise OSError."""
@@ -233,9 +233,9 @@ class Session:
                 set_limits(limits, request, self.who)
                 now = limits_status(limits, self._shared.quotas)
                 await self._reply(LimitsAre(id=request.id, limits=now))
-            case CauseFault():
+            case CauseFault() | Notify():
                 await self._shared.tree.fence()  # events from before are not affected
-                self._shared.cause_fault(self, request)
+                self._shared.cause(self, request)
                 await self._reply(Done(id=request.id))
             case ActivityOf():
                 await self._reply(await self._shared.activity(self.who, request))

@@ -43,6 +43,12 @@ class Tree(Protocol):
     def heard(self) -> Heard:
         """Return what is heard of changes that were made directly to the tree."""
 
+    def notify(self, path: bytes, what: int) -> None:
+        """Tell what somebody says was changed at a path, of which nobody else tells.
+
+        what has the bits of events, 0 for what is found there.  Raises OSError.
+        """
+
     async def fence(self) -> None:
         """Wait until the events of everything done in the tree before this call are queued."""
 

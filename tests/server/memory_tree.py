@@ -107,6 +107,9 @@ class MemoryTree:
     def heard(self) -> Heard:
         return Heard(OFF, OFF)
 
+    def notify(self, path: bytes, what: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "a tree in memory has no other side")
+
     async def fence(self) -> None:
         if self.on_fence is not None:
             self.on_fence()

@@ -120,6 +120,18 @@ class Client:
         """Wait until the events of everything done through the mount before are queued."""
         await self._logic.sync()
 
+    async def notify(self, path: AnyPath, what: AnyMask = 0) -> None:
+        """Say that SOURCE was changed at a path in a way of which the kernel does not tell.
+
+        path is from the mount's root.  what is a mask of IN_CREATE, IN_DELETE, IN_MODIFY,
+        IN_ATTRIB and IN_CLOSE_WRITE; with 0 the daemon looks what has become of it.  Events
+        are queued when this returns, and the kernel has forgotten what it remembered.
+
+        Raises OSError: EPERM for other users than root and the daemon's, EINVAL, ENOENT if
+        nothing is there and nothing was known to be, ENOTDIR.
+        """
+        await self._logic.notify(path, what)
+
     async def cursor(self) -> str:
         """Return the place in the mount's journal behind what was done through it before.
 
