@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify completion SHELL``: print what makes a shell complete the command line.
+"""``fusenotify completion SHELL``: print a script with which a shell completes commands.
 
-shtab forms it from the parsers of all commands.  What an argument may be, where the parser
-does not say it, stands here by what the argument is called: mount points are read from
-/proc/mounts when they are asked for, lists of words are completed behind each comma.
-A wheel has the same in the files where shells look (hatch_build.py).
+shtab makes it from the parsers of all commands.  The kinds of arguments that the parsers do not
+describe are found here by metavar: mount points are read from /proc/mounts at each completion,
+and lists of words are completed after each comma.  A wheel has the same scripts, as files where
+shells look for them (hatch_build.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fusenotify.mounting.options import KNOWN_OPTIONS
 
 SHELLS = ("bash", "zsh", "fish")
 
-# What shtab takes for one kind of argument: a function of each shell, and what defines these.
+# How shtab completes one kind of argument: a function for each shell, and its definition.
 _Completed = dict[str, Any]
 
 
@@ -41,14 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def script(shell: str) -> str:
-    """Return what a shell evaluates, or loads from a file, to complete ``fusenotify``."""
+    """Return the script that a shell evaluates, or loads from a file."""
     from fusenotify.cli import configured_parsers
 
     program, parsers = configured_parsers()
     for name, parser in parsers.items():
         for action in _arguments(parser):
             called = str(action.metavar)
-            # What is to become a mount point is a directory like others.
+            # A future mount point is an ordinary directory.
             kind = _DIRECTORY if (name, called) == ("mount", "MNT") else _KINDS.get(called)
             if kind is not None:
                 action.complete = kind  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ def script(shell: str) -> str:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield what a parser takes, and those of its subcommands."""
+    """Yield the arguments of a parser and of its subcommands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
@@ -65,7 +65,7 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _list_of(name: str, words: Iterable[str]) -> _Completed:
-    """Return how a list of words is completed; name is for the functions that do it."""
+    """Return how a list of words is completed; name is a part of the functions' names."""
     text = " ".join(sorted(words))
     return {
         "bash": f"_fusenotify_{name}",
@@ -87,7 +87,7 @@ end""",
     }
 
 
-# shtab has bash quote what a function gives that is called "..._dir...".
+# bash quotes the results of functions whose names contain "_dir", as shtab arranges it.
 _MOUNTS: _Completed = {
     "bash": "_fusenotify_dirs_of_mounts",
     "zsh": "_fusenotify_mounts",
@@ -124,7 +124,7 @@ end""",
 }
 _FILE: _Completed = dict(shtab.FILE)
 _DIRECTORY: _Completed = dict(shtab.DIRECTORY)
-# By what arguments are called in usage lines.
+# By metavars.
 _KINDS = {
     "MNT": _MOUNTS,
     "SOURCE": _DIRECTORY,

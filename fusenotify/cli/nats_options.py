@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``fusenotify publish`` and ``subscribe`` have in common: the server, and the extra."""
+"""Options of both ``fusenotify publish`` and ``subscribe``, and the check for the extra."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def add_server(parser: argparse.ArgumentParser, option: str) -> None:
-    """Declare where the server is, and the stream."""
+    """Declare the options for the server and the stream; option names the server's address."""
     parser.add_argument(
         option,
         dest="server",
         metavar="URL",
         type=_url,
         required=True,
-        help="the NATS server with JetStream, as nats://HOST:4222 or nats://USER:PASSWORD@HOST",
+        help="the NATS server with JetStream: nats://HOST:4222 or nats://USER:PASSWORD@HOST",
     )
     parser.add_argument(
-        "--credentials", metavar="FILE", help="a file that lets in, as nsc makes them (.creds)"
+        "--credentials", metavar="FILE", help="a file with credentials, as nsc makes it (.creds)"
     )
     parser.add_argument(
         "--stream", metavar="NAME", default="FUSENOTIFY", help="the stream's name (%(default)s)"
@@ -42,10 +42,7 @@ def address_of(arguments: argparse.Namespace) -> Address:
 
 @contextlib.contextmanager
 def extra() -> Iterator[None]:
-    """Say how to install what an import in the block misses.
-
-    Raises Failure.
-    """
+    """Raise Failure, which says what to install, if an import in the block fails."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify publish MNT --to URL``: put a mount's journal into a NATS JetStream stream."""
+"""``fusenotify publish MNT --to URL``: copy a mount's journal to a NATS JetStream stream."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--subject",
         metavar="PREFIX",
         default="fusenotify",
-        help="what subjects begin with, before the machine and the mount (%(default)s)",
+        help="the beginning of subjects, before the machine and the mount (%(default)s)",
     )
     parser.add_argument(
-        "--machine", metavar="NAME", help="what the machine is called there (its host name)"
+        "--machine", metavar="NAME", help="the machine's name in subjects (its host name)"
     )
     parser.add_argument(
         "--window",
         metavar="N",
         type=_window,
         default=1000,
-        help="how many messages may wait for an acknowledgement; 1 keeps the order also where a "
+        help="how many messages may wait for an acknowledgement; 1 keeps the order even if a "
         "cluster changes its leader (%(default)s)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Publish until the mount is gone, or this is interrupted."""
+    """Publish until the mount is gone, or the command is interrupted."""
     with extra():
         from fusenotify.nats import Refused, publish
     publishing = publish(

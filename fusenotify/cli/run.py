@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--access",
         choices=ACCESSES,
-        help="of --mount: how exactly reads are told (see fusenotify mount)",
+        help="with --mount: how exactly reads are reported (see fusenotify mount)",
     )
     parser.add_argument(
         "--faults",
@@ -61,8 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=fault_of,
         action="append",
         default=[],
-        help="for each of its inotify descriptors, as in 'fusenotify fault': --faults='lose 3' "
-        "--faults='refuse 1 ENOSPC'; on a mount made with --faults, as that of --mount is then",
+        help="cause this fault on each inotify descriptor of the program, as 'fusenotify fault' "
+        "does: --faults='lose 3' --faults='refuse 1 ENOSPC'; the mount must be made with --faults, "
+        "as --mount then does",
     )
     parser.add_argument(
         "--record",
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the program, and end as it does."""
     command = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
     if arguments.access is not None and arguments.mount is None:
-        arguments.usage_error("--access is of the mount that --mount makes")
+        arguments.usage_error("--access goes with --mount")
     if not command:
         arguments.usage_error("which program?  fusenotify run -- PROGRAM")
     _fill_standard_descriptors()

@@ -71,8 +71,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scan",
         action="store_true",
-        help="with --changes, where changes may be missing: also name what changed its attributes "
-        "in that time, and what the journal knows and is gone",
+        help="with --changes, if changes may be missing: also print the files whose attributes "
+        "changed in that time, and those that the journal knows and that are gone",
     )
 
 
@@ -285,7 +285,7 @@ def _tell_missing(gap: PastEvent) -> None:
 
 
 def missing(gap: PastEvent) -> str:
-    """Return what a gap says, for people."""
+    """Return the message for a gap."""
     reason = _REASONS.get(gap.reason or "", gap.reason or "for no known reason")
     since = f"between {_time(gap.since)} and" if gap.since else "before"
     return f"Changes {since} {_time(gap.time)} may be missing: {reason}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify subscribe --from URL [SUBJECT ...]``: print what many mounts publish."""
+"""``fusenotify subscribe --from URL [SUBJECT ...]``: print events that many mounts publish."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "subjects",
         metavar="SUBJECT",
         nargs="*",
-        help="what to be told of, as 'fusenotify.web1.>' (everything)",
+        help="a pattern of subjects to print, such as 'fusenotify.web1.>' (all)",
     )
     add_server(parser, "--from")
     parser.add_argument(
         "--since",
         metavar="TIME|NUMBER",
         type=_since,
-        help="begin with what was published at a time (2026-01-31T12:00), or with a message of the "
-        "stream, 1 being the first; without it, with what comes",
+        help="begin with the events published since a time (2026-01-31T12:00), or with a message "
+        "of the stream, 1 being the first (only new events)",
     )
     parser.add_argument(
         "--durable",
         metavar="NAME",
-        help="go on where the last subscriber of that name stopped, on whatever machine",
+        help="go on where the last subscriber with this name stopped, on any machine",
     )
-    parser.add_argument("--json", action="store_true", help="one object a line, for programs")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object per line, for programs"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what comes until this is interrupted."""
+    """Print events until the command is interrupted."""
     with extra():
         from fusenotify.nats import Refused
     try:
@@ -80,7 +82,7 @@ async def _print_all(arguments: argparse.Namespace) -> None:
 
 
 def _lines(received: Received) -> bytes:
-    """Return the lines of an event: those of ``fusenotify since``, behind the machine's name."""
+    """Return the lines of an event: those of ``fusenotify since``, after the machine's name."""
     event, mount = received.event, received.mount.rstrip(b"/")
     machine = received.machine.encode() + b" "
     if event.mask & IN_Q_OVERFLOW:

@@ -101,7 +101,7 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
         opened = Opened(os.open(name, os.O_PATH | (0 if follow else os.O_NOFOLLOW)))
     except OSError as error:
         if name and socket is not None and error.errno in (errno.ENOENT, errno.ENOTDIR):
-            # Of the mount nothing but the socket need be visible here: the daemon looks.
+            # Only the mount's socket need be visible here: the daemon resolves the path.
             return Place(os.path.abspath(name), None, os.fsdecode(socket))
         raise _explained(error) from None
     handle = b"/proc/self/fd/%d" % opened.number
@@ -119,7 +119,7 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
 
 
 def is_out_of_sight(path: AnyPath) -> bool:
-    """Return whether FUSENOTIFY_SOCKET says who serves a path, and nothing is there here."""
+    """Return whether FUSENOTIFY_SOCKET is set and a path does not exist for this process."""
     return bool(os.environ.get(SOCKET_VARIABLE)) and not os.path.lexists(path)
 
 

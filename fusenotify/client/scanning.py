@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What changed in a time in which nobody kept a journal, as far as the tree itself shows it.
+"""Find changes of a time without a journal, as far as the tree itself shows them.
 
-What has its ctime in that time was changed, made or moved then.  What a journal knows
-(client.known_names) and is not there was removed.  A name that was made and removed in that
-time shows nowhere, nor does the old name of something that the journal had not heard of.
+An object whose ctime is in that time was changed, created or moved then.  An object that the
+journal knows (client.known_names) and that does not exist was removed.  A name that was created
+and removed in that time is not found, and neither is the old name of a moved object that the
+journal did not know.
 """
 
 from __future__ import annotations
@@ -15,19 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from fusenotify.client.changes import Change, Kind
 from fusenotify.protocol.past import PastEvent
 
-# The kernel takes a ctime from a clock that ticks, and so lags behind.  In ns.
+# The clock of ctimes is updated at each tick of the kernel, so it may be late.  In ns.
 _SLACK = 50_000_000
 
 
 def scan(
     top: bytes, inner: bytes, gaps: Sequence[PastEvent], known: Mapping[bytes, bool]
 ) -> list[Change]:
-    """Return what changed at and below a path in the times of gaps, in the order of paths.
+    """Return the changes at and below a path in the times of gaps, sorted by path.
 
-    top is the path as this process reaches it, inner the same from the mount's root.  known are
-    the names that should be there and whether they are directories.  Paths in known and in
-    what is returned are from the mount's root.  What is below a directory that may not be read is
-    left out.
+    top is the path for this process, and inner is the same path from the mount's root.  known
+    maps the paths that should exist to whether they are directories.  Paths in known and in the
+    result are from the mount's root.  Objects below an unreadable directory are left out.
     """
     root = inner.strip(b"/")
     times = [((gap.since or 0) - _SLACK, gap.time + _SLACK) for gap in gaps]
@@ -46,14 +46,14 @@ def scan(
 
 
 def merged(told: Sequence[Change], scanned: Sequence[Change]) -> list[Change]:
-    """Return what events add up to, and what a scan adds to that, in the order of paths."""
+    """Return the changes that events told, and those that a scan adds, sorted by path."""
     named = {change.path for change in told} | {change.old_path for change in told}
     new = [change for change in scanned if change.path not in named]
     return sorted([*told, *new], key=lambda change: change.path)
 
 
 def _walk(top: bytes, root: bytes, unread: set[bytes]) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield what is at and below a path, by paths from the mount's root, and its attributes.
+    """Yield the objects at and below a path: paths from the mount's root, and attributes.
 
     Directories that cannot be read are added to unread.
     """
@@ -63,7 +63,7 @@ def _walk(top: bytes, root: bytes, unread: set[bytes]) -> Iterator[tuple[bytes, 
         try:
             status = os.lstat(outer)
         except FileNotFoundError:
-            continue  # removed since then, which the journal tells
+            continue  # removed since then: the journal has that
         yield path, status
         if not stat.S_ISDIR(status.st_mode):
             continue

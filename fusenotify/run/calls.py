@@ -138,7 +138,7 @@ class Calls:
             case "ioctl":
                 await self._fionread(notification, target, descriptor, number)
             case "write" | "writev":
-                # The pipe would take it; the descriptor is one for reading.
+                # An inotify descriptor is for reading only, but the pipe would accept a write.
                 self._answer(notification, name, {"fd": number}, -errno.EBADF)
             case _:
                 address, size = (_word(word, target) for word in notification.arguments[1:3])

@@ -120,7 +120,7 @@ class InotifyDescriptor:
 
     async def refresh(self) -> None:
         """Queue here all events of what happened before the call."""
-        self._refreshing += 1  # meanwhile nothing else needs to ask the sources
+        self._refreshing += 1  # until the end, nothing else needs to ask the sources
         try:
             with contextlib.suppress(TimeoutError):  # the events that are there are used
                 async with asyncio.timeout(_FENCE_SECONDS):
@@ -137,7 +137,7 @@ class InotifyDescriptor:
                 self._settle()
         finally:
             self._refreshing -= 1
-            if self._skipped:  # it came after we had asked
+            if self._skipped:  # an event came after we had asked
                 self._pump()
 
     def is_empty(self) -> bool:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A connection to a daemon for the supervisor's event loop: a driver for client.calls.
 
-The async client's own driver (client.aio.link) runs on any event loop, and lets whoever waits
-receive for the others.  Here a poll of each device is under way all the time, so that each
-answer would go from task to task; this one listens to the socket once for all, and gives each
+In the async client's driver (client.aio.link), which runs on any event loop, one of the waiting
+tasks receives for the others.  In the supervisor each device is polled all the time, so answers
+would be passed from task to task.  This driver has one reader for the socket, which gives each
 task its answer.
 
 Invariant
-    Who waits is in _waiting, and is looked at after whatever was received.
+    Every waiting task has a future in _waiting; all of them are checked after each receive.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from fusenotify.protocol.unread import AnyUnread
 
 T = TypeVar("T")
 
-# How soon to try again where too many are about to connect.
+# The pause before another attempt if too many clients are connecting.
 _RETRY_SECONDS = 0.01
 
 
 class Link:
-    """A connection; connected() makes one.  welcome is what the daemon said."""
+    """A connection, made by connected().  welcome is the daemon's first message."""
 
     welcome: Welcome
 
@@ -51,10 +51,10 @@ class Link:
 
     @classmethod
     async def connected(cls, name: str) -> Link:
-        """Connect to the socket of that name, and say hello.
+        """Connect to the socket with a name, and exchange the first messages.
 
-        Raises OSError: as connect(2), ETIMEDOUT where nobody answers, EPROTONOSUPPORT where the
-        daemon speaks another version; RemoteProtocolError.
+        Raises OSError: as connect(2), ETIMEDOUT if the daemon does not answer, EPROTONOSUPPORT if
+        it speaks another version; RemoteProtocolError.
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
@@ -80,20 +80,20 @@ class Link:
         on_answer: Callable[[AnyAnswer], object] | None = None,
         descriptor: Descriptor | None = None,
     ) -> Call:
-        """Send a request, as soon as the socket takes it, and return its call, to wait for."""
+        """Send a request as soon as the socket takes it, and return its call, to be awaited."""
         self._connection.settle()
         call = self._connection.ask(request, unread, on_answer, descriptor)
         self._transmit()
         return call
 
     def say(self, request: AnyRequest) -> None:
-        """Send a request whose answer nobody waits for."""
+        """Send a request without waiting for an answer."""
         self._connection.say(request)
         self._connection.settle()
         self._transmit()
 
     async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
-        """Return what take() gives of a call, as soon as it gives something."""
+        """Wait until take() returns something other than None, and return that."""
         taken = take()
         if taken is not None:
             return taken
@@ -108,23 +108,23 @@ class Link:
             self._waiting.pop(future, None)
 
     def give_up(self, call: Call) -> None:
-        """Want no answer to a call any more; the daemon hears of it with the next request."""
+        """Give up a call's answer; the daemon is told with the next request."""
         self._connection.give_up(call)
 
     def put_back(self, call: Call) -> None:
-        """Undo the taking of a call's records, which came to nobody."""
+        """Put back the records that were taken from a call and reached nobody."""
         call.put_back()
 
     def is_in_use_here(self) -> bool:
-        """Return whether a call is interrupted here: never, between two awaits."""
+        """Return False: a call is never interrupted between two awaits."""
         return False
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, -1 where it is closed."""
+        """Return the socket's descriptor; -1 if it is closed."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket; who waits for an answer gets EBADF."""
+        """Close the socket; tasks that wait for an answer get OSError (EBADF)."""
         self._connection.fail(client_closed())
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket)
@@ -147,7 +147,7 @@ class Link:
             self._loop.remove_reader(self._socket)
 
     def _tell(self) -> None:
-        """Give those who wait what there is for them."""
+        """Give the waiting tasks the answers that have come."""
         for future, take in list(self._waiting.items()):
             if future.done():
                 continue
@@ -160,7 +160,7 @@ class Link:
                     future.set_result(taken)
 
     def _transmit(self) -> None:
-        """Send what the socket takes at once, and the rest when it takes more."""
+        """Send what the socket takes now, and the rest when it takes more."""
         while (frame := self._connection.next_frame()) is not None:
             try:
                 sent = self._socket.sendmsg((frame.rest(),), rights(frame.descriptors()))
@@ -180,7 +180,7 @@ class Link:
 
 
 def _connect(sock: socket.socket, name: str) -> bool:
-    """Connect; return False where too many others are about to."""
+    """Connect; return False if too many other clients are connecting."""
     try:
         sock.connect(name)
     except BlockingIOError:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A process that only tells whether a signal was sent to the whole process group.
+"""A process that tells whether a signal was sent to the whole process group.
 
-The kernel does not say so to who gets one.  run.front hands on what was sent to it alone, and
-the program gets by itself what was sent to the group.  So a third member of the group, which
-blocks all signals, is asked: what came to it as well was for the group.
+The kernel does not tell this to the receiver of a signal.  run.front must hand on only signals
+that were sent to it alone, because the program gets signals to the group itself.  So there is
+a third member of the group, which blocks all signals: a signal that it got as well was sent to
+the group.
 
 Invariant
-    It ends with the process that made it, and has nothing open but its two pipes.
+    The witness ends with the process that made it, and has only its two pipes open.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import struct
 
 _PR_SET_PDEATHSIG = 1
 _NUMBER = struct.Struct("=i")
-# Where it does not answer, somebody has stopped it.
+# How long to wait for its answer: it may have been stopped.
 _SECONDS = 1.0
 
 
 class Witness:
-    """The process, for as long as end() was not called.  Signals are blocked before it is made."""
+    """The process, until end() is called.  Block all signals before making it."""
 
     def __init__(self) -> None:
         asked, self._ask = os.pipe()
@@ -40,7 +41,7 @@ class Witness:
         os.close(answers)
 
     def saw(self, number: int) -> bool:
-        """Return whether a signal came to it as well, once for each time that it came."""
+        """Return whether the witness got a signal, too; each signal that it got counts once."""
         try:
             os.write(self._ask, _NUMBER.pack(number))
         except BrokenPipeError:
@@ -50,7 +51,7 @@ class Witness:
         return os.read(self._answer, 1) == b"y"
 
     def end(self) -> None:
-        """End it."""
+        """Kill the witness and wait for its end."""
         os.close(self._ask)
         os.close(self._answer)
         os.kill(self.pid, signal.SIGKILL)
@@ -63,7 +64,7 @@ def _be_one(asked: int, answers: int) -> None:
             try:
                 os.close(number)
             except OSError:
-                continue  # the directory's own
+                continue  # listdir() has closed its own descriptor
     while len(request := os.read(asked, _NUMBER.size)) == _NUMBER.size:
         came = signal.sigtimedwait(_NUMBER.unpack(request), 0)
         os.write(answers, b"n" if came is None else b"y")

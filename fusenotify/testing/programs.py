@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs in a test, under ``fusenotify run``: what they print, call and are told.
+"""Programs in a test, under ``fusenotify run``: their output, calls and events.
 
-The pytest plugin starts them (fusenotify_run).  They are whole processes; nothing of theirs is
-changed but who answers their inotify calls.
+The pytest plugin starts them (fusenotify_run).  They are unmodified programs in processes of
+their own; only their inotify calls are answered by us.
 
 Invariant
-    A program has ended when end() returns, if need be by SIGKILL.
+    A program has ended when end() returns, if necessary by SIGKILL.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from fusenotify.mounting.spawn import environment
 
 _END_SECONDS = 10.0
 _CANNOT_RUN = 125
-# -P: the caller's directory is no place to import from.
+# -P: nothing is imported from the caller's directory.
 _RUN = [sys.executable, "-P", "-m", "fusenotify", "run"]
 
 
 @functools.cache
 def why_not_supervised() -> str:
-    """Return what forbids ``fusenotify run`` here, or nothing.  Asked once in a process."""
+    """Return why ``fusenotify run`` is impossible here, or "".  It is found out once per process."""
     probe = subprocess.run(
         [*_RUN, "--", "true"], env=environment(), capture_output=True, text=True, check=False
     )
@@ -45,9 +45,9 @@ def why_not_supervised() -> str:
 
 
 class Program:
-    """A process and its output, stdout and stderr in one.
+    """A process and its output, in which stdout and stderr are merged.
 
-    lines are what it printed so far, without their ends; process is its Popen.
+    lines are the lines that it printed so far, without newlines; process is its Popen.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Program:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Start it; env is added to our environment.
+        """Start the program; env is added to our environment.
 
         Raises OSError.
         """
@@ -87,11 +87,11 @@ class Program:
         self.end()
 
     def wait_for(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
-        """Return the match of a regular expression in the next line that has one.
+        """Wait for the next line in which a regular expression is found; return the match.
 
-        Lines up to that one are not looked at again.
+        Lines up to that one are not searched again.
 
-        Raises AssertionError where it ended, or none came in time.
+        Raises AssertionError if the program ended, or if no such line came in time.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -105,12 +105,12 @@ class Program:
                 raise AssertionError(f"it did not print {pattern!r} {why}; it printed:\n{printed}")
 
     def settle(self, seconds: float = 0.5) -> None:
-        """Return when it printed nothing for so many seconds."""
+        """Wait until the program has printed nothing for some seconds."""
         while self._receive(seconds):
             pass
 
     def wait(self, seconds: float = 20.0) -> int:
-        """Return its exit status when it ended, negative where a signal killed it.
+        """Wait for the program's end; return its exit status, negative if a signal killed it.
 
         Raises subprocess.TimeoutExpired.
         """
@@ -120,7 +120,7 @@ class Program:
         return self.process.wait(max(0.0, deadline - time.monotonic()))
 
     def end(self) -> int:
-        """End it by SIGTERM, in ten seconds by SIGKILL, and return its exit status."""
+        """End the program by SIGTERM, after ten seconds by SIGKILL; return its exit status."""
         if self.process.returncode is None:
             self.process.terminate()
             try:
@@ -132,7 +132,7 @@ class Program:
         return self.process.wait()
 
     def _receive(self, seconds: float) -> bool:
-        """Take what it prints next; return False where nothing came in time or will come."""
+        """Read more output; return False if none came in time, or if it has ended."""
         if self._out.closed or not select.select([self._out], [], [], max(0.0, seconds))[0]:
             return False
         data = os.read(self._out.fileno(), 1 << 16)
@@ -144,7 +144,7 @@ class Program:
 
 
 class SupervisedProgram(Program):
-    """One whose inotify is served by the mounts it looks into."""
+    """A program whose inotify is served by the mounts that it watches."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class SupervisedProgram(Program):
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Start it under ``fusenotify run`` with these options.
+        """Start the program under ``fusenotify run`` with these options.
 
         Raises OSError.
         """
@@ -177,20 +177,20 @@ class SupervisedProgram(Program):
             raise
 
     def record(self) -> list[dict[str, Any]]:
-        """Return what it called and was told so far: the lines of ``run --record``."""
+        """Return the program's calls and events so far: the lines of ``run --record``."""
         with open(self._record, encoding="utf-8") as lines:
             return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the events that it could read so far: wd, mask, cookie and name of each."""
+        """Return the events that the program could read so far: wd, mask, cookie and name."""
         return [event for entry in self.record() for event in entry.get("events", ())]
 
     def overflowed(self) -> bool:
-        """Return whether one of them was IN_Q_OVERFLOW."""
+        """Return whether the program could read an IN_Q_OVERFLOW."""
         return any(event["mask"] == "IN_Q_OVERFLOW" for event in self.events())
 
     def end(self) -> int:
-        """End it; the record cannot be read any more."""
+        """End the program, as Program.end() does; then record() fails."""
         try:
             return super().end()
         finally:
