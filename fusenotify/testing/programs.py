@@ -34,7 +34,7 @@ _RUN = [sys.executable, "-P", "-m", "fusenotify", "run"]
 
 @functools.cache
 def why_not_supervised() -> str:
-    """Return why ``fusenotify run`` is impossible here, or "".  It is found out once per process."""
+    """Return why ``fusenotify run`` is impossible here, or "".  Found out once per process."""
     probe = subprocess.run(
         [*_RUN, "--", "true"], env=environment(), capture_output=True, text=True, check=False
     )
