@@ -15,13 +15,13 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fusenotify import testing
 from fusenotify.testing import temporary_mount
 from tests.run_under.programs import run_command
-from tests.run_under.watching import PROGRAMS, Missing, Program
+from tests.run_under.watching import PROGRAMS, Missing, Program, go_program
 
 STORM = 1000
 # Between two operations: longer than what programs wait to see what belongs together.
@@ -52,10 +52,50 @@ def main() -> int:
             if native != ours:
                 differing += 1
                 print(*_differences(native, ours), sep="\n", file=sys.stderr)
+        for line in _own_tests(Path(needs)) if _is_chosen("Go, fsnotify's own tests") else ():
+            print(line, flush=True)
         print("\n| program | told of the overflow | names it printed | |\n|---|---|---|---|")
         for program in here:
             print(_stormed(program, Path(needs)), flush=True)
     return int(differing > 0)
+
+
+def _own_tests(needs: Path) -> Iterator[str]:
+    """Yield the first table's lines for suites that are programs: fsnotify's, and 5,000 files."""
+    try:
+        suite = go_program(needs, "test", "-c", "github.com/fsnotify/fsnotify")
+    except Missing as missing:
+        yield f"| Go, fsnotify's own tests | skipped: {missing} |"
+    else:
+        native, ours = _in_both([str(suite), "-test.v"], needs)
+        counts = [
+            ", ".join(
+                f"{len(set(re.findall(f'^ *--- {word}: (.*) ', said, re.M)))} {what}"
+                for word, what in (("PASS", "passed"), ("FAIL", "failed"), ("SKIP", "skipped"))
+            )
+            for said in (native, ours)
+        ]
+        yield f"| Go, fsnotify's own tests | natively {counts[0]}; under run {counts[1]} |"
+    program = next(one for one in PROGRAMS if one.name == "C, 40 bytes")
+    storm = program.command(Path("DIR"), needs)[0]
+    native, ours = _in_both([storm, "DIR", "storm_of_5000"], needs)
+    yield f"| C, 5,000 files created | natively {native.strip()}; under run {ours.strip()} |"
+
+
+def _in_both(command: list[str], needs: Path) -> tuple[str, str]:
+    """Return what a program prints natively and under run, with TMPDIR, and DIR, a directory."""
+    printed = []
+    with (
+        tempfile.TemporaryDirectory(prefix="fn-native-") as native,
+        tempfile.TemporaryDirectory(prefix="fn-mount-") as top,
+        temporary_mount(top) as mount,
+    ):
+        for directory, under in ((native, []), (str(mount.path), run_command("--"))):
+            words = [directory if word == "DIR" else word for word in command]
+            with testing.Program([*under, *words], env={"TMPDIR": directory}, cwd=needs) as run:
+                run.wait(500)
+                printed.append("\n".join(run.lines))
+    return printed[0], printed[1]
 
 
 def _is_chosen(name: str) -> bool:

@@ -671,6 +671,16 @@ static void too_many_watches(void)
 	say("4", inotify_add_watch(fd, "b", IN_CREATE) > 0);
 }
 
+/* Nobody but root may look into it. */
+static void not_dumpable(void)
+{
+	prctl(PR_SET_DUMPABLE, 0);
+	int fd = inotify(IN_NONBLOCK);
+	say("add", inotify_add_watch(fd, directory, IN_CREATE));
+	touch("a");
+	read_and_show(fd, 4096);
+}
+
 /* What calls take, for tests.bench: medians in nanoseconds. */
 enum { SAMPLES = 300 };
 static long long samples[SAMPLES];
@@ -775,7 +785,7 @@ static struct {
 	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
 	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
-	S(waits_for_ever), S(timings),
+	S(waits_for_ever), S(not_dumpable), S(timings),
 };
 
 /* Prints events for ever, by reads of a size. */

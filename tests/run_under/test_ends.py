@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import pty
 import select
 import shlex
@@ -62,6 +63,30 @@ def test_what_cannot_be_run_says_why(command: list[str], status: int, says: str)
     done = under(*command)
     assert done.returncode == status
     assert says in done.stderr
+
+
+def test_where_seccomp_is_forbidden_the_message_says_so() -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("seccomp has another number there")
+    # As containers' profiles do it: the system call itself fails.
+    script = (
+        "import ctypes, os, struct, sys\n"
+        "code = [(32, 0, 0, 0), (21, 0, 1, 317), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]\n"
+        "filter = ctypes.create_string_buffer(b''.join(struct.pack('=HBBI', *i) for i in code))\n"
+        "program = struct.pack('@HP', len(code), ctypes.addressof(filter))\n"
+        "prctl = ctypes.CDLL(None).prctl\n"
+        "assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, program, 0, 0) == 0\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *run_command("--", "true")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert "forbids it" in done.stderr
 
 
 def test_input_output_directory_and_arguments_are_the_programs(tmp_path: Path) -> None:

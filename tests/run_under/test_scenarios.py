@@ -79,6 +79,41 @@ def test_an_ordinary_user_gets_the_same_answers(
     assert answers(ours.stdout) == answers(native.stdout)
 
 
+def test_a_process_that_is_not_dumpable_has_the_kernels_inotify_and_a_warning(
+    scenarios: Path, nobody: User, public_path: Path
+) -> None:
+    os.chown(public_path, nobody.uid, nobody.uid)
+    program = public_path / "scenarios"
+    program.write_bytes(scenarios.read_bytes())
+    program.chmod(0o755)
+    run = [nobody.python, "-m", "fusenotify", "run", "--"]
+    done = nobody.run(*run, program, public_path, "not_dumpable")
+    assert done.stdout.splitlines() == ["add: 1", "read: 32: 1/100/a"]
+    assert "not dumpable" in done.stderr
+
+
+def test_faults_are_caused_to_the_programs_devices(scenarios: Path, tmp_path: Path) -> None:
+    options = ["--faults=lose 3 --mask CREATE", f"--mount={tmp_path}"]
+    done = under(*options, "--", scenarios, tmp_path, "fionread")
+    assert done.stdout.splitlines()[1] == f"many: {497 * 32}"
+
+
+def test_a_fault_that_the_mount_does_not_allow_is_said(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    done = under("--faults=lose 3", "--", scenarios, fusenotify_mount.path, "old_init")
+    assert done.stdout.splitlines() == ["add: 1", "read: 32: 1/100/a"]
+    assert "the fault was not caused" in done.stderr
+
+
+def test_a_program_whose_directory_is_mounted_over_works_in_the_mount(
+    scenarios: Path, tmp_path: Path
+) -> None:
+    done = under("--mount", ".", "--", scenarios, ".", "events_are_read", cwd=tmp_path)
+    assert done.stdout.splitlines()[1].startswith("read: 384: 1/100/a")
+    assert done.returncode == 0
+
+
 def test_a_queue_of_four_overflows_as_the_kernels_would(
     scenarios: Path, fusenotify_mount: TemporaryMount
 ) -> None:
