@@ -92,6 +92,23 @@ def test_a_process_that_is_not_dumpable_has_the_kernels_inotify_and_a_warning(
     assert "not dumpable" in done.stderr
 
 
+def test_a_program_that_gave_up_its_rights_watches_only_what_it_may(
+    nobody: User, public_path: Path
+) -> None:
+    (public_path / "closed" / "below").mkdir(parents=True)
+    (public_path / "closed").chmod(0o700)
+    code = (
+        "import ctypes, errno, sys; libc = ctypes.CDLL(None, use_errno=True)\n"
+        "fd = libc.inotify_init()\n"
+        "for path in sys.argv[1:]:\n"
+        "    print(libc.inotify_add_watch(fd, path.encode(), 256), ctypes.get_errno())"
+    )
+    paths = [str(public_path / name) for name in ("closed/below", "closed", "")]
+    done = under("--", *nobody.as_user([nobody.python, "-c", code, *paths]))
+    assert done.stdout.splitlines()[:2] == ["-1 13", "-1 13"]
+    assert done.stdout.splitlines()[2].startswith("1 ")
+
+
 def test_faults_are_caused_to_the_programs_devices(scenarios: Path, tmp_path: Path) -> None:
     options = ["--faults=lose 3 --mask CREATE", f"--mount={tmp_path}"]
     done = under(*options, "--", scenarios, tmp_path, "fionread")
