@@ -99,7 +99,7 @@ def test_input_output_directory_and_arguments_are_the_programs(tmp_path: Path) -
     assert (ours.stdout, ours.stderr) == (native.stdout, native.stderr)
 
 
-@pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "QUIT", "USR1", "USR2", "RTMIN+3"])
+@pytest.mark.parametrize("name", ["TERM", "INT", "RTMIN+3"])
 def test_a_signal_to_the_run_is_the_programs(name: str) -> None:
     with started(
         "--", "bash", "-c", f"trap 'exit 9' {name}; echo $$; while :; do sleep 0.01; done"
