@@ -93,6 +93,7 @@ class Journal:
         self._handle.add_watch(TreeWatch(), root, self._mask)
         self._core.ask_for_details(1)
         self._core.asks_for_processes += 1
+        self._core.queues.add(self)
         self._heard_until = None
         self._thread.start()
 
@@ -110,6 +111,7 @@ class Journal:
         if self._thread.is_alive():
             self._core.ask_for_details(-1)
             self._core.asks_for_processes -= 1
+            self._core.queues.discard(self)
             self._closed = True
             self._hurry.set()
             self._wake.set()
@@ -177,6 +179,12 @@ class Journal:
         elif self._keep(entry) and only_modified:
             modified.add(path)
 
+    def lose(self) -> None:
+        """Record that changes were lost before they got here, since the last event there was."""
+        last = self._details.time
+        self._details.number()
+        self._lose(self._details.time, Reason.OVERFLOW, since=last)
+
     def destroy_watch(self, watch: Watch) -> None:
         """Do nothing: nothing was allocated with the watch."""
 
@@ -196,8 +204,11 @@ class Journal:
             self._wake.set()
         return True
 
-    def _lose(self, when: int, reason: Reason) -> None:
-        """Record a loss in a gap; losses that follow each other have a single gap."""
+    def _lose(self, when: int, reason: Reason, since: int | None = None) -> None:
+        """Record a loss in a gap; losses that follow each other have a single gap.
+
+        since is the time from which on something may be missing, or None for when.
+        """
         self.lost += 1
         missing = self._gap
         if missing is not None and missing.reason is reason:
@@ -205,7 +216,7 @@ class Journal:
             if missing is self._gap:  # otherwise it may have been written with the earlier time
                 return
         self._sequence += 1
-        self._gap = gap(self._sequence, when, when, reason)
+        self._gap = gap(self._sequence, when if since is None else since, when, reason)
         self._kept_bytes += self._gap.size
         self._waiting.append(self._gap)
         self._wake.set()

@@ -181,6 +181,20 @@ def test_what_comes_faster_than_it_is_written_is_a_gap(
     assert told == [f"CREATE {number}" for number in range(100 - lost)] + ["gap: overflow"]
 
 
+def test_what_was_lost_before_it_came_to_the_engine_is_a_gap(kept: Kept) -> None:
+    cursor = kept.cursor()
+    kept.create(b"f")
+    kept.journal._core.lose()
+    kept.create(b"g")
+    created, gap, *others = kept.since(cursor)
+    assert [words(entry) for entry in (created, gap, *others[:1])] == [
+        "CREATE f",
+        "gap: overflow",
+        "CREATE g",
+    ]
+    assert (gap.since, gap.time > created.time) == (created.time, True)
+
+
 def test_a_path_that_is_too_long_is_a_gap(kept: Kept) -> None:
     cursor = kept.cursor()
     parent = kept.root
