@@ -42,7 +42,7 @@ def test_a_mask_shows_what_it_is(mask: Mask, shown: str, written: str) -> None:
 
 
 @given(ANY_MASK)
-def test_what_is_shown_is_read_as_the_same(mask: int) -> None:
+def test_a_shown_mask_is_read_as_the_same(mask: int) -> None:
     assert plain(str(Mask(mask))) == mask
     assert eval(repr(Mask(mask)), vars(masks).copy()) == mask
 
@@ -89,7 +89,7 @@ def test_a_mask_may_be_words(given: Any, mask: int) -> None:
 
 
 @pytest.mark.parametrize("given", [None, True, 1.0, b"CREATE", [None], [["create"]], [b"a"], {1.5}])
-def test_what_is_no_mask_is_a_type_error(given: Any) -> None:
+def test_an_invalid_type_of_mask_is_a_type_error(given: Any) -> None:
     with pytest.raises(TypeError, match="a mask is an int, words such as"):
         plain(given)
 

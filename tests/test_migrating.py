@@ -45,7 +45,7 @@ def test_both_programs_print_the_same(name: str, mounted: Mounted) -> None:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_what_stands_in_the_tables_exists(name: str) -> None:
+def test_the_names_in_the_tables_exist(name: str) -> None:
     rows = [line for line in SECTIONS[name].splitlines() if line.startswith("| ")]
     ours = "\n".join(row.rpartition(" | ")[2] for row in rows)
     methods = re.findall(r"\binotify\.(\w+)\(", ours)

@@ -88,7 +88,7 @@ def test_it_returns_when_its_watches_stand_and_goes_on(mounting: Mounting, tmp_p
     ],
     ids=" ".join,
 )
-def test_what_goes_wrong_is_said_before_it_returns(
+def test_errors_are_reported_before_it_returns(
     mounted: Mounted, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     (tmp_path / "out").touch()
@@ -118,7 +118,7 @@ def test_a_new_file_that_is_printed_to_is_its_users_alone(mounted: Mounted, tmp_
     ],
     ids=lambda each: ascii(" ".join(each)),
 )
-def test_what_it_says_to_the_log_is_what_inotifywait_says(
+def test_the_log_has_the_messages_of_inotifywait(
     mounted: Mounted, tmp_path: Path, arguments: list[str]
 ) -> None:
     native = tmp_path / "native"

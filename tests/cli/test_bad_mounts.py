@@ -145,14 +145,14 @@ def test_without_pyfuse3_it_says_what_to_install(place: Path) -> None:
         ({"ID": "alpine"}, "fuse3 fuse3-dev pkgconf gcc musl-dev python3-dev"),
     ],
 )
-def test_what_to_install_is_said_as_the_distribution_calls_it(
+def test_packages_are_named_as_the_distribution_names_them(
     os_release: dict[str, str], packages: str
 ) -> None:
     assert packages_to_install(os_release) == packages
 
 
 @pytest.mark.parametrize("os_release", [{}, {"ID": "plan9"}])
-def test_where_the_distribution_is_unknown_all_are_said(os_release: dict[str, str]) -> None:
+def test_for_an_unknown_distribution_all_names_are_given(os_release: dict[str, str]) -> None:
     said = packages_to_install(os_release)
     assert said.startswith("on Debian fuse3 libfuse3-dev pkg-config gcc python3-dev, on Fedora ")
     assert ", on Arch fuse3 pkgconf gcc, on Alpine fuse3 fuse3-dev " in said

@@ -61,7 +61,7 @@ def shell(
 
 
 @pytest.mark.parametrize("typed", COMPLETED)
-def test_what_is_typed_is_completed(shell: OnTerminal, typed: str) -> None:
+def test_typed_words_are_completed(shell: OnTerminal, typed: str) -> None:
     assert on_tab(shell, typed).rstrip(" ,") == COMPLETED[typed]
 
 

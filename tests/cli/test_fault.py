@@ -124,7 +124,7 @@ def test_another_user_may_not(public_path: Path, nobody: User) -> None:
         (["lose", "1", f"--mask={2**64}"], 2, "64 bits"),
     ],
 )
-def test_what_means_nothing_is_refused_in_a_line(
+def test_a_meaningless_fault_is_refused_in_a_line(
     mounting: Mounting, arguments: list[str], status: int, message: str
 ) -> None:
     with mounting(faults=True) as mount:

@@ -115,7 +115,7 @@ def test_words_of_fstab_for_every_filesystem(place: Path) -> None:
     assert expected <= options
 
 
-def test_what_is_wrong_is_mounts_failure(place: Path) -> None:
+def test_a_wrong_line_makes_mount_fail(place: Path) -> None:
     done = script(place, "mount -t fuse.fusenotify {}/gone {}/mnt")
     assert done.stderr == f"fusenotify: {place}/gone: SOURCE does not exist\n"
     assert done.returncode

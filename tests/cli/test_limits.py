@@ -42,7 +42,7 @@ def test_they_are_shown_to_people_and_to_programs(mounted: Mounted) -> None:
 
 
 @pytest.mark.mount
-def test_what_is_set_is_in_status_at_once_and_the_rest_is_as_it_was(mounted: Mounted) -> None:
+def test_a_new_limit_is_in_status_at_once_and_the_others_are_unchanged(mounted: Mounted) -> None:
     done = fusenotify("limits", mounted.mountpoint, "--max-user-watches", "5")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (report,) = json.loads(fusenotify("status", "--json", mounted.mountpoint).stdout)
@@ -158,7 +158,7 @@ def test_wrong_usage_is_status_2(arguments: list[str], message: str) -> None:
     assert done.returncode == 2
 
 
-def test_what_is_no_mount_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_mount_is_refused_by_name(tmp_path: Path) -> None:
     done = fusenotify("limits", tmp_path)
     assert done.stderr.startswith(f"fusenotify: {tmp_path}: it is on ")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -90,7 +90,7 @@ def test_names_that_are_no_text_are_printed_as_they_are() -> None:
     assert csv_line(told) == b'\xff/,CREATE,"\xfe\n"\n'
 
 
-def test_what_is_about_no_watch_has_no_path() -> None:
+def test_an_event_without_a_watch_has_no_path() -> None:
     lost = event(IN_Q_OVERFLOW, directory=b"")
     assert LineFormat(DEFAULT_FORMAT).line(lost) == b" Q_OVERFLOW \n"
     assert csv_line(lost) == b"Q_OVERFLOW,\n"
@@ -115,7 +115,7 @@ def test_a_format_that_may_print_nothing_is_found(format_: bytes) -> None:
         ),
     ],
 )
-def test_what_only_a_detailed_event_has(format_: bytes, line: bytes) -> None:
+def test_fields_of_detailed_events_only(format_: bytes, line: bytes) -> None:
     compiled = LineFormat(format_)
     moved = detailed(
         IN_MOVED_TO | IN_ISDIR, b"a/b", pid=41, uid=0, command=b"mv \xff", old_path=b"mnt/\xfe"
@@ -124,7 +124,7 @@ def test_what_only_a_detailed_event_has(format_: bytes, line: bytes) -> None:
     assert compiled.is_detailed == (b"e" not in format_)
 
 
-def test_what_is_not_known_is_a_dash_and_no_old_path_is_nothing() -> None:
+def test_an_unknown_field_is_a_dash_and_a_missing_old_path_is_empty() -> None:
     compiled = LineFormat(b"%P %U %C %O.")
     assert compiled.line(detailed(IN_CREATE, b"a")) == b"- - - ."
 

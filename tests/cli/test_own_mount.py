@@ -47,7 +47,7 @@ def end(mount: Mounted) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["auto_unmount"]], ids=["", "auto_unmount"])
-def test_what_came_in_place_of_a_hidden_mount_stays(mounting: Mounting, options: list[str]) -> None:
+def test_a_mount_that_replaced_a_hidden_one_stays(mounting: Mounting, options: list[str]) -> None:
     with mounting(options=options) as mount, open(f"{mount.mountpoint}/f", "w"):
         assert fusenotify("unmount", "--lazy", mount.mountpoint).returncode == 0
         with tmpfs(mount.mountpoint):
@@ -55,7 +55,9 @@ def test_what_came_in_place_of_a_hidden_mount_stays(mounting: Mounting, options:
             assert mounted_on(mount.mountpoint) == ["tmpfs"]
 
 
-def test_what_covers_a_mount_stays_and_so_does_the_mount_which_is_dead(mounting: Mounting) -> None:
+def test_a_mount_that_covers_a_dead_mount_stays_and_so_does_the_dead_one(
+    mounting: Mounting,
+) -> None:
     with mounting() as mount:
         with tmpfs(mount.mountpoint):
             done = fusenotify("unmount", mount.mountpoint)
@@ -84,7 +86,7 @@ def test_a_mount_that_was_moved_is_taken_away_where_it_is(
             assert mounted_on(elsewhere) == []
 
 
-def test_what_came_in_place_of_a_killed_daemons_mount_stays(mounting: Mounting) -> None:
+def test_a_mount_that_replaced_a_killed_daemons_mount_stays(mounting: Mounting) -> None:
     with mounting() as mount:
         os.kill(mount.pid, signal.SIGKILL)
         assert ended(mount.pid)
@@ -144,7 +146,7 @@ def test_of_two_who_mount_at_the_same_time_one_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
-def test_what_a_killed_fusermount3_leaves_is_taken_away(tmp_path: Path) -> None:
+def test_a_mount_that_a_killed_fusermount3_left_is_unmounted(tmp_path: Path) -> None:
     """Between mount(2) and handing the descriptor over; Ctrl-C reaches it as it does us."""
     places = [tmp_path / "source", tmp_path / "mnt"]
     for place in places:

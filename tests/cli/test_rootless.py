@@ -147,7 +147,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("prepare", "by", "says"), REFUSALS)
-def test_what_fuse_refuses_is_said_with_what_to_do(
+def test_a_refusal_of_fuse_is_reported_with_advice(
     prepare: str, by: str, says: str, place: Place
 ) -> None:
     done = place.run("$F mount $S $M", prepare=prepare.format(path=place.path), by=by)
@@ -179,7 +179,7 @@ def test_a_fusermount3_for_others_is_not_called_missing(place: Place) -> None:
     )
 
 
-def test_where_no_socket_can_be_made_it_is_said_how_to_name_another_place(place: Place) -> None:
+def test_if_no_socket_can_be_made_the_message_tells_how_to_name_another_place(place: Place) -> None:
     done = place.run(
         "export XDG_RUNTIME_DIR=; $F mount $S $M; $F mount --socket $R/s $S $M && socket; "
         "$F unmount $M",

@@ -148,7 +148,7 @@ def test_a_reader_that_goes_away_ends_it_by_sigpipe(mounted: Mounted) -> None:
 
 
 @pytest.mark.mount
-def test_what_cannot_be_written_is_status_1_and_said(mounted: Mounted) -> None:
+def test_a_failed_write_is_status_1_and_a_message(mounted: Mounted) -> None:
     command = 'exec "$@" > /dev/full'
     with waiting("-m", mounted.mountpoint, command=["sh", "-c", command, "sh", *FUSENOTIFY]) as it:
         os.mkdir(f"{mounted.mountpoint}/a")

@@ -88,7 +88,7 @@ def test_of_a_copied_tree_each_file_is_named(mounted: Mounted, tmp_path: Path) -
 
 
 @pytest.mark.mount
-def test_what_is_made_at_once_in_a_new_directory_is_told_however_late_it_is_read(
+def test_creations_in_a_new_directory_are_told_however_late_they_are_read(
     mounted: Mounted,
 ) -> None:
     root = mounted.mountpoint
@@ -117,7 +117,7 @@ def test_only_what_was_asked_for_is_told(mounted: Mounted) -> None:
 
 
 @pytest.mark.mount
-def test_what_moved_out_is_told_no_more_and_under_its_new_path_when_it_comes_back(
+def test_a_directory_moved_out_is_silent_and_has_its_new_path_when_it_comes_back(
     mounted: Mounted,
 ) -> None:
     root = mounted.mountpoint
@@ -217,7 +217,7 @@ def test_a_recursive_wait_for_one_event_hears_of_directories_that_came_since(
 
 
 @pytest.mark.mount
-def test_what_no_path_reaches_is_told_with_its_whole_path(mounted: Mounted) -> None:
+def test_an_object_that_no_path_reaches_is_told_with_its_whole_path(mounted: Mounted) -> None:
     depth, name = 300, "d" * 250
     root = mounted.mountpoint
     with waiting("-m", "-r", "-e", "create", "--format", "%w%f", root) as waiter:
@@ -306,7 +306,7 @@ def test_files_may_be_named_next_to_directories(mounted: Mounted) -> None:
         pytest.param(["tree/a/..", "tree//", "tree/a"], id="in several spellings"),
     ],
 )
-def test_what_two_named_directories_have_below_is_told_once(
+def test_objects_below_two_named_directories_are_told_once(
     mounted: Mounted, named: list[str]
 ) -> None:
     root = mounted.mountpoint
@@ -353,7 +353,7 @@ def test_a_mount_that_goes_ends_it(mounting: Mounting) -> None:
 
 
 @pytest.mark.mount
-def test_what_patterns_name_is_not_told_in_each_named_directory(mounted: Mounted) -> None:
+def test_excluded_names_are_not_told_in_any_named_directory(mounted: Mounted) -> None:
     root = mounted.mountpoint
     for name in ("one/build", "two/build", "one/a"):
         os.makedirs(f"{root}/{name}")

@@ -53,9 +53,7 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str, int]:
 
 @pytest.mark.mount
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_was_done_before_the_signal_is_counted(
-    mounted: Mounted, number: signal.Signals
-) -> None:
+def test_events_before_the_signal_are_counted(mounted: Mounted, number: signal.Signals) -> None:
     root = mounted.mountpoint
     with counting("-e", "create", root) as process:
         process.send_signal(signal.SIGSTOP)
@@ -68,7 +66,7 @@ def test_what_was_done_before_the_signal_is_counted(
 
 
 @pytest.mark.mount
-def test_what_was_counted_is_printed_meanwhile(mounted: Mounted) -> None:
+def test_counts_are_printed_meanwhile(mounted: Mounted) -> None:
     root = mounted.mountpoint
     with counting("-e", "create,delete", root) as process, mounted.client() as client:
         process.send_signal(signal.SIGUSR1)

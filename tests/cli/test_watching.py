@@ -39,7 +39,7 @@ def top(tmp_path: Path) -> Path:
         pytest.param(["a", "a/none", "none"], ["a", "a/none", "none"], id="what is not there"),
     ],
 )
-def test_what_is_kept(
+def test_which_events_are_kept(
     top: Path, named: list[str], kept: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(top)
@@ -61,7 +61,7 @@ def test_another_filesystem_below_is_another_tree() -> None:
         pytest.param(["a", "a/b"], ["a"], ["a"], id="the outer one"),
     ],
 )
-def test_what_is_kept_beside_what_is_excluded(
+def test_which_events_are_kept_besides_excluded_ones(
     top: Path,
     named: list[str],
     excluded: list[str],

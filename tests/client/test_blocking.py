@@ -196,7 +196,7 @@ def test_a_number_that_is_too_large_is_invalid_and_costs_nothing(
         pytest.param(lambda device: device.read(timeout="1"), id="a timeout that is text"),
     ],
 )
-def test_what_is_of_another_type_is_a_type_error_and_costs_nothing(
+def test_an_argument_of_another_type_is_a_type_error_and_costs_nothing(
     device: Device, call: Callable[[Device], object]
 ) -> None:
     with pytest.raises(TypeError):
@@ -359,7 +359,7 @@ def test_a_stopped_daemon_is_not_waited_for_for_ever(
             Client(tmp_path / "x.sock")
 
 
-def test_where_nobody_serves_the_error_says_so(tmp_path: Path) -> None:
+def test_without_a_daemon_the_error_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="daemon running"):
         Client(tmp_path / "none.sock")
     with pytest.raises(OSError, match="107 bytes"):

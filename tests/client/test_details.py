@@ -67,7 +67,7 @@ def queued(client: Client, device: Device[tuple[DetailedEvent, ...]]) -> list[De
 
 
 @pytest.mark.mount
-def test_who_did_it_is_for_root_the_daemons_user_and_themselves(public_path: Path) -> None:
+def test_the_process_is_shown_to_root_the_daemons_user_and_its_own_user(public_path: Path) -> None:
     for name in ("source", "mnt"):
         (public_path / name).mkdir()
     top = public_path / "mnt"
@@ -131,7 +131,7 @@ def test_a_process_that_runs_another_program_is_called_by_that(mount: Mounted) -
 
 
 @pytest.mark.mount
-def test_what_a_thread_opened_before_anybody_asked_is_nobodys_that_is_known(
+def test_a_file_that_a_thread_opened_before_anybody_asked_has_no_known_process(
     mount: Mounted,
 ) -> None:
     top = Path(mount.mountpoint)
@@ -263,7 +263,7 @@ def test_the_manuals_name_every_field() -> None:
     assert f" {DETAILED_SIZE} bytes" in PROTOCOL_MANUAL
 
 
-def test_who_wants_none_asks_as_ever(running: Running) -> None:
+def test_clients_without_details_ask_as_before(running: Running) -> None:
     assert set(msgspec.msgpack.decode(msgspec.msgpack.encode(Init(id=1)))) == {"type", "id"}
 
 

@@ -140,7 +140,7 @@ def test_the_parent_goes_on_when_a_child(
         pytest.param(lambda b: b.inotify.sync(), id="Inotify.sync"),
     ],
 )
-def test_what_a_child_inherited_is_a_bad_descriptor(
+def test_an_inherited_client_is_a_bad_descriptor_in_the_child(
     blocking: Blocking, do: Callable[[Blocking], object]
 ) -> None:
     assert in_child(lambda: do(blocking)) == "EBADF"

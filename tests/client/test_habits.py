@@ -156,7 +156,7 @@ def test_a_loop_gives_events_as_they_come(running: Running, inotify: Inotify, pl
     assert seen == ["a", "b", "c"]
 
 
-def test_what_a_loop_leaves_is_there_for_the_next_read(
+def test_events_that_a_loop_leaves_are_there_for_the_next_read(
     running: Running, inotify: Inotify, place: Path
 ) -> None:
     inotify.add_watch(place, IN_CREATE)
@@ -279,7 +279,9 @@ def test_events_are_not_hidden_by_other_answers(
     assert becomes_readable(inotify)
 
 
-def test_what_a_loop_left_is_to_be_read(running: Running, inotify: Inotify, place: Path) -> None:
+def test_events_that_a_loop_left_can_be_read(
+    running: Running, inotify: Inotify, place: Path
+) -> None:
     inotify.add_watch(place, IN_CREATE)
     running.make("a", "b")
     inotify.sync()

@@ -119,7 +119,7 @@ def by_a_tests_device(mount: Mounted, path: str, kind: dict[str, Any]) -> tuple[
     "door", [by_hand, by_client, by_async_client, by_inotify, by_async_inotify, by_a_tests_device]
 )
 @pytest.mark.parametrize(("path", "kind", "code", "said"), BAD)
-def test_what_is_refused(
+def test_refused_requests(
     path: str, kind: dict[str, Any], code: int, said: str, door: Door, mount: Mounted
 ) -> None:
     refusal, message = door(mount, path, kind)

@@ -124,7 +124,7 @@ def test_every_read_is_told_as_on_linux(
     assert through_the_mount == on_linux
 
 
-def test_what_is_open_for_writing_too_is_read_through_the_cache(exact: World) -> None:
+def test_a_file_open_for_writing_too_is_read_through_the_cache(exact: World) -> None:
     """So that it can be mapped shared: databases do."""
     device = exact.device()
     with Reading(exact.directory(), device, 100, os.O_RDWR) as reading:

@@ -35,7 +35,7 @@ def test_random_programs_agree_with_linux(lockstep: Lockstep) -> None:
     assert lockstep.steps >= _OPERATIONS
 
 
-def test_what_differs_is_found_and_made_small(
+def test_a_difference_is_found_and_reduced(
     lockstep: Lockstep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deliberate fault, in how we watch: deletions are not told."""

@@ -84,7 +84,7 @@ def test_an_operation_is_one_line(act: Callable[[EngineTree], object], expected:
     assert lines(activity) == expected
 
 
-def test_what_fails_is_not_kept() -> None:
+def test_failed_calls_are_not_kept() -> None:
     activity = Activity(10)
     tree = tree_with(activity)
     with pytest.raises(FileNotFoundError):
@@ -133,7 +133,7 @@ def test_a_path_that_is_long_has_its_end() -> None:
     assert len(event.path) < 200
 
 
-def test_who_opened_a_file_is_known_when_it_is_closed() -> None:
+def test_the_process_that_opened_a_file_is_known_when_it_is_closed() -> None:
     activity = Activity(10)
     tree = tree_with(activity)
     tree.prepare("a")

@@ -273,7 +273,7 @@ def test_it_is_the_process_of_a_thread_and_its_command() -> None:
     ]
 
 
-def test_who_opens_a_file_is_looked_up_then() -> None:
+def test_the_process_that_opens_a_file_is_looked_up_at_the_open() -> None:
     tree = Tree()
     device = tree.watching(mask=IN_CREATE)
     opener = tree.core.details.process(Thread(13))
@@ -316,7 +316,7 @@ def test_nobody_ends_a_watch() -> None:
 # Merging.
 
 
-def test_what_one_process_does_again_merges_and_keeps_the_first_number() -> None:
+def test_repeated_events_of_one_process_merge_and_keep_the_first_number() -> None:
     tree = Tree("f")
     device = tree.watching(mask=IN_MODIFY)
     for thread in (13, 14, 23, 13):

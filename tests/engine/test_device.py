@@ -152,7 +152,7 @@ def test_a_record_is_padded_to_sixteen_bytes(name: bytes | None, size: int) -> N
     assert watched.device.fionread() == 0
 
 
-def test_what_is_queued_is_counted_once_in_whatever_order_it_is_asked_for_and_read() -> None:
+def test_queued_events_are_counted_once_in_any_order_of_asking_and_reading() -> None:
     watched = Watched()
     sizes: list[int] = []
     for number in range(40):
@@ -191,7 +191,7 @@ def test_an_empty_queue_is_eagain_whatever_the_size() -> None:
             watched.device.read(size)
 
 
-def test_who_waits_is_called_when_an_event_was_queued() -> None:
+def test_waiting_callbacks_are_called_when_an_event_is_queued() -> None:
     watched = Watched()
     calls: list[bool] = []
     watched.device.on_queued = lambda: calls.append(watched.device.poll())

@@ -103,7 +103,7 @@ def test_a_class_matches_no_slash() -> None:
 
 
 @pytest.mark.xfail(reason="pathspec takes back what is below a name that is taken back, too")
-def test_what_is_taken_back_is_one_name() -> None:
+def test_a_negated_pattern_matches_one_name() -> None:
     assert Exclusion([b"c", b"!a"]).excludes(b"a/c", True)
 
 
@@ -162,7 +162,9 @@ def test_equal_patterns_of_a_user_are_compiled_once_and_a_user_has_so_many_lists
     users.of(1, [b"x"])
 
 
-def test_who_took_long_to_compile_waits_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_whose_patterns_took_long_to_compile_waits_before_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(time_share, "BURST", 0.0)  # a fast machine takes less than the real one
     users = Exclusions()
     assert not users.wait(1, SLOW)

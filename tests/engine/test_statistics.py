@@ -68,7 +68,7 @@ def test_events_are_counted_whatever_the_masks_ask_for() -> None:
     assert tree.statistics.events() == {"CREATE": 1}
 
 
-def test_what_nobody_watches_is_neither_counted_nor_watched() -> None:
+def test_unwatched_objects_are_neither_counted_nor_watched() -> None:
     tree = Tree()
     device = tree.device(tree.root)
     tree.make("a", tree.sub)
@@ -204,7 +204,7 @@ def test_an_event_of_two_types_counts_for_both() -> None:
     assert tree.statistics.events() == {"MODIFY": 1, "ATTRIB": 1}
 
 
-def test_what_queues_merged_and_lost_outlives_the_devices() -> None:
+def test_the_counts_of_merged_and_lost_events_outlive_the_devices() -> None:
     tree = Tree()
     for _ in range(2):
         device = tree.table.init(0, max_queued_events=2)

@@ -45,7 +45,7 @@ def test_in_the_long_run_it_is_a_share() -> None:
     assert clocks.run == pytest.approx(100 * SHARE, rel=0.1)
 
 
-def test_what_takes_little_is_free() -> None:
+def test_short_work_is_free() -> None:
     clocks = Clocks()
     share = clocks.share()
     for _ in range(100_000):
@@ -53,7 +53,7 @@ def test_what_takes_little_is_free() -> None:
     assert not share.wait()
 
 
-def test_what_goes_on_for_long_is_told_so() -> None:
+def test_long_work_uses_the_time_up() -> None:
     clocks = Clocks()
     share = clocks.share()
     share.begin()

@@ -243,7 +243,7 @@ def test_a_tree_watch_says(
     assert_events(device, expected)
 
 
-def test_what_comes_in_is_one_moved_to_and_heard_from_then_on() -> None:
+def test_a_directory_moved_in_is_one_moved_to_and_watched_from_then_on() -> None:
     engine = EngineTree()
     engine.prepare("in/", "out/a/b/f")
     device = engine.device()
@@ -253,7 +253,7 @@ def test_what_comes_in_is_one_moved_to_and_heard_from_then_on() -> None:
     assert_events(device, ["MOVED_TO|ISDIR a", "OPEN a/b/f", "MODIFY a/b/f", "CLOSE_WRITE a/b/f"])
 
 
-def test_what_goes_out_is_one_moved_from_and_heard_no_more() -> None:
+def test_a_directory_moved_out_is_one_moved_from_and_no_longer_watched() -> None:
     engine = EngineTree()
     engine.prepare("in/a/b/f", "out/")
     device = engine.device()
@@ -652,7 +652,7 @@ class Guarded:
         return bool(self.alice.take())
 
 
-def test_who_may_not_read_a_directory_does_not_hear_of_its_entries() -> None:
+def test_a_user_who_may_not_read_a_directory_gets_no_events_of_its_entries() -> None:
     tree = Guarded()
     tree.modes.unreadable.add(tree.engine.inode("a/b"))
     assert not tree.heard("a/b")
@@ -661,7 +661,7 @@ def test_who_may_not_read_a_directory_does_not_hear_of_its_entries() -> None:
 
 
 @pytest.mark.parametrize("closed", ["", "a", "a/b"])
-def test_who_may_not_search_a_directory_above_does_not_hear(closed: str) -> None:
+def test_a_user_who_may_not_search_a_directory_above_gets_no_events(closed: str) -> None:
     tree = Guarded()
     tree.modes.unsearchable.add(tree.engine.inode(closed))
     assert not tree.heard("a/b/c")

@@ -57,7 +57,7 @@ def test_the_watched_directory_itself_is_always_told() -> None:
 
 
 @pytest.mark.parametrize("tree", [False, True])
-def test_what_is_excluded_uses_up_no_one_shot_and_no_place(tree: bool) -> None:
+def test_excluded_events_use_up_no_one_shot_and_no_place(tree: bool) -> None:
     engine = EngineTree()
     device = engine.device(max_queued_events=2)
     device.watch(".", "CREATE|ONESHOT", tree=tree, exclude=["x*"])
@@ -114,7 +114,7 @@ def test_a_pattern_that_does_not_compile_watches_nothing() -> None:
     assert not list(device.raw.watches())
 
 
-def test_what_there_is_no_time_to_judge_is_an_overflow() -> None:
+def test_events_that_there_is_no_time_to_check_are_an_overflow() -> None:
     engine = EngineTree()
     device = engine.device()
     device.watch(".", "CREATE", exclude=["a" * 4096])

@@ -43,7 +43,7 @@ def test_a_new_file_shows_at_once(mount: Mounted) -> None:
     assert (top / "f").read_text() == "new"
 
 
-def test_what_is_written_shows(mount: Mounted) -> None:
+def test_written_data_shows(mount: Mounted) -> None:
     source, top = places(mount)
     (top / "f").write_text("before")
     (top / "f").stat()
@@ -54,7 +54,7 @@ def test_what_is_written_shows(mount: Mounted) -> None:
     assert soon(lambda: (top / "f").stat().st_mode & 0o777 == 0o600)
 
 
-def test_what_is_written_shows_to_who_has_it_open(mount: Mounted) -> None:
+def test_written_data_shows_to_programs_that_have_the_file_open(mount: Mounted) -> None:
     source, top = places(mount)
     (top / "f").write_text("before")
     with open(top / "f") as file:
@@ -85,7 +85,7 @@ def test_a_file_replaced_by_a_directory_shows(mount: Mounted) -> None:
     assert (top / "x" / "f").read_text() == "below"
 
 
-def test_what_is_removed_goes(mount: Mounted) -> None:
+def test_removed_names_disappear(mount: Mounted) -> None:
     source, top = places(mount)
     (top / "s").mkdir()
     (top / "s" / "f").write_text("content")

@@ -218,7 +218,7 @@ def set_acl(path: Path) -> None:
         ),
     ],
 )
-def test_who_makes_an_overlay_copy_waits_and_nobody_else_does(
+def test_only_the_program_that_makes_an_overlay_copy_waits(
     overlay: Layered, call: Callable[[Path], object], copied: list[int]
 ) -> None:
     is_waited_for_alone(overlay, call, copied)
@@ -239,7 +239,7 @@ def test_so_it_is_where_a_disk_below_source_is_an_overlay(
         is_waited_for_alone(overlay, call, copied)
 
 
-def test_what_was_copied_is_what_was_there_and_is_copied_once(overlay: Layered) -> None:
+def test_a_copy_is_what_was_there_and_is_made_once(overlay: Layered) -> None:
     path = overlay.top / "b/d/f"
     overlay.disk.let_go(2)
     path.chmod(0o600)
@@ -266,7 +266,7 @@ def test_without_an_index_a_removed_file_is_not_copied(tmp_path: Path, mounting:
         assert (overlay.top / "b/d/i").read_bytes() == CONTENT
 
 
-def test_what_cannot_be_changed_is_refused_as_on_the_overlay(
+def test_impossible_changes_are_refused_as_on_the_overlay(
     tmp_path: Path, mounting: Mounting
 ) -> None:
     with layered(tmp_path, mounting) as overlay:
@@ -301,7 +301,7 @@ def test_a_program_killed_while_its_file_is_copied_ends_and_changes_nothing(
 
 @pytest.mark.parametrize("change", ["chmod", "open"])
 @pytest.mark.parametrize("call", ["unlink", "rename over it"])
-def test_what_loses_its_name_while_it_is_copied_for_nobody_any_more_stops_nobody(
+def test_an_object_that_loses_its_name_while_it_is_copied_stops_nobody(
     overlay: Layered, change: str, call: str
 ) -> None:
     path = overlay.top / "b/d/f"

@@ -98,7 +98,7 @@ def test_a_file_may_be_covered_and_a_directory_by_the_mounts_own(
         assert verdict(device, "top/sub") == "watched"  # it is covered elsewhere only
 
 
-def test_what_is_covered_deep_below_takes_no_more_calls(tmp_path: Path) -> None:
+def test_an_object_covered_deep_below_takes_no_more_calls(tmp_path: Path) -> None:
     deep = Path(*["d"] * 300)
     calls: list[int] = []
     with covering("-t", "tmpfs", "none", on=tmp_path):

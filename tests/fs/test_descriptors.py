@@ -85,7 +85,7 @@ def test_those_used_last_stay_open(tmp_path: Path, inodes: Inodes) -> None:
         assert used.fd == fd
 
 
-def test_what_was_closed_is_opened_again(tmp_path: Path, inodes: Inodes) -> None:
+def test_a_closed_descriptor_is_opened_again(tmp_path: Path, inodes: Inodes) -> None:
     top = tmp_path / "top"
     (top / "s" / "t").mkdir(parents=True)
     (top / "s" / "t" / "a").write_text("content")
@@ -157,7 +157,7 @@ def test_a_deep_tree_is_reached_again(tmp_path: Path, inodes: Inodes) -> None:
     assert os.fstat(directory.fd).st_ino == number
 
 
-def test_what_is_gone_is_stale(tmp_path: Path, inodes: Inodes) -> None:
+def test_a_removed_object_is_stale(tmp_path: Path, inodes: Inodes) -> None:
     (tmp_path / "top" / "a").touch()
     file = looked_up(inodes, inodes.root, "a")
     crowd(inodes, tmp_path / "top")
@@ -219,7 +219,7 @@ def test_a_circle_of_names_is_stale_and_ends(tmp_path: Path, inodes: Inodes) -> 
         assert os.path.samestat(os.fstat(inner.fd), os.stat(top / "b"))
 
 
-def test_what_has_no_name_and_is_open_is_reached_through_the_open_file(
+def test_an_open_object_without_a_name_is_reached_through_the_open_file(
     tmp_path: Path, inodes: Inodes
 ) -> None:
     top = tmp_path / "top"
@@ -235,7 +235,7 @@ def test_what_has_no_name_and_is_open_is_reached_through_the_open_file(
     os.close(fd)
 
 
-def test_what_has_no_name_and_is_not_open_keeps_its_descriptor_within_a_share(
+def test_an_object_without_a_name_that_is_not_open_keeps_its_descriptor_within_a_share(
     tmp_path: Path, inodes: Inodes
 ) -> None:
     """The fixture's limit leaves two to them, of which their owner may have one."""
@@ -379,7 +379,7 @@ def test_a_program_that_opens_too_many_files_gets_emfile_and_others_go_on(tight:
 
 
 @pytest.mark.mount
-def test_what_waits_for_the_disk_takes_few_descriptors(
+def test_requests_that_wait_for_the_disk_take_few_descriptors(
     tightly: Callable[..., AbstractContextManager[Mounted]],
 ) -> None:
     with tightly("sync") as mount:

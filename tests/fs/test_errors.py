@@ -161,7 +161,9 @@ def test_a_broken_disk_is_eio(disk: FailingDisk, mounting: Mounting) -> None:
         assert is_served(mount)
 
 
-def test_what_a_disk_has_to_say_at_the_close_is_said(disk: FailingDisk, mounting: Mounting) -> None:
+def test_the_errors_of_a_disk_at_the_close_are_reported(
+    disk: FailingDisk, mounting: Mounting
+) -> None:
     with mounting() as mount:
         fd = os.open(Path(mount.mountpoint) / "f", os.O_WRONLY)
         os.write(fd, LOST)

@@ -170,7 +170,7 @@ def test_a_tree_watch_hears_of_directories_that_nobody_has_looked_at(here: Here)
     assert sorted(told[7:]) == removed
 
 
-def test_what_is_done_through_the_mount_is_told_once(here: Here) -> None:
+def test_changes_through_the_mount_are_told_once(here: Here) -> None:
     top = here.top
     device = here.device(IN_ALL_EVENTS & ~IN_OPEN)
     (top / "f").write_text("x")
@@ -211,7 +211,7 @@ def test_names_are_told_in_the_order_in_which_they_were_changed_on_either_side(h
 
 
 @ALL_HEARD
-def test_what_the_kernel_remembers_goes_with_what_is_changed(here: Here) -> None:
+def test_the_kernel_forgets_what_is_changed_behind_the_mount(here: Here) -> None:
     source, top = here.source, here.top
     (source / "f").write_text("before")
     (source / "d").mkdir()
@@ -239,7 +239,7 @@ def test_what_the_kernel_remembers_goes_with_what_is_changed(here: Here) -> None
 
 
 @ALL_HEARD
-def test_where_nothing_is_done_behind_it_the_kernel_remembers_for_long(
+def test_without_changes_behind_the_mount_the_kernel_remembers_for_long(
     here: Here, mount: Mounted
 ) -> None:
     source, top = here.source, here.top
@@ -283,7 +283,7 @@ def test_a_loss_is_told_to_every_device_and_leaves_nothing_stale(
     assert heard(client, one) == ["CREATE new"]
 
 
-def test_where_it_cannot_be_had_it_says_so_and_mounts_as_before(
+def test_if_it_is_impossible_the_daemon_says_so_and_mounts_as_before(
     tmp_path: Path,
 ) -> None:
     layers = [tmp_path / name for name in ("lower", "upper", "work", "source", "mnt")]

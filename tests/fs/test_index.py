@@ -115,7 +115,7 @@ def numbered(tmp_path: Path, mounting: Mounting) -> Iterator[Path]:
 
 
 @pytest.mark.mount
-def test_what_is_read_is_what_the_name_says_whatever_its_number(
+def test_a_read_returns_the_named_object_whatever_its_number(
     numbered: Path, mounting: Mounting
 ) -> None:
     inner = numbered / "others"

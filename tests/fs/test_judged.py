@@ -113,7 +113,7 @@ def test_a_file_that_came_up_is_there_already_for_who_wants_a_new_one(places: Pl
     assert x.exists()
 
 
-def test_what_came_up_is_opened_as_what_it_is(places: Places) -> None:
+def test_a_copied_up_file_is_opened_as_it_is_now(places: Places) -> None:
     with pytest.raises(IsADirectoryError):
         os.open(come_up(places, Path.mkdir), CREATE)
     (places.source / "x").rmdir()
@@ -257,7 +257,7 @@ def set_acl(x: Path) -> None:
 @pytest.mark.parametrize(
     "act", [change_mode, change_mode_of_open, take_it, give_it_to_ones_group, set_acl]
 )
-def test_what_is_roots_by_now_is_no_longer_for_who_was_its_owner(
+def test_a_file_that_root_owns_now_is_closed_to_its_former_owner(
     places: Places, act: Callable[[Path], None]
 ) -> None:
     x = make(places.mnt / "x", USER, 0o604)

@@ -82,7 +82,7 @@ def test_a_rewind_shows_what_is_new(many: Mounted) -> None:
     os.close(through)
 
 
-def test_who_removes_what_is_listed_misses_nothing(many: Mounted) -> None:
+def test_a_program_that_removes_listed_names_misses_none(many: Mounted) -> None:
     through = opened(many.mountpoint)
     removed = 0
     while batch := getdents(through):
@@ -95,7 +95,7 @@ def test_who_removes_what_is_listed_misses_nothing(many: Mounted) -> None:
     assert os.listdir(many.source) == []
 
 
-def test_what_is_removed_behind_the_mount_meanwhile_does_not_end_the_list(many: Mounted) -> None:
+def test_a_removal_behind_the_mount_does_not_end_the_list(many: Mounted) -> None:
     """The names of an answer may all be gone: an empty answer would be the directory's end."""
     through = opened(many.mountpoint)
     getdents(through)

@@ -101,13 +101,13 @@ def test_every_word_of_the_manual_is_known_or_refused_with_a_reason() -> None:
         ("nosymfollows", "unknown option"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(mounting: Mounting, word: str, reason: str) -> None:
+def test_meaningless_words_are_refused(mounting: Mounting, word: str, reason: str) -> None:
     with pytest.raises(MountFailed, match=reason), mounting(options=[word]):
         pytest.fail("it was mounted")
 
 
 @pytest.mark.parametrize("word", ["strictatime", "nodiratime", "lazytime", "nosymfollow"])
-def test_what_fusermount3_cannot_set_is_for_root(
+def test_options_that_fusermount3_cannot_set_are_for_root(
     public_path: Path, nobody: User, word: str
 ) -> None:
     command = [nobody.python, "-m", "fusenotify", "mount", "-o", word]

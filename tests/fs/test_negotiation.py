@@ -70,7 +70,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     [(EVERYTHING, WANTED), (ASYNC_READ, 0), (1 << 28, 1 << 28)],
     ids=["all is offered", "nothing of it is", "a part is"],
 )
-def test_what_is_offered_is_asked_for(
+def test_offered_flags_are_asked_for(
     ends: tuple[socket.socket, socket.socket], offered: int, added: int
 ) -> None:
     kernel, ours = ends
@@ -112,7 +112,7 @@ LONG_HEADER = struct.pack("=IIQ", 112, 26, 2) + bytes(96)  # as long as it says,
 
 
 @pytest.mark.parametrize("first", [OTHER_REQUEST, request(EVERYTHING)[:-8], LONG_HEADER, b"x"])
-def test_what_is_no_init_as_it_is_known_passes_as_it_is(
+def test_an_unknown_form_of_init_passes_unchanged(
     ends: tuple[socket.socket, socket.socket], first: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     kernel, ours = ends
@@ -136,7 +136,7 @@ def test_what_is_no_init_as_it_is_known_passes_as_it_is(
         pytest.param(answer(0)[:16] + struct.pack("=I", 8) + answer(0)[20:], id="another protocol"),
     ],
 )
-def test_what_is_no_answer_as_it_is_known_passes_as_it_is(
+def test_an_unknown_form_of_answer_passes_unchanged(
     ends: tuple[socket.socket, socket.socket], answered: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     kernel, ours = ends

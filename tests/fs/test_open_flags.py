@@ -159,7 +159,7 @@ def test_descriptors_and_mappings_of_one_file_write_as_on_linux(
 @pytest.mark.parametrize("access", [os.O_WRONLY, os.O_RDWR], ids=["to write", "to read and write"])
 @pytest.mark.parametrize("opens", ["once", "each time"])
 @pytest.mark.parametrize("looks", [False, True], ids=["never looks", "looks"])
-def test_who_appends_through_the_mount_and_who_appends_to_source_lose_nothing(
+def test_appends_through_the_mount_and_to_source_are_not_lost(
     mounted: Mounted, access: int, opens: str, looks: bool
 ) -> None:
     top, source = Path(mounted.mountpoint, "log"), Path(mounted.source, "log")
@@ -198,7 +198,7 @@ def test_a_log_that_has_grown_in_source_is_opened_and_appended_to(
         assert source.read_bytes() == b"begin\n" + b"there\n" * 1000 + b"here\n"
 
 
-def test_what_is_stored_where_a_log_ended_before_it_grew_in_source_stays_there(
+def test_data_stored_at_the_end_of_a_log_that_grew_in_source_stays_there(
     mounted: Mounted,
 ) -> None:
     log = Path(mounted.source) / "log"
@@ -263,7 +263,7 @@ def test_appends_of_more_than_a_request_stay_in_one_piece(mounted: Mounted) -> N
     assert source.read_bytes() == b"x" + b"a" * piece + b"b" * piece + b"c" * piece
 
 
-def test_what_was_opened_with_o_noatime_is_read_without_a_trace(mounted: Mounted) -> None:
+def test_reads_of_a_file_opened_with_o_noatime_leave_no_trace(mounted: Mounted) -> None:
     top, source = Path(mounted.mountpoint, "f"), Path(mounted.source, "f")
     top.write_bytes(b"x")
     os.utime(source, ns=(1, source.stat().st_mtime_ns))

@@ -154,7 +154,7 @@ def test_owner_and_mode_are_shown_and_count(public: Public, nobody: User) -> Non
     assert stat.S_IMODE((public.source / "f").stat().st_mode) == 0o600
 
 
-def test_who_may_watch_goes_by_what_is_shown(public: Public, nobody: User) -> None:
+def test_permission_to_watch_follows_the_shown_attributes(public: Public, nobody: User) -> None:
     (public.source / "f").touch(mode=0o600)
     script = (
         "import sys\n"

@@ -123,7 +123,7 @@ def write(path: Path, text: str) -> None:
         pytest.param(lambda top: os.link(top / "b", top / "d"), id="link"),
     ],
 )
-def test_what_is_done_by_one_name_is_done_to_what_that_name_is(
+def test_a_change_by_one_name_is_made_to_the_object_of_that_name(
     overlays: tuple[Path, Mounted], change: Callable[[Path], object]
 ) -> None:
     native, mount = overlays
@@ -204,7 +204,7 @@ def test_a_program_finds_the_same_as_on_the_overlay(overlays: tuple[Path, Mounte
     assert state(Path(mount.source)) == state(native)
 
 
-def test_what_is_copied_up_keeps_its_number_and_its_watches(
+def test_a_copied_up_file_keeps_its_number_and_its_watches(
     overlays: tuple[Path, Mounted],
 ) -> None:
     _, mount = overlays
@@ -288,7 +288,7 @@ def test_the_table_knows_each_object_once(
 
 
 @pytest.mark.parametrize("kind", kinds("off"))
-def test_what_was_copied_up_and_closed_is_opened_again(tmp_path: Path, kind: Kind) -> None:
+def test_a_copied_up_and_closed_file_is_opened_again(tmp_path: Path, kind: Kind) -> None:
     with ExitStack() as leaving:
         top = tmp_path / "overlay"
         make_overlay(tmp_path, top, kind, leaving)

@@ -78,7 +78,7 @@ def test_it_is_found_when_a_directory_above_was_renamed(
 
 @for_root
 @pytest.mark.parametrize("where", ["mnt", "."])
-def test_what_covers_it_is_not_taken_for_it(root: OwnRoot, above: Path, where: str) -> None:
+def test_a_mount_that_covers_it_is_not_taken_for_it(root: OwnRoot, above: Path, where: str) -> None:
     nowhere = pytest.raises((FileNotFoundError, BlockingIOError))
     with covered(above / where), nowhere, root.opened():
         pass

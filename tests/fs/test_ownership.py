@@ -106,7 +106,7 @@ def made(d: Path, default: bytes | None, user: int, mode: int, umask: int) -> li
     [None, acl(7, 7, 5, 7, 0), acl(7, 7, 7, 3, 4)],
     ids=["no default", "all but others", "no reading"],
 )
-def test_what_is_new_has_the_acl_and_mode_that_linux_gives(
+def test_a_new_object_has_the_acl_and_mode_that_linux_gives(
     default: bytes | None, umask: int, tops: list[Path]
 ) -> None:
     for user in (0, GROUP):
@@ -151,7 +151,9 @@ def disk(public_path: Path) -> Iterator[Path]:
             run("umount", "--lazy", path)
 
 
-def test_what_a_disk_reserves_for_root_is_roots(disk: Path, public_path: Path) -> None:
+def test_space_that_a_disk_reserves_for_root_is_for_root_only(
+    disk: Path, public_path: Path
+) -> None:
     """As ext4 does natively: ENOSPC for a user, while root still has room."""
     image, mnt = public_path / "image", public_path / "mnt"
     mnt.mkdir()
@@ -215,7 +217,7 @@ def make_whiteouts(d: Path) -> None:
 @pytest.mark.parametrize(
     "act", [set_attribute, make_long_symlink, make_directory, link, rename, make_whiteouts]
 )
-def test_what_takes_room_takes_none_of_roots(
+def test_calls_that_take_space_take_none_of_roots(
     act: Callable[[Path], None], disk: Path, public_path: Path
 ) -> None:
     image, mnt = public_path / "image", public_path / "mnt"

@@ -70,7 +70,7 @@ async def test_a_closed_wait_ends(pipe: tuple[int, int]) -> None:
 
 
 @pytest.mark.trio
-async def test_where_a_first_exchange_of_ours_cannot_be_had_it_is_libfuses(
+async def test_if_our_first_exchange_is_impossible_libfuse_makes_it(
     pipe: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     waits = PollingTrio(SECONDS)

@@ -39,7 +39,7 @@ def test_a_thread_is_its_processs(processes: Processes) -> None:
     assert process == os.getpid() != number
 
 
-def test_what_is_gone_is_not_known(processes: Processes) -> None:
+def test_a_process_that_has_ended_is_not_known(processes: Processes) -> None:
     assert (processes.process_of(GONE), processes.command_of(GONE)) == (0, None)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
         assert cat.stdin is not None

@@ -111,7 +111,7 @@ def test_the_owner_may_take_set_id_bits_and_no_other(tops: tuple[Path, Path]) ->
         assert mode_of(source / "f") == 0o755
 
 
-def test_where_no_set_id_bits_are_shown_there_is_nothing_to_refuse(tops: tuple[Path, Path]) -> None:
+def test_without_shown_set_id_bits_nothing_is_refused(tops: tuple[Path, Path]) -> None:
     source, mnt = tops
     make(source / "f", 0o4755)
     with showing(tops, "umask=022"):
@@ -221,7 +221,7 @@ def _open_and_truncate(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [_write, _store, _truncate, _open_and_truncate])
 @pytest.mark.parametrize("shown", [f"uid={OWNER}", "umask=0"])
-def test_what_is_written_to_loses_the_bits_that_are_not_shown(
+def test_a_written_file_loses_the_bits_that_are_not_shown(
     tops: tuple[Path, Path], shown: str, change: Callable[[Path], None]
 ) -> None:
     """The kernel does not see them, and so does not ask for it."""
@@ -244,7 +244,7 @@ def _set_acl(path: Path) -> None:
 
 
 @pytest.mark.parametrize("give", [_chmod, _set_acl])
-def test_what_others_may_write_to_loses_bits_and_capabilities_that_are_not_shown(
+def test_a_file_that_others_may_write_loses_bits_and_capabilities_that_are_not_shown(
     tops: tuple[Path, Path], give: Callable[[Path], None]
 ) -> None:
     """Else they store another program to a mapping of the file in SOURCE, which takes neither."""
@@ -268,7 +268,7 @@ def test_a_set_id_file_of_somebody_elses_gets_no_further_name(tops: tuple[Path, 
         assert as_user(OWNER, lambda: os.link(mnt / "plain", mnt / "g")) == "ok"
 
 
-def test_who_is_shown_as_the_owner_does_not_become_it_in_source(tops: tuple[Path, Path]) -> None:
+def test_the_shown_owner_does_not_become_the_owner_in_source(tops: tuple[Path, Path]) -> None:
     """To Linux it is a chown that changes nothing."""
     source, mnt = tops
     make(source / "f", 0o644)
@@ -279,9 +279,7 @@ def test_who_is_shown_as_the_owner_does_not_become_it_in_source(tops: tuple[Path
         assert ((source / "f").stat().st_uid, (source / "f").stat().st_gid) == (OWNER, OWNER)
 
 
-def test_who_is_shown_as_the_owner_gives_no_capabilities(
-    tops: tuple[Path, Path], nobody: User
-) -> None:
+def test_the_shown_owner_gives_no_capabilities(tops: tuple[Path, Path], nobody: User) -> None:
     """The root of a user namespace may, of its own files."""
     source, mnt = tops
     make(source / "f", 0o755)

@@ -198,7 +198,7 @@ def test_a_disk_that_is_shown_can_be_unmounted_while_disks_are_looked_for(
     assert [submounts.at(*place) is not None for place in places] == [False, True]
 
 
-def test_what_is_shown_stays_shown_while_a_user_renames_without_end(
+def test_shown_mounts_stay_shown_while_a_user_renames_without_end(
     source: Path, submounts: Submounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (source / "a").mkdir()

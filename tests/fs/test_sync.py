@@ -133,7 +133,7 @@ def test_neither_keeps_none_at_once(disk: Disk) -> None:
         assert not disk.has(condition)
 
 
-def test_what_happened_is_told_also_where_the_answer_waits(disk: Disk) -> None:
+def test_events_are_told_even_if_the_answer_waits(disk: Disk) -> None:
     with disk.shown("sync") as mount, mount.client() as client:
         device = client.init(nonblock=True)
         device.add_watch("/", IN_CREATE)

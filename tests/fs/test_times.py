@@ -105,7 +105,7 @@ def test_a_time_is_the_last_word_on_what_was_stored_before(
     assert path.read_bytes()[5000:5003] == b"new"
 
 
-def test_who_watches_hears_of_the_stores_and_of_the_time(mounted: Mounted) -> None:
+def test_watchers_get_events_of_the_stores_and_of_the_time(mounted: Mounted) -> None:
     path = Path(mounted.mountpoint, "f")
     path.write_bytes(b"." * SIZE)
     with ExitStack() as closing, mounted.client() as client:

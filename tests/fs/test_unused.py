@@ -110,7 +110,7 @@ def test_a_file_with_many_names_goes_in_turns(top: Path) -> None:
     inodes.close()
 
 
-def test_what_is_found_again_in_between_stays(top: Path) -> None:
+def test_an_object_found_again_in_between_stays(top: Path) -> None:
     async def forget_and_find_it() -> None:
         inodes.forget(file.number, 1)
         inodes.lookup(inodes.root, b"0")

@@ -126,7 +126,7 @@ def test_cutting_a_file_for_reading_waits_for_a_lease_where_source_is_a_server(
         assert (upper / "f").read_bytes() == b""
 
 
-def test_where_no_thread_can_be_had_an_open_is_eagain(
+def test_without_a_free_thread_an_open_is_eagain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def no_thread(*_: object, **__: object) -> None:
@@ -142,7 +142,7 @@ def test_where_no_thread_can_be_had_an_open_is_eagain(
         os.fstat(held)
 
 
-def test_who_does_not_want_to_wait_for_a_lease_does_not(mounted: Mounted, leased: int) -> None:
+def test_a_nonblocking_open_does_not_wait_for_a_lease(mounted: Mounted, leased: int) -> None:
     with pytest.raises(BlockingIOError):
         os.open(Path(mounted.mountpoint) / "f", os.O_RDONLY | os.O_NONBLOCK)
     give_up(leased)
@@ -169,7 +169,7 @@ while True:
 
 
 @pytest.mark.xfail(strict=True, reason="SOURCE's lock is waited for in the serving thread")
-def test_who_holds_a_lock_of_source_and_waits_for_the_mount_stops_nobody(mounted: Mounted) -> None:
+def test_a_program_that_locks_source_and_waits_for_the_mount_stops_nobody(mounted: Mounted) -> None:
     for name in ("large", "copy"):
         (Path(mounted.source) / name).touch()
     command = [sys.executable, "-c", HOLDS_A_LOCK, mounted.source, mounted.mountpoint]

@@ -16,7 +16,7 @@ from fusenotify.history.store import Store
 from .conftest import Kept, said, words
 
 
-def test_what_changed_is_read_from_a_cursor_on(kept: Kept) -> None:
+def test_changes_are_read_from_a_cursor_on(kept: Kept) -> None:
     kept.create(b"before")
     cursor = kept.cursor()
     directory = kept.create(b"d", is_dir=True)
@@ -154,12 +154,12 @@ def test_a_cursor_that_cannot_be_is_followed_by_a_gap(kept: Kept, change, reason
 @pytest.mark.parametrize(
     "text", ["", "c:1", f"c:{'0' * 16}:{'1' * 16}:", f"c:{'A' * 16}:{'1' * 16}:1", "x"]
 )
-def test_what_is_no_cursor_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a cursor"):
         parse(text)
 
 
-def test_what_comes_faster_than_it_is_written_is_a_gap(
+def test_events_that_come_faster_than_they_are_written_are_a_gap(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cursor = kept.cursor()

@@ -50,7 +50,7 @@ def words(event: PastEvent) -> str:
     return text if event.old_path is None else f"{text} from {event.old_path.decode()}"
 
 
-def test_what_was_done_before_is_told_without_another_fence(kept: Mounted) -> None:
+def test_earlier_changes_are_answered_without_another_fence(kept: Mounted) -> None:
     with client_of(kept) as (client, mnt):
         (mnt / "before").touch()
         cursor = client.cursor()
@@ -77,7 +77,7 @@ def test_each_event_has_the_cursor_from_which_to_go_on(kept: Mounted) -> None:
         assert third.cursor == client.cursor()
 
 
-def test_who_did_it_is_told(kept: Mounted) -> None:
+def test_the_process_that_made_a_change_is_in_the_event(kept: Mounted) -> None:
     with client_of(kept) as (client, mnt):
         cursor = client.cursor()
         os.mkdir(mnt / "d")
@@ -182,7 +182,7 @@ def test_a_mount_without_a_journal_says_how_to_have_one(mounted: Mounted) -> Non
     assert caught.value.errno == errno.EOPNOTSUPP
 
 
-def test_what_is_no_cursor_is_refused(kept: Mounted) -> None:
+def test_an_invalid_cursor_is_refused(kept: Mounted) -> None:
     with client_of(kept) as (client, _):
         with pytest.raises(OSError, match="is not a cursor") as caught:
             next(client.since("yesterday"))
@@ -305,7 +305,7 @@ def test_missing_changes_are_said_and_are_status_3(kept: Mounted) -> None:
     assert "may be missing: the cursor is of another journal" in err
 
 
-def test_what_is_gone_can_be_asked_about(kept: Mounted) -> None:
+def test_a_removed_path_can_be_asked_about(kept: Mounted) -> None:
     mnt = Path(kept.mountpoint)
     cursor = fusenotify("cursor", mnt).stdout.strip()
     os.mkdir(mnt / "d")
@@ -359,7 +359,7 @@ def test_a_name_that_is_no_text_comes_through(kept: Mounted) -> None:
         (["c:1", "/"], "not on a fusenotify mount"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(arguments: list[str], message: str) -> None:
+def test_invalid_arguments_are_refused(arguments: list[str], message: str) -> None:
     status, out, err = since(*arguments)
     assert (status, out, message in err) == (1, "", True), err
 

@@ -100,7 +100,9 @@ def test_another_daemon_keeps_out(store: Store, path: Path) -> None:
     [(b"not a database" * 100, "not a database"), (b"SQLite format 3\0" * 300, "damaged")],
     ids=["a text", "a damaged one"],
 )
-def test_what_is_no_database_is_refused_and_stays(path: Path, content: bytes, words: str) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_stays(
+    path: Path, content: bytes, words: str
+) -> None:
     path.write_bytes(content)
     refused = refusal(path)
     assert (refused.errno, words in str(refused)) == (errno.EINVAL, True)

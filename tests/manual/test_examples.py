@@ -100,7 +100,7 @@ def test_every_block_is_of_a_kind_and_none_is_left_out_without_a_reason() -> Non
         ("pid 1", "pid 2", False),
     ],
 )
-def test_what_is_shown_matches_what_is_printed(shown: str, printed: str, is_so: bool) -> None:
+def test_shown_output_matches_printed_output(shown: str, printed: str, is_so: bool) -> None:
     assert matched(shown.splitlines(), printed.splitlines(), False) == is_so
 
 

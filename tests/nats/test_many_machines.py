@@ -69,7 +69,7 @@ def objects(file: Path) -> list[dict[str, object]]:
 
 @needs_server
 @pytest.mark.mount
-def test_what_is_published_is_printed_wherever_somebody_subscribes(
+def test_published_events_are_printed_by_every_subscriber(
     kept: Mounted, server: NatsServer, tmp_path: Path
 ) -> None:
     mnt, printed = Path(kept.mountpoint), tmp_path / "printed"

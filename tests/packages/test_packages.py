@@ -86,7 +86,7 @@ def test_tests_run_where_the_source_distribution_is_unpacked(built: Built) -> No
     assert " passed" in done.stdout
 
 
-def test_what_an_index_shows_has_no_link_into_the_repository(built: Built) -> None:
+def test_the_page_of_an_index_has_no_link_into_the_repository(built: Built) -> None:
     shown = metadata(built)
     description = str(shown.get_payload())
     links = re.findall(r"\]\(([^)]+)\)", description)

@@ -360,6 +360,6 @@ def test_one_text_instead_of_a_list_is_refused(device: EngineDevice) -> None:
         assert_events(device, "CREATE a")
 
 
-def test_what_is_no_device_is_refused(engine: EngineTree) -> None:
+def test_an_object_that_is_not_a_device_is_refused(engine: EngineTree) -> None:
     with pytest.raises(TypeError, match=r"have records, and <EngineTree .* is not a device"):
         assert_events(engine, [])  # type: ignore[arg-type]

@@ -109,7 +109,7 @@ def test_a_wrong_line_is_refused(line: str, message: str) -> None:
     assert str(refused.value).startswith(message) or message in str(refused.value)
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_a_record_that_is_not_a_text_is_refused() -> None:
     with pytest.raises(TypeError, match=r"text such as 'CREATE name', not \(IN_CREATE, b'a'\)"):
         parse((IN_CREATE, b"a"))  # type: ignore[arg-type]
 

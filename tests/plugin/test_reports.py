@@ -100,7 +100,7 @@ def test_a_device_has_its_records_those_that_were_not_taken_too(users: pytest.Py
 
 
 @mounts
-def test_where_no_device_watched_it_is_told_what_happened(users: pytest.Pytester) -> None:
+def test_without_a_device_the_report_has_what_happened(users: pytest.Pytester) -> None:
     users.makepyfile(
         """
         import subprocess

@@ -203,13 +203,13 @@ DEEP = b"\x91" * 60000 + b"\xc0"
         ),
     ],
 )
-def test_what_is_no_request_is_refused(data: bytes, code: int, says: str) -> None:
+def test_an_invalid_request_is_refused(data: bytes, code: int, says: str) -> None:
     with pytest.raises(RemoteProtocolError, match=says) as refusal:
         list(request_decoder().feed(data))
     assert refusal.value.code == code
 
 
-def test_what_came_before_a_violation_is_given_first() -> None:
+def test_requests_before_a_violation_are_returned_first() -> None:
     messages = request_decoder().feed(bytes(encode(REQUESTS[0])) + b"\xff\xff\xff\xff")
     assert next(messages) == REQUESTS[0]
     with pytest.raises(RemoteProtocolError):

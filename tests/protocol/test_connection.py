@@ -210,7 +210,9 @@ def test_a_path_too_long_for_any_tree_is_refused_before_it_is_sent() -> None:
     assert refusal.value.errno == errno.ENAMETOOLONG
 
 
-def test_what_was_interrupted_is_begun_again_and_done_once(connection: ClientConnection) -> None:
+def test_an_interrupted_settle_is_begun_again_and_done_once(
+    connection: ClientConnection,
+) -> None:
     unread = UnreadRecords()
     interruptions = [KeyboardInterrupt()]
 
@@ -265,7 +267,7 @@ def test_a_device_that_was_made_for_nobody_is_closed(connection: ClientConnectio
         pytest.param(CauseFault(fault=Lose(count=None)), TypeError, id="nothing"),  # type: ignore[arg-type]
     ],
 )
-def test_what_the_protocol_cannot_say_is_refused_and_costs_no_connection(
+def test_a_request_that_cannot_be_encoded_is_refused_and_keeps_the_connection(
     connection: ClientConnection, request_: AnyRequest, error: type[Exception]
 ) -> None:
     with pytest.raises(error):

@@ -24,7 +24,7 @@ with Client(sys.argv[1]) as client:
 """
 
 
-def test_who_may_ask(mounting: Mounting, nobody: User) -> None:
+def test_which_users_may_ask(mounting: Mounting, nobody: User) -> None:
     with mounting(activity=10, socket_mode=0o666) as mount, mount.client() as client:
         assert client.activity() == ()
         said = nobody.run(nobody.python, "-c", ASK, mount.socket).stdout

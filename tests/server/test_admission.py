@@ -81,7 +81,7 @@ def may_connect(user: User, mount: Mounted) -> bool:
         ),
     ],
 )
-def test_who_may_connect(
+def test_which_users_may_connect(
     opening: Open, settings: dict[str, Any], mode: int, admitted: list[User]
 ) -> None:
     with opening(**settings) as mount:
@@ -89,7 +89,7 @@ def test_who_may_connect(
         assert [user for user in (ROOT, ANN, BEN, CAT) if may_connect(user, mount)] == admitted
 
 
-def test_who_is_refused_is_told_why(opening: Open) -> None:
+def test_a_refused_client_is_told_the_reason(opening: Open) -> None:
     with (
         opening(allow_users=[ANN.uid]) as mount,
         pytest.raises(PermissionError, match=r"user 4002 may not connect.*--allow-user"),
@@ -97,7 +97,7 @@ def test_who_is_refused_is_told_why(opening: Open) -> None:
         connect(BEN, mount)
 
 
-def test_who_is_admitted_watches_with_his_own_permissions(opening: Open) -> None:
+def test_an_admitted_user_watches_with_their_own_permissions(opening: Open) -> None:
     with opening(allow_users=[ANN.uid]) as mount, connect(ANN, mount) as client:
         os.mkdir(mount.source + "/private", mode=0o700)
         device = client.init()

@@ -161,7 +161,7 @@ async def test_a_device_that_is_not_there_is_ebadf(faulty: Served, tester: Peer)
         (Delay(math.inf), "seconds"),
     ],
 )
-async def test_what_means_nothing_is_einval_with_a_sentence(
+async def test_a_meaningless_fault_is_einval_with_a_message(
     faulty: Served, tester: Peer, fault: AnyFault, word: str
 ) -> None:
     _, device = await watching(faulty)
@@ -315,7 +315,7 @@ async def test_losses_are_counted_where_the_queue_is_full(faulty: Served, tester
 # Delay.
 
 
-async def test_what_is_delayed_comes_in_time_and_in_order(faulty: Served, tester: Peer) -> None:
+async def test_delayed_events_come_in_time_and_in_order(faulty: Served, tester: Peer) -> None:
     peer, device = await watching(faulty)
     faulty.tree.make("before")
     await cause(tester, Delay(0.2), device)

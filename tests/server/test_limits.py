@@ -65,7 +65,7 @@ def test_of_several_none_is_set_where_one_is_out_of_range(limit: str, number: in
 
 
 @pytest.mark.trio
-async def test_what_is_set_is_answered_and_counts_at_once(served: Served) -> None:
+async def test_a_new_limit_is_answered_and_in_force_at_once(served: Served) -> None:
     peer = await served.connect()
     device = await peer.device()
     before = await peer.ask(LimitsOf())

@@ -102,7 +102,7 @@ def test_of_many_who_find_one_dead_socket_one_gets_the_name(tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["x.sock"]
 
 
-def test_what_is_bound_and_does_not_listen_yet_is_not_taken_for_dead(
+def test_a_bound_socket_that_does_not_listen_yet_is_not_taken_for_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is between both holds the lock, which is a file beside the socket."""
@@ -137,7 +137,7 @@ def test_a_lock_that_others_put_there_is_refused(tmp_path: Path, kind: str) -> N
     assert not (tmp_path / "victim").exists()
 
 
-def test_what_came_in_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_replaced_the_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with SocketFile(str(path)) as file, file.listen(0o600):
         path.unlink()

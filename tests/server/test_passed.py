@@ -140,7 +140,9 @@ def check_others_are_served(mounted: Mounted) -> None:
         pytest.param("/dev/null", os.O_RDWR, "EBADF", id="a device"),
     ],
 )
-def test_what_it_is_of_decides(mounted: Mounted, path: str, flags: int, verdict: str | int) -> None:
+def test_the_kind_of_descriptor_decides(
+    mounted: Mounted, path: str, flags: int, verdict: str | int
+) -> None:
     (Path(mounted.mountpoint) / "file").touch()
     descriptor = os.open(Path(mounted.mountpoint, path), flags)
     with Raw(mounted) as raw:
@@ -206,7 +208,7 @@ def test_one_whose_close_waits_keeps_nobody_else_waiting(
             other.close()  # ends the waiting
 
 
-def test_what_is_never_read_is_closed_elsewhere(mounted: Mounted) -> None:
+def test_descriptors_that_are_never_read_are_closed(mounted: Mounted) -> None:
     descriptor, others = lingering()
     with Raw(mounted, hello=False) as raw:
         with stopped(mounted):

@@ -108,6 +108,6 @@ def test_whether_a_peer_lives_is_known_of_descriptors_beyond_a_thousand(
         assert credentials(descriptor).foreign
 
 
-def test_what_is_no_socket_has_no_peer(tmp_path: Path) -> None:
+def test_a_descriptor_that_is_not_a_socket_has_no_peer(tmp_path: Path) -> None:
     with (tmp_path / "x").open("w") as file, pytest.raises(OSError, match="Socket operation"):
         credentials(file.fileno())

@@ -239,7 +239,7 @@ def test_a_client_that_connects_ten_thousand_times_leaves_nothing(mounted: Mount
     assert resident_kib(mounted) - memory < SLACK_KIB
 
 
-def test_what_the_daemon_holds_for_a_client_that_never_reads_is_bounded(
+def test_the_memory_for_a_client_that_never_reads_is_bounded(
     mounting: Mounting,
 ) -> None:
     """docs/reference/security.md has the figures; the largest answer has 1 MiB and 64 KiB."""

@@ -69,7 +69,7 @@ def busy_status(who: Credentials) -> Status:
         pytest.param(Credentials(pid=4, uid=1003, gid=1003), [], id="one without"),
     ],
 )
-def test_who_sees_whom(who: Credentials, seen: list[int]) -> None:
+def test_which_clients_a_user_sees(who: Credentials, seen: list[int]) -> None:
     status = busy_status(who)
     assert [client.uid for client in status.clients] == seen
     assert status.users == [
@@ -196,7 +196,7 @@ def test_a_user_reaches_the_limit_of_devices_in_one_connection() -> None:
     assert tree.table.users.all() == {}
 
 
-def test_what_a_user_may_not_read_is_not_watched() -> None:
+def test_a_directory_that_the_user_may_not_read_is_not_watched() -> None:
     tree = MemoryTree()
     tree.make("secret", readable=False)
     devices = ConnectionDevices(tree.table, tree, ANN, count(1))

@@ -101,7 +101,7 @@ async def test_the_daemons_user_goes_when_it_likes() -> None:
 
 
 @pytest.mark.trio
-async def test_who_has_left_is_not_remembered() -> None:
+async def test_users_who_have_left_are_not_remembered() -> None:
     turns = Turns()
     with turns.connected(ANN), turns.connected(ANN):
         await turns.take(ANN)
