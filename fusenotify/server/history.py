@@ -6,71 +6,123 @@ reads them, in a thread.
 
 Invariants
     A cursor that a client gets is after entries that are written, so it outlives the daemon.
-    A user other than root and the daemon's user sees a name only if the user may, at the
-        time of the request, read its directory and search all directories above.
-    However many requests such a user makes, only one thread at a time reads for them, in
-        the user's share of time (engine.time_share).
+    However many requests a user other than root and the daemon's user makes, only one at a
+        time reads, judges and has entries in memory, in the user's share of time
+        (engine.time_share), and only one at a time is woken.
+    Nothing is remembered of a request that waits but its place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import trio
 
-from fusenotify.bits import IN_MOVED_FROM, IN_MOVED_TO, IN_Q_OVERFLOW
 from fusenotify.credentials import Credentials
 from fusenotify.engine.time_share import TimeShare
-from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
-from fusenotify.history.reading import Reading, half
-from fusenotify.history.store import Store
-from fusenotify.protocol.messages import MAX_READ, Past, Since
+from fusenotify.history.reading import Reading
+from fusenotify.protocol.messages import Past, Since
 from fusenotify.protocol.past import BEGINNING, PastEvent
 from fusenotify.protocol.status import JournalStatus
 from fusenotify.server.deadlines import deadline_of
 from fusenotify.server.peer import is_privileged
 from fusenotify.server.tree import Tree
 from fusenotify.server.turns import Turns
+from fusenotify.server.visible import Visible
 
-# How many users' shares are remembered, and how many bytes of directories in a request's verdicts.
+# How many users' shares are remembered.
 _MOST_USERS = 1000
-_MOST_VERDICT_BYTES = 4 * 1024 * 1024
+# How many entries are looked at without letting other tasks run.
+_TOGETHER = 256
+# The most bytes of events in an answer.
+_MOST_COLLECTED = 256 * 1024
 
 
-class _Share:
-    """A user's share of time, and a lock that only one of the user's requests can hold."""
+class _User:
+    """What a user's requests have in common: a share of time, a lock, and the waiting ones.
+
+    Only one request of the user at a time holds the door, and has entries in memory.
+    """
 
     def __init__(self) -> None:
         self.door = trio.Lock()
         self.time = TimeShare()
+        self.waiting = _Waiting()
+
+    def is_idle(self) -> bool:
+        return not (self.door.locked() or self.waiting or self.time.wait())
+
+
+class _Waiting:
+    """Requests that wait for the journal.  In each pass of the scheduler, only one is woken."""
+
+    def __init__(self) -> None:
+        self._parked = trio.lowlevel.ParkingLot()
+        self._due = 0  # how many are still to be woken
+        self._one_is_waking = False
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def wake(self) -> None:
+        """Wake all requests that wait now, one after the other."""
+        self._due = len(self._parked)
+        if not self._one_is_waking:
+            self._next()
+
+    async def woken(self) -> None:
+        """Wait to be woken, possibly without a reason."""
+        await self._parked.park()
+        self._one_is_waking = False
+        self._next()
+
+    def _next(self) -> None:
+        if self._due and self._parked:
+            self._due -= 1
+            self._one_is_waking = True
+            self._parked.unpark()
 
 
 class Pending:
-    """A request that waits for changes until cancel() is called."""
+    """A request that may wait until cancel() is called."""
 
-    def __init__(self, history: History) -> None:
-        self.cancelled = False
-        self._history = history
+    def __init__(self) -> None:
+        self._cancelled = False
+        self._scope: trio.CancelScope | None = None
 
     def cancel(self) -> None:
         """End the request."""
-        self.cancelled = True
-        self._history.wake()
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    @contextlib.contextmanager
+    def cancellable(self) -> Iterator[None]:
+        """Return a context manager whose block cancel() ends.
+
+        Raises OSError (ECANCELED).
+        """
+        with trio.CancelScope() as self._scope:
+            if not self._cancelled:
+                yield
+        self._scope = None
+        if self._cancelled:
+            raise OSError(errno.ECANCELED, "the request was cancelled")
 
 
 class History:
     """The journal of a mount, for its sessions."""
 
     def __init__(self, journal: Journal, tree: Tree, turns: Turns) -> None:
-        self._journal = journal
-        self._store = journal.store
-        self._tree = tree
-        self._turns = turns
-        self._waiting = trio.lowlevel.ParkingLot()
-        self._shares: dict[int, _Share] = {}
+        self.journal = journal
+        self.store = journal.store
+        self.tree = tree
+        self.turns = turns
+        self._users: dict[int, _User] = {}
 
     def follow(self) -> None:
         """Call wake() in trio's thread, from now on, when entries were written or that failed."""
@@ -80,192 +132,188 @@ class History:
             with contextlib.suppress(trio.RunFinishedError):  # no request waits any more
                 token.run_sync_soon(self.wake, idempotent=True)
 
-        self._journal.on_tried = tried
+        self.journal.on_tried = tried
 
     def wake(self) -> None:
         """Wake all requests that wait for changes."""
-        self._waiting.unpark_all()
+        for user in self._users.values():
+            user.waiting.wake()
+
+    def user(self, uid: int) -> _User:
+        """Return what a user's requests have in common.
+
+        It is for use at once: when nobody uses it, it may be forgotten.
+        """
+        found = self._users.get(uid)
+        if found is None:
+            if len(self._users) >= _MOST_USERS:
+                self._users = {uid: user for uid, user in self._users.items() if not user.is_idle()}
+            found = self._users[uid] = _User()
+        return found
 
     def status(self) -> JournalStatus:
         """Return the status that root and the daemon's user see."""
-        failure = self._journal.failure
+        failure = self.journal.failure
         return JournalStatus(
-            path=self._store.path,
-            id=self._store.id,
-            oldest=self._store.oldest,
-            last=self._store.last,
-            size=self._store.used,
-            lost=self._journal.lost,
+            path=self.store.path,
+            id=self.store.id,
+            oldest=self.store.oldest,
+            last=self.store.last,
+            size=self.store.used,
+            lost=self.journal.lost,
             failure=None if failure is None else failure.strerror,
         )
 
-    async def cursor(self) -> str:
+    async def cursor(self, who: Credentials) -> str:
         """Return the place after everything done before this call, once that is written.
 
         Raises OSError (ENOSPC, EIO) if it cannot be written.
         """
-        await self._tree.fence()
-        cursor = self._journal.now()
-        await self._written(cursor.sequence)
+        await self.tree.fence()
+        cursor = self.journal.now()
+        await self.written(cursor.sequence, who)
         return str(cursor)
 
-    async def since(self, who: Credentials, request: Since, pending: Pending) -> Past:
-        """Return the events since a cursor that a user may see.
-
-        Raises OSError: EINVAL (not a cursor, a size that is too small), ECANCELED, as cursor(),
-        and as add_watch for the path.
-        """
-        deadline = deadline_of(request.timeout)
-        if not is_privileged(who):
-            with self._tree.resolved(request.path or b"/", who, follow=False, directory=False):
-                pass
-        cursor = request.cursor
-        if cursor == BEGINNING:
-            cursor = str(self._store.cursor(0))
-        try:
-            reading = Reading(self._store, cursor, request.path)
-        except ValueError as error:
-            raise OSError(errno.EINVAL, str(error)) from None
-        await self._tree.fence()
-        await self._written(self._journal.now().sequence)
-        room = size = min(request.size, MAX_READ)
-        events: list[PastEvent] = []
-        visible = _Visible(self._store, self._tree, self._turns, who)
-        while True:
-            if pending.cancelled:
-                raise OSError(errno.ECANCELED, "the request was cancelled")
-            entries = await self._read(reading, who)
-            if entries is None:
-                if events or trio.current_time() >= deadline:
-                    return _past(request, events, str(reading.cursor), complete=True)
-                with trio.CancelScope(deadline=deadline):
-                    await self._more(reading.cursor.sequence, pending)
-                visible.forget()
-                continue
-            for entry in entries:
-                event = await visible.event(entry)
-                if event is None:
-                    continue
-                room -= event.size
-                if room < 0:
-                    if not events:
-                        raise OSError(
-                            errno.EINVAL, f"the first event takes {event.size} bytes, not {size}"
-                        )
-                    return _past(request, events, events[-1].cursor, complete=False)
-                events.append(event)
-
-    async def _read(self, reading: Reading, who: Credentials) -> list[Entry] | None:
-        """Return reading.next(), called in the user's share of time."""
-        if is_privileged(who):
-            return await trio.to_thread.run_sync(reading.next)
-        if len(self._shares) >= _MOST_USERS:
-            self._shares = {
-                uid: share
-                for uid, share in self._shares.items()
-                if share.time.wait() or share.door.locked()
-            }
-        share = self._shares.setdefault(who.uid, _Share())
-
-        def read() -> list[Entry] | None:
-            share.time.begin()
-            try:
-                return reading.next()
-            finally:
-                share.time.end()
-
-        async with share.door:
-            await trio.sleep(share.time.wait())
-            return await trio.to_thread.run_sync(read)
-
-    async def _written(self, sequence: int) -> None:
+    async def written(self, sequence: int, who: Credentials) -> None:
         """Wait until the entry with that number is written.
 
         Raises OSError if writing had failed before, and failed again.
         """
-        while self._store.last < sequence:
-            failed_before = self._journal.failure is not None
-            self._journal.hurry()
-            await self._waiting.park()
-            failure = self._journal.failure
+        while self.store.last < sequence:
+            failed_before = self.journal.failure is not None
+            self.journal.hurry()
+            await self.user(who.uid).waiting.woken()
+            failure = self.journal.failure
             if failed_before and failure is not None:
                 text = f"the journal cannot be written: {failure.strerror}"
                 raise OSError(failure.errno, text)
 
-    async def _more(self, sequence: int, pending: Pending) -> None:
-        """Wait until there is an entry after that number, or the request was cancelled."""
-        while self._store.last <= sequence and not pending.cancelled:
-            await self._waiting.park()
 
+class Asking:
+    """One request for the events since a cursor.
 
-class _Visible:
-    """The entries that a client may see; verdicts on directories are kept until forget()."""
+    Raises OSError: EINVAL (not a cursor, or not a path from the root), and as add_watch for the
+    path.
+    """
 
-    def __init__(self, store: Store, tree: Tree, turns: Turns, who: Credentials) -> None:
-        self._store = store
-        self._tree = tree
-        self._turns = turns
+    def __init__(self, history: History, who: Credentials, request: Since) -> None:
+        self._deadline = deadline_of(request.timeout)
+        self._history = history
         self._who = who
-        self._sees_all = is_privileged(who)
-        self._verdicts: dict[bytes, bool] = {}
-        self._bytes = 0
+        self._request = request
+        self._privileged = is_privileged(who)
+        if not self._privileged:
+            path = request.path or b"/"
+            with history.tree.resolved(path, who, follow=False, directory=False):
+                pass
+        cursor = request.cursor
+        if cursor == BEGINNING:
+            cursor = str(history.store.cursor(0))
+        try:
+            self._reading = Reading(history.store, cursor, request.path)
+        except ValueError as error:
+            raise OSError(errno.EINVAL, str(error)) from None
+        self._is_fenced = False
 
-    def forget(self) -> None:
-        """Forget all verdicts."""
-        self._verdicts.clear()
-        self._bytes = 0
+    @property
+    def _user(self) -> _User:
+        return self._history.user(self._who.uid)
 
-    async def event(self, entry: Entry) -> PastEvent | None:
-        """Return the event for an entry, with what the client may see; None if that is nothing."""
-        if not self._sees_all and not entry.mask & IN_Q_OVERFLOW:
-            new = await self._may_see(entry.path)
-            old = entry.old_path is not None and await self._may_see(entry.old_path)
-            if not (new or old):
-                return None
-            if entry.old_path is not None and not (new and old):
-                entry = half(entry, IN_MOVED_TO if new else IN_MOVED_FROM)
-        with_actor = self._sees_all or entry.uid == self._who.uid
-        return _message(entry, self._store.cursor(entry.sequence), with_actor)
+    @contextlib.asynccontextmanager
+    async def answer(
+        self, pending: Pending, door: trio.Lock, frame_of: Callable[[Past], bytearray]
+    ) -> AsyncIterator[bytearray]:
+        """Return a context manager that yields the frame of the answer, and holds the door.
 
-    async def _may_see(self, path: bytes) -> bool:
-        """Return whether the client could watch the directory of a path."""
-        directory = path.rpartition(b"/")[0]
-        verdict = self._verdicts.get(directory)
-        if verdict is None:
-            await self._turns.take(self._who)
-            try:
-                with self._tree.resolved(b"/" + directory, self._who, follow=False, directory=True):
-                    verdict = True
-            except OSError:
-                verdict = False
-            self._bytes += len(directory) + 100
-            if self._bytes > _MOST_VERDICT_BYTES:
-                self.forget()
-            self._verdicts[directory] = verdict
-        return verdict
+        Raises OSError: EINVAL (a size that is too small), ECANCELED, and as History.cursor().
+        """
+        while True:
+            async with door:
+                with pending.cancellable():
+                    past = await self._collect()
+                if past is not None:
+                    frame = frame_of(past)
+                    del past  # the client may be slow
+                    yield frame
+                    return
+            with pending.cancellable():
+                await self._more()
 
+    async def _collect(self) -> Past | None:
+        """Return the answer; None if there is nothing yet, and the request may wait."""
+        if self._privileged:
+            return await self._collected()
+        async with self._user.door:
+            return await self._collected()
 
-def _message(entry: Entry, cursor: Cursor, with_actor: bool) -> PastEvent:
-    event = PastEvent(
-        cursor=str(cursor),
-        sequence=entry.sequence,
-        time=entry.time,
-        mask=entry.mask,
-        path=entry.path,
-        old_path=entry.old_path,
-        replaced=entry.replaced,
-        exchanged=entry.exchanged,
-    )
-    if entry.reason is not None:
-        event.reason, event.since = entry.reason, entry.since
-    elif with_actor and entry.uid >= 0:
-        event.pid, event.uid, event.gid = entry.pid or None, entry.uid, entry.gid
-        event.command = entry.command
-    return event
+    async def _more(self) -> None:
+        """Wait until there may be more, or for as long as the request may wait."""
+        store, sequence = self._history.store, self._reading.cursor.sequence
+        with trio.CancelScope(deadline=self._deadline):
+            while store.last <= sequence:
+                await self._user.waiting.woken()
 
+    async def _collected(self) -> Past | None:
+        history, request = self._history, self._request
+        if not self._is_fenced:
+            await history.tree.fence()
+            await history.written(history.journal.now().sequence, self._who)
+            self._is_fenced = True
+        size = min(request.size, _MOST_COLLECTED)
+        room = size
+        events: list[PastEvent] = []
+        time = self._user.time
+        visible = Visible(history.store, history.tree, history.turns, self._who, time)
+        while (entries := await self._read()) is not None:
+            for start in range(0, len(entries), _TOGETHER):
+                some = entries[start : start + _TOGETHER]
+                await visible.judge(some)
+                await self._wait_for_time()
+                with self._own_time():
+                    for entry in some:
+                        event = visible.event(entry)
+                        if event is None:
+                            continue
+                        room -= event.size
+                        if room < 0:
+                            if not events:
+                                raise OSError(
+                                    errno.EINVAL,
+                                    f"the first event takes {event.size} bytes, not {size}",
+                                )
+                            return self._answer(events, events[-1].cursor, complete=False)
+                        events.append(event)
+        if events or trio.current_time() >= self._deadline:
+            return self._answer(events, str(self._reading.cursor), complete=True)
+        return None
 
-def _past(request: Since, events: list[PastEvent], cursor: str, *, complete: bool) -> Past:
-    return Past(id=request.id, events=tuple(events), cursor=cursor, complete=complete)
+    def _answer(self, events: list[PastEvent], cursor: str, *, complete: bool) -> Past:
+        return Past(id=self._request.id, events=tuple(events), cursor=cursor, complete=complete)
+
+    async def _read(self) -> list[Entry] | None:
+        """Return what Reading.next() returns, called in a thread."""
+
+        def read() -> list[Entry] | None:
+            with self._own_time():
+                return self._reading.next()
+
+        await self._wait_for_time()
+        return await trio.to_thread.run_sync(read)
+
+    async def _wait_for_time(self) -> None:
+        await self._history.turns.take(self._who)
+        if not self._privileged:
+            await trio.sleep(self._user.time.wait())
+
+    @contextlib.contextmanager
+    def _own_time(self) -> Iterator[None]:
+        """Return a context manager whose block, which does not await, takes of the user's time."""
+        time = self._user.time
+        time.begin()
+        try:
+            yield
+        finally:
+            time.end()
 
 
 def required(history: History | None) -> History:

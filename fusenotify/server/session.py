@@ -58,7 +58,7 @@ from fusenotify.protocol.messages import (
 )
 from fusenotify.server.deadlines import AT_ONCE, deadline_of
 from fusenotify.server.devices import ConnectionDevices, Waiting, read_from
-from fusenotify.server.history import History, Pending, required
+from fusenotify.server.history import Asking, History, Pending, required
 from fusenotify.server.inlet import Inlet
 from fusenotify.server.limits import limits_status, set_limits
 from fusenotify.server.outlet import Outlet
@@ -109,6 +109,7 @@ class Session:
         self._scope = trio.CancelScope()
         self._outlet = Outlet(stream)
         self._inlet = Inlet(stream)
+        self._past_door = trio.Lock()
         self._welcomed = False
         self._waiting: dict[int, Waiting | Pending | None] = {}  # by request id; None for a fence
 
@@ -211,13 +212,10 @@ class Session:
             case Sync():
                 self._start(nursery, request, None, self._sync(request))
             case CursorOf():
-                self._start(
-                    nursery, request, None, self._cursor(request, required(self._shared.history))
-                )
+                self._start(nursery, request, None, self._cursor(request))
             case Since():
-                history = required(self._shared.history)
-                pending = Pending(history)
-                self._start(nursery, request, pending, self._since(request, history, pending))
+                pending = Pending()
+                self._start(nursery, request, pending, self._since(request, pending))
             case Hello():
                 self._welcomed = True
                 await self._reply(self._welcome(request))
@@ -281,8 +279,7 @@ class Session:
 
         Raises OSError (EBUSY) if too many requests wait.
         """
-        most = self._shared.quotas.max_waiting_requests
-        if len(self._waiting) >= most:
+        if len(self._waiting) >= (most := self._shared.quotas.max_waiting_requests):
             work.close()
             raise OSError(errno.EBUSY, f"{most} requests of this connection wait already")
         self._waiting[request.id] = waiting
@@ -355,11 +352,14 @@ class Session:
         await self._shared.tree.fence()
         await self._reply(Done(id=request.id))
 
-    async def _cursor(self, request: CursorOf, history: History) -> None:
-        await self._reply(CursorIs(id=request.id, cursor=await history.cursor()))
+    async def _cursor(self, request: CursorOf) -> None:
+        cursor = await required(self._shared.history).cursor(self.who)
+        await self._reply(CursorIs(id=request.id, cursor=cursor))
 
-    async def _since(self, request: Since, history: History, pending: Pending) -> None:
-        await self._reply(await history.since(self.who, request, pending))
+    async def _since(self, request: Since, pending: Pending) -> None:
+        asking = Asking(required(self._shared.history), self.who, request)
+        async with asking.answer(pending, self._past_door, _frame) as frame, self._outlet:
+            await self._send(request.id, frame)
 
     # Answers.
 
