@@ -194,7 +194,7 @@ def test_without_fusermount3_a_user_is_told_the_package(public_path: Path, nobod
     assert done.returncode == 1
 
 
-def test_a_user_who_may_not_open_dev_fuse_is_told(public_path: Path, nobody: User) -> None:
+def test_a_user_who_may_not_open_dev_fuse_gets_a_message(public_path: Path, nobody: User) -> None:
     if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
         pytest.skip("/dev/fuse is open to all here")
     places = user_place(public_path, nobody)

@@ -85,7 +85,7 @@ def test_it_tells_its_version(word: str, fusenotify: Run) -> None:
         ("\x1b[2J", "'fusenotify --help' lists the commands"),
     ],
 )
-def test_a_mistyped_command_is_told_what_was_meant(name: str, hint: str, fusenotify: Run) -> None:
+def test_a_mistyped_command_gets_a_suggestion(name: str, hint: str, fusenotify: Run) -> None:
     done = fusenotify(name, "--frob")
     assert done.stderr.endswith(f"error: there is no command {name!a}; {hint}\n")
     assert (done.returncode, done.stdout) == (2, "")

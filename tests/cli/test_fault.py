@@ -63,7 +63,7 @@ def test_each_fault_by_its_name(mounting: Mounting) -> None:
         assert untouched.poll(0)
 
 
-def test_status_shows_what_lasts(mounting: Mounting) -> None:
+def test_status_shows_lasting_faults(mounting: Mounting) -> None:
     with mounting(faults=True) as mount, mount.client() as client:
         mnt, device = mount.mountpoint, client.init()
         assert "faults (--faults): none set\n" in fusenotify("status", mnt).stdout

@@ -170,7 +170,7 @@ def test_a_log_that_nobody_reads_says_later_what_it_left_out(place: Place, tmp_p
         os.close(reader)
 
 
-def test_the_journal_hears_of_priorities_and_nobody_else(place: Place) -> None:
+def test_only_the_journal_gets_priorities(place: Place) -> None:
     for is_journal in (True, False):
         end, stderr = os.pipe()
         stream = os.fstat(stderr)
@@ -185,7 +185,7 @@ def test_the_journal_hears_of_priorities_and_nobody_else(place: Place) -> None:
         )
 
 
-def test_the_journal_hears_that_a_failure_is_an_error(place: Place) -> None:
+def test_the_journal_gets_a_failure_as_an_error(place: Place) -> None:
     end, stderr = os.pipe()
     stream = os.fstat(stderr)
     command = [*FUSENOTIFY, "mount", "-f", str(place.source / "no"), str(place.mnt)]

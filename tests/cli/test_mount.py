@@ -86,7 +86,7 @@ def test_a_directory_can_be_mounted_in_place(places: tuple[Path, Path], twice: b
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_unmounts_and_clients_hear_it(name: str, mounting: Mounting) -> None:
+def test_a_signal_unmounts_and_clients_get_the_end(name: str, mounting: Mounting) -> None:
     with mounting() as mount, mount.client() as client:
         device = client.init()
         wd = device.add_watch("/", IN_ALL_EVENTS)
@@ -171,7 +171,7 @@ def test_the_next_mount_in_place_cleans_up_after_a_killed_daemon(
     assert not os.path.ismount(directory)
 
 
-def test_a_client_of_a_killed_daemon_hears_it_at_once(mounting: Mounting) -> None:
+def test_a_client_of_a_killed_daemon_gets_the_end_at_once(mounting: Mounting) -> None:
     with mounting() as mount, mount.client() as client:
         device = client.init()
         os.kill(mount.pid, signal.SIGKILL)

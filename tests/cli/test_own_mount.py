@@ -122,7 +122,7 @@ def test_a_mount_point_whose_mount_is_hidden_can_be_mounted_again(mounting: Moun
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
-def test_of_two_who_mount_at_the_same_time_one_is_refused(tmp_path: Path) -> None:
+def test_of_two_simultaneous_mounts_one_is_refused(tmp_path: Path) -> None:
     """Both have looked before one of them mounts; the other one finds itself on top of it."""
     places = [tmp_path / "source", tmp_path / "mnt"]
     for place in places:

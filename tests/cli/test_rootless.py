@@ -68,7 +68,7 @@ def place(public_path: Path, nobody: User) -> Place:
     return Place(public_path, nobody)
 
 
-def test_sockets_are_in_the_runtime_directory_or_else_in_tmp(place: Place) -> None:
+def test_sockets_are_in_the_runtime_directory_or_in_tmp(place: Place) -> None:
     done = place.run(
         "for XDG_RUNTIME_DIR in $R /proc ''; do $F mount $S $M; socket; $F unmount $M; done",
         prepare=f"{_OWN_TMP}; chmod 1777 /tmp".format(path=place.path),

@@ -188,7 +188,7 @@ def test_files_of_others_are_neither_replaced_nor_removed(tmp_path: Path) -> Non
     assert files_below(tmp_path) == {"sbin/mount.fusenotify": "a distribution's\n"}
 
 
-def test_uninstall_names_what_still_needs_it(tmp_path: Path) -> None:
+def test_uninstall_lists_the_users_of_the_removed_files(tmp_path: Path) -> None:
     tmp_path /= "a & b|c"
     for directory in ("etc/systemd/system/multi-user.target.wants", "usr/bin"):
         (tmp_path / directory).mkdir(parents=True)
@@ -219,7 +219,7 @@ def test_uninstall_names_what_still_needs_it(tmp_path: Path) -> None:
         (["--program", "/a%b"], "/a%b: systemd does not accept a path with such"),
     ],
 )
-def test_install_refuses_what_it_cannot_do(arguments: list[str], message: str) -> None:
+def test_install_refuses_impossible_arguments(arguments: list[str], message: str) -> None:
     done = run(SCRIPTS / "install", *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith(f"install: {message}")

@@ -209,9 +209,7 @@ def test_a_dead_daemon_is_shown_with_the_way_out(mounting: Mounting) -> None:
 
 
 @pytest.mark.mount
-def test_a_stopped_daemon_delays_what_is_said_of_no_other(
-    mounting: Mounting, tmp_path: Path
-) -> None:
+def test_a_stopped_daemon_delays_no_report_of_others(mounting: Mounting, tmp_path: Path) -> None:
     others = tmp_path / "other source", tmp_path / "other mnt"
     for directory in others:
         directory.mkdir()

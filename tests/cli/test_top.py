@@ -265,7 +265,7 @@ def test_a_picture_is_a_frame_and_needs_no_font_from_elsewhere(
     )
 
 
-def test_an_ordinary_user_sees_what_is_his_to_see(public_path: Path, nobody: User) -> None:
+def test_an_ordinary_user_sees_their_own_clients(public_path: Path, nobody: User) -> None:
     for name in ("source", "mnt"):
         (public_path / name).mkdir()
     for name, mode in (("secret", 0o700), ("shared", 0o777)):

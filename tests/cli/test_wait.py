@@ -209,7 +209,7 @@ def test_a_path_outside_any_mount_is_refused_with_what_serves_there(
 
 @pytest.mark.mount
 @pytest.mark.parametrize("recursive", [[], ["-r"]], ids=["alone", "recursive"])
-def test_too_few_watches_are_said_with_what_sets_their_number(
+def test_too_few_watches_are_reported_with_the_setting(
     mounting: Mounting, recursive: list[str]
 ) -> None:
     with mounting(max_user_watches=1, max_user_trees=1) as mount:
@@ -224,7 +224,7 @@ def test_too_few_watches_are_said_with_what_sets_their_number(
 
 
 @pytest.mark.mount
-def test_too_few_devices_are_said_with_what_sets_their_number(mounting: Mounting) -> None:
+def test_too_few_devices_are_reported_with_the_setting(mounting: Mounting) -> None:
     with mounting(max_user_instances=0) as mount:
         done = fusenotify("wait", "-q", mount.mountpoint)
     first, second = done.stderr.splitlines()

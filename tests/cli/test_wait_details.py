@@ -34,7 +34,7 @@ def objects(waiter: Waiter, last: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.mount
-def test_a_line_says_who_did_it_and_from_where_it_was_moved(mounted: Mounted) -> None:
+def test_a_line_has_the_process_and_the_old_path(mounted: Mounted) -> None:
     root = mounted.mountpoint
     os.makedirs(f"{root}/a/b")
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -157,7 +157,7 @@ def test_json_without_monitoring_ends_with_the_first_event_that_was_asked_for(
 
 
 @pytest.mark.mount
-def test_others_are_told_nothing_of_who_did_it(public_path: Path, nobody: User) -> None:
+def test_other_users_do_not_see_the_process(public_path: Path, nobody: User) -> None:
     (public_path / "source").mkdir()
     (public_path / "source").chmod(0o777)
     (public_path / "mnt").mkdir()
@@ -180,7 +180,7 @@ def test_others_are_told_nothing_of_who_did_it(public_path: Path, nobody: User) 
     [["--csv"], ["--format", "%w"], ["--timefmt", "%s"], ["--no-newline"]],
     ids=lambda each: each[0],
 )
-def test_json_says_how_lines_are_formed_and_so_nothing_else_may(arguments: list[str]) -> None:
+def test_json_forms_lines_and_excludes_other_formats(arguments: list[str]) -> None:
     done = fusenotify("wait", "--json", *arguments, "/")
     assert done.stderr == f"--json and {arguments[0]} cannot both be specified.\n"
     assert done.returncode == 1

@@ -106,7 +106,7 @@ def test_creations_in_a_new_directory_are_told_however_late_they_are_read(
 
 
 @pytest.mark.mount
-def test_only_what_was_asked_for_is_told(mounted: Mounted) -> None:
+def test_only_the_requested_events_are_told(mounted: Mounted) -> None:
     root = mounted.mountpoint
     with waiting("-m", "-r", "-e", "delete", root) as waiter:
         os.makedirs(f"{root}/a/b")
@@ -174,7 +174,7 @@ def test_in_a_storm_each_file_is_told_with_the_path_that_it_had(
 
 
 @pytest.mark.mount
-def test_lost_events_are_said_and_what_comes_after_them_is_told(mounting: Mounting) -> None:
+def test_lost_events_are_reported_and_later_ones_are_told(mounting: Mounting) -> None:
     with mounting(max_queued_events=4) as mount:
         root = mount.mountpoint
         with waiting("-m", "-r", "-e", "create", root) as waiter:
@@ -206,7 +206,7 @@ def test_lost_events_are_said_however_quiet(mounting: Mounting) -> None:
 
 
 @pytest.mark.mount
-def test_a_recursive_wait_for_one_event_hears_of_directories_that_came_since(
+def test_a_recursive_wait_for_one_event_includes_new_directories(
     mounted: Mounted,
 ) -> None:
     root = mounted.mountpoint
@@ -242,7 +242,7 @@ def test_too_few_tree_watches_are_status_1(mounting: Mounting) -> None:
 
 
 @pytest.mark.mount
-def test_of_what_may_not_be_read_nothing_is_told_and_nothing_said(
+def test_unreadable_directories_are_left_out_silently(
     mounting: Mounting, nobody: User, public_path: Path
 ) -> None:
     (public_path / "source/secret").mkdir(parents=True)
@@ -382,7 +382,7 @@ def test_a_pattern_that_is_none_is_status_1_and_named(
     assert (done.returncode, done.stdout) == (1, "")
 
 
-def test_a_daemon_that_has_no_tree_watches_is_status_1_with_what_it_said(tmp_path: Path) -> None:
+def test_a_daemon_without_tree_watches_is_status_1_with_its_message(tmp_path: Path) -> None:
     with older_daemon(tmp_path, "Object contains unknown field `tree`") as path:
         done = fusenotify("wait", "-r", tmp_path, env={"FUSENOTIFY_SOCKET": path})
     last = done.stderr.splitlines()[-1]

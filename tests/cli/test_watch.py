@@ -102,7 +102,7 @@ def test_the_end_of_the_mount_is_the_end(mounting: Mounting) -> None:
 
 
 @pytest.mark.mount
-def test_a_daemon_that_dies_is_status_1_behind_the_counts(mounted: Mounted) -> None:
+def test_a_daemon_that_dies_is_status_1_after_the_counts(mounted: Mounted) -> None:
     root = mounted.mountpoint
     with counting("-e", "create", root) as process, mounted.client() as client:
         os.mkdir(f"{root}/a")

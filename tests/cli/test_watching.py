@@ -80,7 +80,7 @@ def queued(client: Client) -> int:
 
 
 @pytest.mark.mount
-def test_of_several_mounts_what_nobody_takes_stays_in_their_queues(
+def test_events_of_several_mounts_that_nobody_takes_stay_queued(
     mounted: Mounted, tmp_path: Path
 ) -> None:
     (tmp_path / "second").mkdir()

@@ -192,7 +192,7 @@ def test_when_the_receiving_task_is_cancelled_another_receives(
     run(test)
 
 
-def test_a_stream_gives_what_comes(running: Running, run: Callable[[Test], None]) -> None:
+def test_a_stream_yields_events_as_they_come(running: Running, run: Callable[[Test], None]) -> None:
     async def test() -> None:
         async with watching(running) as (_, device):
             names: list[bytes | None] = []

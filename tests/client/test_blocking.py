@@ -110,7 +110,7 @@ def test_limits_are_asked_for_and_set(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["docs", "/docs/", b"docs", Path("docs")])
-def test_a_path_may_be_what_python_takes_for_one(
+def test_a_path_may_have_any_type_that_python_accepts(
     running: Running, client: Client, path: Any
 ) -> None:
     running.make("docs", directory=True)
@@ -222,7 +222,7 @@ def test_a_closed_client_is_a_bad_descriptor(client: Client, device: Device) -> 
 # Streams.
 
 
-def test_a_stream_gives_what_comes(running: Running, device: Device) -> None:
+def test_a_stream_yields_events_as_they_come(running: Running, device: Device) -> None:
     running.make("a", "b")
     stream = device.stream()
     assert [event.name for event in events(next(stream))] == [b"a", b"b"]

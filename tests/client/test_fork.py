@@ -220,7 +220,7 @@ def test_a_child_may_make_its_own(mounted: Mounted, place: Path) -> None:
     assert in_child(watch) == "done"
 
 
-def test_the_daemon_hears_of_the_parents_end_while_a_child_lives(mounted: Mounted) -> None:
+def test_the_daemon_gets_the_parents_end_while_a_child_lives(mounted: Mounted) -> None:
     hold, let_go = os.pipe()
     with Client(mounted.socket) as watcher:
         before = len(watcher.status().clients)

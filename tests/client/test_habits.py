@@ -203,7 +203,7 @@ def test_loops_of_several_threads_give_each_event_once(
     assert sorted(seen, key=lambda name: int(name or -1)) == [str(number) for number in range(200)]
 
 
-def test_a_loop_hears_of_the_daemons_end(running: Running, inotify: Inotify, place: Path) -> None:
+def test_a_loop_gets_the_daemons_end(running: Running, inotify: Inotify, place: Path) -> None:
     inotify.add_watch(place, IN_CREATE)
     running.stop()
     with pytest.raises(ConnectionLost):

@@ -71,7 +71,7 @@ def test_events_have_the_path_that_was_watched(
     ]
 
 
-def test_events_of_a_tree_have_the_path_of_what_they_are_about(
+def test_events_of_a_tree_have_the_path_of_their_object(
     served: Running, inotify: Inotify, mounted: Path
 ) -> None:
     inner = served.do(served.tree.make, "docs/a", directory=True)

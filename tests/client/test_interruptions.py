@@ -276,7 +276,9 @@ def test_a_signal_handlers_exception_in_a_read_loses_nothing(
         assert struck > 20
 
 
-def test_a_signal_handler_may_close_what_is_being_read(mounted: Mounted, place: Path) -> None:
+def test_a_signal_handler_may_close_a_client_that_is_being_read(
+    mounted: Mounted, place: Path
+) -> None:
     for close in ("device", "client", "inotify"):
         client, inotify = Client(mounted.socket), Inotify()
         device = client.init()

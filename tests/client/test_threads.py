@@ -193,7 +193,7 @@ def test_a_client_that_its_own_finaliser_closes_in_mid_call_is_closed(
 
 
 @pytest.mark.mount
-def test_two_readers_of_an_inotify_agree_on_what_ended(mounted: Mounted) -> None:
+def test_two_readers_of_an_inotify_agree_on_the_ended_watches(mounted: Mounted) -> None:
     place = Path(mounted.mountpoint, "ended")
     place.mkdir()
     with Inotify() as inotify, ThreadPoolExecutor() as threads:

@@ -79,7 +79,7 @@ def test_a_foreign_client_watches_a_tree(running: Running, watch: list[str]) -> 
     assert watcher.returncode == 0
 
 
-def test_a_foreign_client_hears_a_refusal(running: Running, watch: list[str]) -> None:
+def test_a_foreign_client_gets_a_refusal(running: Running, watch: list[str]) -> None:
     done = subprocess.run(
         [*watch, running.socket, "none"], capture_output=True, text=True, timeout=10, check=False
     )

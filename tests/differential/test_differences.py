@@ -205,7 +205,7 @@ def chmod_of_the_first_name_soon_after_a_link(root: Path, device: AnyDevice) -> 
     ],
     ids=lambda run: run.__name__.replace("_", " "),
 )
-def test_by_which_of_two_names_a_program_came_is_told_soon_after_the_link(
+def test_the_name_that_a_program_used_is_known_soon_after_the_link(
     run: Callable[[Path, AnyDevice], Any], linux: World, ours: World
 ) -> None:
     on_linux, through_the_mount = both(run, linux, ours)

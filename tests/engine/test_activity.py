@@ -145,7 +145,7 @@ def test_the_process_that_opened_a_file_is_known_when_it_is_closed() -> None:
     assert [event.process for event in activity.since(0, ROOM)] == [opener, opener]
 
 
-def test_devices_hear_and_count_what_they_did_without_it() -> None:
+def test_devices_get_and_count_the_same_events_as_without_it() -> None:
     heard = []
     for activity in (None, Activity(10)):
         tree = EngineTree() if activity is None else tree_with(activity)

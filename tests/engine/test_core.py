@@ -74,7 +74,7 @@ class Consumer:
         return watch
 
 
-def test_any_consumer_is_called_for_what_its_watch_asked_for() -> None:
+def test_any_consumer_is_called_for_the_events_of_its_watch() -> None:
     consumer = Consumer()
     consumer.watch(IN_CREATE)
     consumer.core.queue_event(consumer.inode, IN_CREATE, name=b"a")
@@ -82,7 +82,7 @@ def test_any_consumer_is_called_for_what_its_watch_asked_for() -> None:
     assert consumer.tally.counts == {IN_CREATE: 1}
 
 
-def test_two_consumers_of_one_inode_hear_independently() -> None:
+def test_two_consumers_of_one_inode_are_independent() -> None:
     first, second = Consumer(), Tally()
     first.watch(IN_CREATE)
     handle = first.core.init(second, LINUX_6)
@@ -177,7 +177,7 @@ def test_a_producer_cannot_free_a_live_watch(forged: int) -> None:
     assert watch.references == 1
 
 
-def test_excl_unlink_hears_nothing_through_a_name_that_is_gone() -> None:
+def test_excl_unlink_gets_nothing_through_a_name_that_is_gone() -> None:
     consumer = Consumer()
     consumer.watch(IN_MODIFY | IN_EXCL_UNLINK)
     consumer.core.queue_event(consumer.inode, IN_MODIFY, unlinked=True)

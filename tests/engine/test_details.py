@@ -103,7 +103,7 @@ def test_an_event_has_one_number_and_one_time_on_all_devices() -> None:
     ]
 
 
-def test_numbers_grow_while_nobody_asks_and_count_only_what_somebody_hears() -> None:
+def test_numbers_grow_while_nobody_asks_and_count_only_watched_events() -> None:
     tree = Tree("a/", "f")
     device = tree.detailed()
     device.add_watch(tree.inode("a"), IN_CREATE)
@@ -199,7 +199,7 @@ def test_a_rename_that_a_watch_sees_whole_is_one_event(
     assert lines(device) == said
 
 
-def test_each_watch_of_a_device_says_what_it_sees_of_a_rename() -> None:
+def test_each_watch_of_a_device_has_its_view_of_a_rename() -> None:
     tree = Tree("a/f", "b/")
     device = tree.detailed()
     for directory in ("a", "b"):
@@ -466,7 +466,7 @@ def test_who_waits_is_told() -> None:
     assert len(told) == 2  # the event, and the overflow
 
 
-def test_it_hears_of_a_tree_what_its_user_may() -> None:
+def test_it_gets_the_events_of_a_tree_that_its_user_may_see() -> None:
     tree = Tree("open/", "closed/")
 
     class Some:
@@ -505,7 +505,7 @@ def paths_below(inode: Inode, above: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_it_says_what_records_say_but_for_renames_that_are_whole(seed: int) -> None:
+def test_it_has_the_events_of_records_but_whole_renames(seed: int) -> None:
     random = Random(seed)
     places = [f"{top}{sub}" for top in ("in/", "out/") for sub in ("", "a/", "b/", "a/c/")]
     tree = Tree(*places)

@@ -126,7 +126,7 @@ def test_overflow_again_before_the_first_was_read(policy: Policy, overflows: int
     assert masks.count(IN_Q_OVERFLOW) == overflows
 
 
-def test_events_queue_behind_an_overflow_once_there_is_room() -> None:
+def test_events_queue_after_an_overflow_once_there_is_room() -> None:
     watched = Watched(max_queued_events=2)
     watched.happens(modify(b"a"), modify(b"b"), modify(b"c"))
     watched.device.read(64)

@@ -186,7 +186,7 @@ def test_only_so_many_users_are_remembered_and_they_are_the_busiest() -> None:
     assert remembered[0] == (2007, 2)
 
 
-def test_events_are_counted_for_who_caused_them() -> None:
+def test_events_are_counted_for_the_process_that_caused_them() -> None:
     tree = Tree()
     tree.device(tree.root)
     for actor, name in ((ANN, b"a"), (BEN, b"b"), (BEN, b"c"), (None, b"d")):

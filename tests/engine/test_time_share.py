@@ -24,7 +24,7 @@ class Clocks:
         share.end()
 
 
-def test_a_burst_is_had_at_once_and_what_is_beyond_is_waited_for() -> None:
+def test_a_burst_is_allowed_at_once_and_more_has_to_wait() -> None:
     clocks = Clocks()
     share = clocks.share()
     clocks.take(share, BURST)

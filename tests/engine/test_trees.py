@@ -585,7 +585,7 @@ def test_an_event_counts_once_also_where_watches_come_and_go() -> None:
     assert sorted(statistics.directories(9)) == [(b"/a", made // 2), (b"/a/b", made // 2)]
 
 
-def test_directories_below_a_tree_are_remembered_behind_its_end() -> None:
+def test_directories_below_a_tree_are_remembered_after_its_end() -> None:
     engine, device = watched("a/b/", mask=IN_CREATE)
     engine.create("a/b/f")
     engine.chmod("a/b")
@@ -667,7 +667,7 @@ def test_a_user_who_may_not_search_a_directory_above_gets_no_events(closed: str)
     assert not tree.heard("a/b/c")
 
 
-def test_of_a_rename_each_hears_the_half_that_is_for_them() -> None:
+def test_each_user_gets_the_half_of_a_rename_that_they_may_see() -> None:
     tree = Guarded()
     tree.engine.prepare("a/b/c/f", "a/open/")
     tree.modes.unreadable.add(tree.engine.inode("a/b/c"))
@@ -826,7 +826,7 @@ def test_memory_for_ways_and_verdicts_is_bounded_however_many_directories_there_
     assert max(verdicts) <= 1000
 
 
-def test_deep_directories_are_judged_within_the_users_share_of_time_and_else_lost() -> None:
+def test_deep_directories_are_checked_within_the_users_share_of_time_or_lost() -> None:
     tree = Guarded()
     trees = tree.engine.core.trees
     deep = "a/b/c" + "/d" * DEEP

@@ -144,7 +144,7 @@ class Program:
 
 @pytest.mark.parametrize("policy", ["linux-6", "linux-2.6.18"])
 @pytest.mark.parametrize("seed", range(40))
-def test_a_tree_watch_says_what_watches_everywhere_would(seed: int, policy: str) -> None:
+def test_a_tree_watch_has_the_events_of_watches_everywhere(seed: int, policy: str) -> None:
     chosen = random.Random(seed)
     mask = chosen.choice([IN_ALL_EVENTS, IN_ALL_EVENTS, chosen.randint(1, IN_ALL_EVENTS)])
     if policy == "linux-6" and chosen.random() < 0.3:

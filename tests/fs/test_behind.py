@@ -132,7 +132,7 @@ def test_a_program_inside_a_directory_renamed_behind_it_goes_on(mount: Mounted) 
     assert os.listdir(source / "z" / "b") == ["g"]
 
 
-def test_a_watch_stays_with_what_was_renamed_behind_the_mount(mount: Mounted) -> None:
+def test_a_watch_stays_with_an_object_renamed_behind_the_mount(mount: Mounted) -> None:
     source, top = places(mount)
     (top / "a").mkdir()
     with mount.client() as client:
@@ -158,7 +158,7 @@ def test_exclusive_remembers_names_and_attributes(mounting: Mounting) -> None:
         assert not (top / "absent").exists()
 
 
-def test_exclusive_remembers_what_was_read(mounting: Mounting) -> None:
+def test_exclusive_remembers_read_data(mounting: Mounting) -> None:
     def read(path: Path) -> bytes:
         """Read without a stat, from which the kernel would see that SOURCE has changed."""
         fd = os.open(path, os.O_RDONLY)

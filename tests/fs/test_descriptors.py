@@ -278,7 +278,7 @@ def test_no_request_looks_through_the_open_descriptors(
         os.close(fd)
 
 
-def test_a_user_may_take_what_he_leaves_free() -> None:
+def test_a_user_may_take_descriptors_that_are_free() -> None:
     shares = Shares(100)
 
     def take_all(uid: int) -> int:
@@ -498,7 +498,7 @@ def test_files_without_names_stay_what_they_are_while_they_are_open(tight: Mount
 
 
 @pytest.mark.mount
-def test_watches_hear_of_what_was_closed_and_opened_again(tight: Mounted) -> None:
+def test_watches_get_events_of_files_closed_and_opened_again(tight: Mounted) -> None:
     top = Path(tight.mountpoint)
     for number in range(2 * LIMIT):
         (top / str(number)).touch()

@@ -111,7 +111,7 @@ def done(source: Path, script: str) -> None:
         ("touch -m f", ["MODIFY f"]),
     ],
 )
-def test_a_directorys_watch_hears_what_is_done_to_source(
+def test_a_directorys_watch_gets_changes_of_source(
     here: Here, script: str, told: list[str]
 ) -> None:
     source = here.source
@@ -127,7 +127,7 @@ def test_a_directorys_watch_hears_what_is_done_to_source(
         assert heard(here.client, device) == told
 
 
-def test_the_watch_of_an_object_hears_of_it_by_whatever_name(here: Here) -> None:
+def test_the_watch_of_an_object_gets_its_changes_by_any_name(here: Here) -> None:
     source = here.source
     (source / "d").mkdir()
     (source / "f").write_text("x")
@@ -151,7 +151,7 @@ def test_a_directory_that_is_removed_says_so_to_its_own_watch(here: Here) -> Non
     assert heard(here.client, device) == ["MOVE_SELF", "DELETE_SELF", "IGNORED"]
 
 
-def test_a_tree_watch_hears_of_directories_that_nobody_has_looked_at(here: Here) -> None:
+def test_a_tree_watch_gets_changes_of_directories_that_nobody_has_looked_at(here: Here) -> None:
     source = here.source
     (source / "a" / "b" / "c").mkdir(parents=True)
     device = here.device(NAMES, tree=True)
@@ -333,7 +333,7 @@ with fusenotify.mounted(source, mnt, behind=kind) as mount, mount.client() as cl
 """
 
 
-def test_an_ordinary_user_hears_what_is_watched(public_path: Path, nobody: User) -> None:
+def test_an_ordinary_user_gets_changes_of_watched_objects(public_path: Path, nobody: User) -> None:
     for name in ("source", "mnt"):
         (public_path / name).mkdir()
         os.chown(public_path / name, nobody.uid, nobody.uid)

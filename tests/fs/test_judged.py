@@ -106,7 +106,7 @@ def test_a_file_that_came_up_is_opened_where_that_is_permitted(places: Places) -
     assert (places.source / "x").read_text() == "everybody's, and more"
 
 
-def test_a_file_that_came_up_is_there_already_for_who_wants_a_new_one(places: Places) -> None:
+def test_an_exclusive_create_finds_the_copied_up_file(places: Places) -> None:
     x = come_up(places, Path.touch)
     with pytest.raises(FileExistsError):
         os.open(x, CREATE | os.O_EXCL)
@@ -119,7 +119,7 @@ def test_a_copied_up_file_is_opened_as_it_is_now(places: Places) -> None:
     (places.source / "x").rmdir()
 
 
-def test_a_fifo_that_came_up_keeps_nobody_waiting_but_who_opens_it(places: Places) -> None:
+def test_a_copied_up_fifo_keeps_only_its_opener_waiting(places: Places) -> None:
     x = come_up(places, os.mkfifo)
     fd = os.open(x, CREATE | os.O_NONBLOCK)
     assert stat.S_ISFIFO(os.fstat(fd).st_mode)
@@ -193,7 +193,7 @@ def test_in_a_sticky_directory_source_judges_whose_an_object_is_by_now(
     assert (sticky.source / "x").exists()
 
 
-def test_users_do_in_sticky_directories_what_they_may(sticky: Places) -> None:
+def test_users_act_in_sticky_directories_as_on_linux(sticky: Places) -> None:
     for name in ("a", "b", "c"):
         make(sticky.mnt / name, USER)
     own(sticky.mnt, USER + 1)
@@ -287,7 +287,7 @@ def test_roots_sticky_directory_by_now_gets_no_users_attribute(places: Places) -
     assert os.listxattr(places.source / "x") == ["user.a"]
 
 
-def test_a_group_by_now_gets_no_set_gid_bit_from_who_is_not_of_it(places: Places) -> None:
+def test_the_present_group_gets_no_set_gid_bit_from_a_user_outside_it(places: Places) -> None:
     x = make(places.mnt / "x", USER)
     os.chown(places.source / "x", -1, 0)
     assert as_user(USER, lambda: x.chmod(0o2755)) == "ok"

@@ -73,7 +73,7 @@ def test_a_fresh_descriptor_may_begin_anywhere(many: Mounted) -> None:
     os.close(fresh)
 
 
-def test_a_rewind_shows_what_is_new(many: Mounted) -> None:
+def test_a_rewind_shows_new_names(many: Mounted) -> None:
     through = opened(many.mountpoint)
     before = listed(through)
     Path(many.source, "new").touch()
@@ -111,7 +111,7 @@ def test_a_removal_behind_the_mount_does_not_end_the_list(many: Mounted) -> None
 
 
 @pytest.mark.parametrize("offset", [1, 7, 1 << 31, 1 << 40, (1 << 62) + 5])
-def test_an_offset_of_the_programs_own_means_what_it_means_on_source(
+def test_an_offset_of_the_programs_own_means_the_same_as_on_source(
     offset: int, mounted: Mounted
 ) -> None:
     answers: list[list[tuple[bytes, int]] | int | None] = []

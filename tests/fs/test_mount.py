@@ -131,7 +131,7 @@ def test_removing_a_tree_leaves_no_descriptor(mounted: Mounted) -> None:
 
 
 @pytest.mark.parametrize("writers", [0, 4])
-def test_a_sync_comes_behind_two_hundred_outstanding_releases(
+def test_a_sync_comes_after_two_hundred_outstanding_releases(
     mounted: Mounted, writers: int
 ) -> None:
     """The end of a mapping waits for nothing, so a stopped daemon lets RELEASEs pile up."""
@@ -175,7 +175,7 @@ def test_a_sync_comes_behind_two_hundred_outstanding_releases(
         assert {event.name for event in unpack(records)} == set(names)
 
 
-def test_a_sync_comes_behind_the_closes_of_four_writers(mounted: Mounted) -> None:
+def test_a_sync_comes_after_the_closes_of_four_writers(mounted: Mounted) -> None:
     with mounted.client() as client:
         device = client.init(nonblock=True)
         device.add_watch("/", IN_CLOSE_WRITE)

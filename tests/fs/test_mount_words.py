@@ -73,7 +73,9 @@ def native(place: Path, words: str) -> Iterator[Path]:
         "group,suid",
     ],
 )
-def test_a_mount_has_what_a_native_one_has(mounting: Mounting, tmp_path: Path, words: str) -> None:
+def test_a_mount_has_the_flags_of_a_native_one(
+    mounting: Mounting, tmp_path: Path, words: str
+) -> None:
     with native(tmp_path / "native", words) as place:
         expected = shown(place)
     # "group,suid" and its like leave what they do not say to the default.
@@ -135,7 +137,7 @@ def remount(mountpoint: str, words: str) -> str:
     return done.stderr
 
 
-def test_a_remount_changes_what_it_says_and_nothing_else(mounting: Mounting) -> None:
+def test_a_remount_changes_only_the_given_words(mounting: Mounting) -> None:
     with mounting(options=["noexec", "nosymfollow"]) as mount:
         top = Path(mount.mountpoint)
         has = shown(top)

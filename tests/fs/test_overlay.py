@@ -235,7 +235,7 @@ def test_a_copied_up_file_keeps_its_number_and_its_watches(
     ]
 
 
-def test_a_watch_hears_of_another_name_where_the_kernels_does(
+def test_a_watch_gets_events_of_another_name_if_the_kernels_does(
     overlays: tuple[Path, Mounted],
 ) -> None:
     native, mount = overlays

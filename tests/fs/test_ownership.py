@@ -243,7 +243,7 @@ def test_calls_that_take_space_take_none_of_roots(
         act(mnt / "roots")
 
 
-def test_a_whiteout_belongs_to_who_makes_it(public_path: Path) -> None:
+def test_a_whiteout_belongs_to_its_maker(public_path: Path) -> None:
     source, mnt = public_path / "source", public_path / "mnt"
     for place in (source, mnt):
         place.mkdir()

@@ -49,7 +49,7 @@ print(*[f"{event.name}:{'|'.join(names(event.mask))}" for event in seen])
 """
 
 
-def test_in_an_ordinary_users_mount_sources_kernel_takes_what_the_daemon_may_not(
+def test_in_an_ordinary_users_mount_the_kernel_of_source_clears_what_the_daemon_may_not(
     public_path: Path, nobody: User
 ) -> None:
     source, mnt = public_path / "source", public_path / "mnt"
@@ -138,7 +138,7 @@ def test_a_set_id_bit_is_shown_with_whom_it_means_or_not_at_all(
         assert mode_of(tops[1] / "f") == shown
 
 
-def test_a_users_program_does_not_run_as_who_is_shown_as_its_owner(
+def test_a_users_program_does_not_run_as_its_shown_owner(
     tops: tuple[Path, Path], nobody: User
 ) -> None:
     source, mnt = tops

@@ -85,7 +85,7 @@ def top(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         pytest.param(copy_times, id="cp --preserve"),
     ],
 )
-def test_a_time_is_the_last_word_on_what_was_stored_before(
+def test_a_set_time_survives_earlier_stores(
     top: Path, set_times: Callable[[Path], None], closes: str
 ) -> None:
     path = top / "f"

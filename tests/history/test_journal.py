@@ -82,9 +82,7 @@ def test_opening_and_reading_are_no_changes(kept: Kept) -> None:
     ],
     ids=["everything", "a directory", "with a slash", "a file", "nothing"],
 )
-def test_of_a_directory_there_is_what_happened_below(
-    kept: Kept, under: bytes, expected: list[str]
-) -> None:
+def test_a_directory_has_the_events_below_it(kept: Kept, under: bytes, expected: list[str]) -> None:
     cursor = kept.cursor()
     a = kept.create(b"a", is_dir=True)
     file = kept.create(b"f", a)
@@ -93,7 +91,7 @@ def test_of_a_directory_there_is_what_happened_below(
     assert said(kept.since(cursor, under)) == expected
 
 
-def test_a_directory_hears_that_one_above_it_moved(kept: Kept) -> None:
+def test_a_directory_has_the_moves_of_those_above_it(kept: Kept) -> None:
     cursor = kept.cursor()
     a = kept.create(b"a", is_dir=True)
     kept.create(b"b", a, is_dir=True)

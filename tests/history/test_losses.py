@@ -127,7 +127,7 @@ def test_half_a_rename_is_kept_where_the_other_half_is_not_wanted(tmp_path: Path
     store.close(None)
 
 
-def test_a_cursor_behind_which_everything_expired_is_a_gap(kept: Kept) -> None:
+def test_a_cursor_after_which_everything_expired_is_a_gap(kept: Kept) -> None:
     cursor = kept.cursor()
     kept.create(b"f")
     with alone(kept) as store:

@@ -175,7 +175,7 @@ def test_subjects_have_a_token_for_each_directory() -> None:
     assert len(subject_of(base, b"/".join([b"\xff" * 255] * 9))) < len(base) + 1001
 
 
-def test_a_message_says_what_the_event_said() -> None:
+def test_a_message_has_all_fields_of_the_event() -> None:
     event = PastEvent(
         cursor="c:1",
         sequence=7,

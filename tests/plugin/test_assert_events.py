@@ -328,7 +328,7 @@ class Unfenced(EngineDevice):
         self._engine.create("late")
 
 
-def test_records_are_taken_behind_a_fence(engine: EngineTree) -> None:
+def test_records_are_taken_after_a_fence(engine: EngineTree) -> None:
     device = Unfenced(engine)
     device.watch()
     assert_events(device, ["CREATE late"])

@@ -65,7 +65,7 @@ BOTH_WANT_D = (
 
 @example(case=BOTH_WANT_D, any_order=True, at_least=False)
 @given(case=cases(), any_order=st.booleans(), at_least=st.booleans())
-def test_matches_what_some_pairing_matches(
+def test_matches_if_any_pairing_matches(
     case: tuple[list[Expected], list[Seen]], any_order: bool, at_least: bool
 ) -> None:
     expected, seen = case

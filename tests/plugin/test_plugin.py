@@ -210,7 +210,7 @@ def test_trees_and_the_marker_that_makes_a_device_detailed(
 
 
 @mounts
-def test_a_watch_may_ignore_what_the_test_itself_does(users: pytest.Pytester) -> None:
+def test_a_watch_may_ignore_the_tests_own_events(users: pytest.Pytester) -> None:
     users.makepyfile(
         """
         import subprocess

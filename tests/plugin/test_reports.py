@@ -385,7 +385,7 @@ def test_messages_name_the_marker(users: pytest.Pytester) -> None:
     users.runpytest().assert_outcomes(passed=1)
 
 
-def test_an_engine_refuses_what_is_for_mounts(users: pytest.Pytester) -> None:
+def test_an_engine_refuses_settings_for_mounts(users: pytest.Pytester) -> None:
     users.makepyfile(
         """
         import pytest

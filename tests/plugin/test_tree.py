@@ -111,7 +111,7 @@ def told(device: Watcher, directory: str) -> list[str]:
 @pytest.mark.parametrize(
     ("call", "real_call"), [pytest.param(call, real, id=name) for name, call, real in CALLS]
 )
-def test_tells_what_a_mount_tells(
+def test_a_tree_tells_the_same_as_a_mount(
     watch: Callable[[Watcher, str], None],
     call: Callable[[EngineTree], object],
     real_call: Callable[[Path], object],
@@ -246,7 +246,7 @@ def test_unmount_ends_all_watches(fusenotify_engine: EngineTree) -> None:
     assert_events(device, [".: UNMOUNT|ISDIR", ".: IGNORED", "d/a: UNMOUNT", "d/a: IGNORED"])
 
 
-def test_the_hooks_are_there_for_what_has_no_call(fusenotify_engine: EngineTree) -> None:
+def test_the_hooks_are_there_for_events_without_a_call(fusenotify_engine: EngineTree) -> None:
     fusenotify_engine.prepare("a")
     device = fusenotify_engine.device()
     device.watch()

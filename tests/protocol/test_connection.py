@@ -117,7 +117,7 @@ def test_records_that_came_before_the_read_was_given_up_stay_too(
     assert unread.take(4096) == ONE + TWO
 
 
-def test_a_read_that_waits_gets_what_comes_for_one_given_up(
+def test_a_waiting_read_gets_the_records_of_one_given_up(
     connection: ClientConnection,
 ) -> None:
     unread = UnreadRecords()
@@ -134,7 +134,7 @@ def test_a_read_that_waits_gets_what_comes_for_one_given_up(
     assert read.take_records(4096) == TWO
 
 
-def test_giving_up_what_was_answered_sends_nothing(connection: ClientConnection) -> None:
+def test_giving_up_an_answered_call_sends_nothing(connection: ClientConnection) -> None:
     call = connection.ask(Sync())
     arrive(connection, Done(id=1))
     sent(connection)
@@ -153,7 +153,7 @@ def test_unread_records_are_taken_whole() -> None:
     assert unread.size() == 0
 
 
-def test_a_lost_connection_is_told_to_every_call_behind_its_answers(
+def test_a_lost_connection_fails_every_call_after_its_answers(
     connection: ClientConnection,
 ) -> None:
     answered = connection.ask(Sync())

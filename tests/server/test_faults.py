@@ -196,7 +196,9 @@ async def test_an_overflow_is_told_and_events_are_lost_until_it_was_read(
     assert await queued(peer, device) == [created(b"after"), created(b"and"), created(b"on")]
 
 
-async def test_an_overflow_of_an_empty_queue_wakes_who_waits(faulty: Served, tester: Peer) -> None:
+async def test_an_overflow_of_an_empty_queue_wakes_waiting_requests(
+    faulty: Served, tester: Peer
+) -> None:
     peer, device = await watching(faulty)
     await peer.send(Read(device=device, size=4096))
     await trio.testing.wait_all_tasks_blocked()
@@ -364,7 +366,7 @@ async def test_a_shorter_delay_lets_nothing_overtake(faulty: Served, tester: Pee
 
 @pytest.mark.parametrize("fault", [Delay(0), Clear()], ids=["delay 0", "clear"])
 @pytest.mark.parametrize("whole_mount", [True, False])
-async def test_the_end_of_a_delay_gives_at_once_what_was_held_back(
+async def test_the_end_of_a_delay_releases_held_events_at_once(
     faulty: Served, tester: Peer, fault: AnyFault, whole_mount: bool
 ) -> None:
     peer, device = await watching(faulty)
@@ -439,7 +441,7 @@ async def test_a_connection_ends_and_others_go_on(faulty: Served, tester: Peer) 
     assert len((await tester.ask(StatusOf())).clients) == 2
 
 
-async def test_all_connections_end_but_the_one_that_asks(faulty: Served) -> None:
+async def test_all_connections_end_except_the_one_that_asks(faulty: Served) -> None:
     asking, device = await watching(faulty)
     peers = [(await watching(faulty))[0] for _ in range(2)]
     await cause(asking, Disconnect())
@@ -458,7 +460,9 @@ async def test_a_client_may_end_its_own_connection(faulty: Served) -> None:
 # Status, clear, and what is between.
 
 
-async def test_status_lists_what_lasts_and_what_is_left_of_it(faulty: Served, tester: Peer) -> None:
+async def test_status_lists_lasting_faults_and_their_remainders(
+    faulty: Served, tester: Peer
+) -> None:
     _, device = await watching(faulty)
     await cause(tester, Lose(3), device)
     await cause(tester, Delay(0.5))

@@ -84,7 +84,7 @@ def test_the_permissions_are_changed_by_no_path(
         assert stat.S_IMODE((tmp_path / "x.sock").stat().st_mode) == 0o666
 
 
-def test_of_many_who_find_one_dead_socket_one_gets_the_name(tmp_path: Path) -> None:
+def test_of_many_daemons_that_find_one_dead_socket_one_gets_the_name(tmp_path: Path) -> None:
     path = str(tmp_path / "x.sock")
 
     def bind(_: int) -> socket.socket | None:

@@ -191,7 +191,7 @@ def test_one_comes_with_one_request(mounted: Mounted) -> None:
     ],
 )
 @pytest.mark.parametrize("count", [1, 3])
-def test_one_whose_close_waits_keeps_nobody_else_waiting(
+def test_a_descriptor_whose_close_waits_keeps_nobody_else_waiting(
     mounted: Mounted, request_: dict[str, Any], count: int
 ) -> None:
     passed = [lingering() for _ in range(count)]

@@ -90,7 +90,7 @@ async def settle() -> None:
 
 
 @pytest.mark.trio
-async def test_hello_is_answered_with_who_serves(served: Served) -> None:
+async def test_hello_is_answered_with_the_mount_and_the_pid(served: Served) -> None:
     welcome = await (await served.connect()).hello()
     assert isinstance(welcome, Welcome)
     assert (welcome.semantics, welcome.mountpoint, welcome.pid) == (
@@ -159,7 +159,7 @@ async def test_an_answered_number_can_be_used_again_at_once(
 
 
 @pytest.mark.trio
-async def test_watches_come_and_go_behind_a_fence(served: Served) -> None:
+async def test_watches_come_and_go_after_a_fence(served: Served) -> None:
     """What was done before is heard by an old watch, and not by a new one."""
     served.tree.on_fence = partial(served.tree.make, "before add_watch")
     peer = await watching(served)
@@ -357,7 +357,7 @@ async def test_a_queue_of_two_overflows(served: Served) -> None:
 
 
 @pytest.mark.trio
-async def test_closing_a_device_ends_what_waits_for_it(served: Served) -> None:
+async def test_closing_a_device_ends_the_requests_that_wait_for_it(served: Served) -> None:
     peer = await watching(served)
     waiting = {await peer.send(request) for request in (Read(device=1, size=9), Poll(device=1))}
     closing = await peer.send(Close(device=1))
@@ -386,7 +386,7 @@ async def test_a_cancelled_request_ends_and_leaves_the_events(
 
 
 @pytest.mark.trio
-async def test_cancelling_what_is_not_there_is_done(served: Served) -> None:
+async def test_cancelling_an_unknown_request_is_done(served: Served) -> None:
     peer = await watching(served)
     assert isinstance(await peer.ask(Cancel(request=99)), Done)
 
@@ -404,7 +404,7 @@ async def test_too_many_waiting_requests_are_refused(served: Served) -> None:
 
 
 @pytest.mark.trio
-async def test_sync_is_answered_behind_the_fence(served: Served) -> None:
+async def test_sync_is_answered_after_the_fence(served: Served) -> None:
     peer = await watching(served)
     served.tree.on_fence = partial(served.tree.make, "a")
     assert isinstance(await peer.ask(Sync()), Done)

@@ -141,7 +141,7 @@ def resident_kib(mount: Mounted) -> int:
         return int(fields.read().split()[1]) * resource.getpagesize() // 1024
 
 
-def test_behind_a_client_that_never_reads_others_hear_everything_at_once(mounted: Mounted) -> None:
+def test_beside_a_client_that_never_reads_others_get_everything_at_once(mounted: Mounted) -> None:
     with connected(mounted, streaming(queue=100)), quick(mounted) as (client, device):
         made = 0
 
@@ -158,7 +158,7 @@ def test_behind_a_client_that_never_reads_others_hear_everything_at_once(mounted
             assert made < 10_000, "the queue behind the client never overflowed"
 
 
-def test_while_a_client_reads_a_byte_a_second_others_hear_everything_at_once(
+def test_while_a_client_reads_a_byte_a_second_others_get_everything_at_once(
     mounted: Mounted,
 ) -> None:
     with connected(mounted, streaming()) as trickle, quick(mounted) as (_, device):
@@ -183,7 +183,7 @@ def test_while_a_client_reads_a_byte_a_second_others_hear_everything_at_once(
         assert late == [NAME.format(number).encode() for number in range(made)]
 
 
-def test_a_client_that_shuts_down_its_sending_side_hears_the_end_and_leaves_nothing(
+def test_a_client_that_shuts_down_its_sending_side_gets_the_end_and_leaves_nothing(
     mounted: Mounted,
 ) -> None:
     before = held(mounted)

@@ -77,7 +77,7 @@ def test_which_clients_a_user_sees(who: Credentials, seen: list[int]) -> None:
     ]
 
 
-def test_statistics_are_for_who_sees_everybody() -> None:
+def test_statistics_are_for_users_who_see_everybody() -> None:
     counted = Statistics(
         events={"CREATE": 1},
         directories=[DirectoryActivity(path=b"/", events=1)],

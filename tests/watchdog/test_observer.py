@@ -173,7 +173,7 @@ def prepared(directory: Path) -> Path:
 @pytest.mark.parametrize("work", WORK)
 @pytest.mark.parametrize("recursive", [True, False])
 @pytest.mark.parametrize("full", [False, True])
-def test_handlers_hear_what_watchdogs_own_observer_tells(
+def test_handlers_get_the_events_of_watchdogs_own_observer(
     mounted: Mounted, tmp_path: Path, work: Work, recursive: bool, full: bool
 ) -> None:
     own: Any = Observer
@@ -249,7 +249,7 @@ def test_a_loss_is_told_whatever_is_filtered(mounting: Mounting, event_filter: A
     assert overflow.lost is not None
 
 
-def test_a_loss_is_told_to_who_watches_one_file(mounting: Mounting) -> None:
+def test_a_loss_is_reported_to_the_watch_of_one_file(mounting: Mounting) -> None:
     with mounting(faults=True) as mount, mount.client() as client:
         file = Path(mount.mountpoint, "file")
         file.touch()
@@ -289,7 +289,7 @@ def test_an_observer_survives_the_daemon_if_told_to(mounting: Mounting) -> None:
             assert heard.next() == FileCreatedEvent(f"{place}/file")
 
 
-def test_the_end_of_what_is_watched_ends_the_emitter(mounted: Mounted) -> None:
+def test_the_end_of_the_watched_object_ends_the_emitter(mounted: Mounted) -> None:
     place = prepared(Path(mounted.mountpoint))
     observer = FusenotifyObserver()
     with observing(observer, place / "tree" / "sub", recursive=True) as heard:
