@@ -161,7 +161,7 @@ def test_for_an_unknown_distribution_all_names_are_given(os_release: dict[str, s
 def test_without_dev_fuse_it_says_how_to_get_it(place: Path) -> None:
     if os.geteuid():
         pytest.skip("only root can hide /dev/fuse, in a mount namespace of its own")
-    hidden = 'mount -t tmpfs none /dev && exec "$@"'
+    hidden = 'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec "$@"'
     command = [*FUSENOTIFY, "mount", "-f", str(place / "source"), str(place / "mnt")]
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", hidden, "sh", *command],
