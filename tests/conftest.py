@@ -69,7 +69,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def nothing_stays_mounted(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """A test that mounts leaves no mount behind; one that does fails, and is cleaned up."""
+    """Fail a test that leaves a mount, and clean up."""
     if request.node.get_closest_marker("mount") is None:
         yield
         return

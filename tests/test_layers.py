@@ -77,7 +77,7 @@ COMMAND_LINE = {"argparse", "getopt", "optparse"}
 
 
 def layer(module: str) -> str:
-    """Return the part of a dotted name behind the package's; "" for the package."""
+    """Return the part of a dotted name after the package's; "" for the package."""
     return (module.split(".") + [""])[1]
 
 

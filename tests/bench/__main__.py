@@ -125,7 +125,7 @@ def machine(work: Path | None) -> dict[str, object]:
 
 
 def show(name: str, outcome: Outcome, console: Console) -> None:
-    """Print a part's times, ratios, and who is missing."""
+    """Print a part's times and ratios, and the participants that are missing."""
     results = outcome.results
     taking_part = [name for name in outcome.part.names if name in results.samples]
     subjects = [name for name in taking_part if name in SUBJECTS and name != outcome.part.peer]

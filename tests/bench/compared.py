@@ -88,7 +88,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison: who takes part, what is timed, what was promised.
+    """One comparison: the participants, what is timed, what was promised.
 
     table names the operations that a sample makes (see tests.bench.sample);
     "" says that it runs programs.  busy keeps all processors at work meanwhile.

@@ -41,7 +41,7 @@ def processor_seconds(pid: int) -> float:
 
 
 class Subject:
-    """A mount, and who looks at it."""
+    """A mount, and the programs that look at it."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name

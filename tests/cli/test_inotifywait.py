@@ -26,7 +26,7 @@ from tests.cli.waiter import Waiter, waiting
 
 
 class Step(NamedTuple):
-    """What is done, and how many directories inotifywait watches behind it, where that grows."""
+    """An operation, and how many directories inotifywait watches after it, if that number grows."""
 
     do: Callable[[], object]
     watches: int | None = None

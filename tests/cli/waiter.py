@@ -87,7 +87,7 @@ def wait_until_read(mount: Mounted) -> None:
 
 
 def wait_for_watches(mount: Mounted, count: int) -> None:
-    """Wait until so many watches are there, as they come behind new directories."""
+    """Wait until there is a number of watches, which are made after new directories appear."""
     with mount.client() as client:
         until(
             lambda: sum(user.watches for user in client.status().users) == count,

@@ -91,7 +91,7 @@ COMMAND = os.path.basename(sys.executable)[:15]
 
 
 class Program:
-    """A program that runs, and prints what it hears."""
+    """A running program, which prints its events."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.pid = process.pid

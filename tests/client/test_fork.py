@@ -50,7 +50,7 @@ def place(mounted: Mounted, request: pytest.FixtureRequest) -> Path:
 
 
 def in_child(do: Callable[[], object]) -> str:
-    """Return the errno, or else the word, with which do ended in a child process."""
+    """Return the errno with which do() failed in a child process, or otherwise its word."""
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:

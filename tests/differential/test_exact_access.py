@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A mount where every read is told."""
+    """A mount where every read is reported."""
     top = tmp_path_factory.mktemp("exact")
     for name in ("source", "mnt"):
         (top / name).mkdir()

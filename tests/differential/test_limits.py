@@ -224,7 +224,7 @@ def test_the_end_of_a_mount_is_told_as_on_linux(lazily: bool, public_path: Path)
 
 
 def end_of_a_mount(top: Path, socket: str | None, lazily: bool) -> list[list[str]]:
-    """Watch a directory and a file, unmount, and return what each watch was told."""
+    """Watch a directory and a file, unmount, and return the events of each watch."""
     place = Place(top, socket)
     device = place.device(0)
     (top / "f").touch()

@@ -38,7 +38,7 @@ def test_random_programs_agree_with_linux(lockstep: Lockstep) -> None:
 def test_a_difference_is_found_and_reduced(
     lockstep: Lockstep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deliberate fault, in how we watch: deletions are not told."""
+    """A deliberate fault in our watches: deletions are not reported."""
     add_watch = OurDevice.add_watch
     monkeypatch.setattr(
         OurDevice, "add_watch", lambda self, path, mask: add_watch(self, path, mask & ~IN_DELETE)

@@ -42,7 +42,7 @@ class PinnedInode(Inode):
 
 
 class Tally:
-    """A consumer that is no device: it counts events by mask and queues nothing."""
+    """A consumer that is not a device: it counts events by mask and queues nothing."""
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}

@@ -327,7 +327,7 @@ def test_names_that_are_held_are_shared_out_and_given_back(
 def test_a_file_that_is_opened_again_without_a_name_gives_back_what_it_held_once(
     tree: Tree,
 ) -> None:
-    """As by /proc/self/fd/N of an O_PATH descriptor, of which a filesystem is not told."""
+    """As by /proc/self/fd/N of an O_PATH descriptor, of which the filesystem does not know."""
     hooks = tree.hooks.by(Someone(1001))
     inner = hooks.created(tree.s, b"f", Inode(is_dir=False)).inode
     above = tree.s.dentry

@@ -65,7 +65,7 @@ def row(*, linux_2_6_18: Seen, linux_6: Seen) -> Callable[[Callable[[Policy], Se
 
 
 class Watching:
-    """A device and a directory, watched unless told otherwise."""
+    """A device and a directory, which is watched by default."""
 
     def __init__(
         self, policy: Policy, *, max_queued_events: int | None = None, mask: int = IN_ALL_EVENTS

@@ -68,7 +68,7 @@ def use_what_moves(engine: EngineTree) -> None:
 
 
 def use_a_working_directory_that_is_gone(engine: EngineTree) -> None:
-    """The kernel keeps it, and the engine is not told of that."""
+    """The kernel keeps the object, and the engine does not know that."""
     inode = engine.inode("a/b")
     engine.rmdir("a/b")
     engine.hooks.attributes_changed(inode, inode.dentry, owner_or_mode=True)
@@ -880,7 +880,7 @@ def test_a_tree_watch_is_set_up_and_moved_in_no_time_however_large_the_tree_is()
 
 
 def test_directories_that_lead_in_a_circle_are_in_no_tree() -> None:
-    """Names changed behind the filesystem may say so for a while."""
+    """Names changed behind the filesystem may form a circle for a while."""
     engine, device = watched("x/")
     first, second = Inode(is_dir=True), Inode(is_dir=True)
     engine.core.instantiate(first, b"second", second)

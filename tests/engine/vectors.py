@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class SeedEngine:
-    """An engine behind the operations of the vectors, one method each.
+    """An engine with a method for each operation of the vectors.
 
     Its devices are whatever do for a process what an inotify descriptor does.
     A subclass that has others than engine.device's says how they are made and

@@ -134,7 +134,7 @@ def execute(statement: str) -> Callable[[], None]:
 
 
 def damage_pages() -> None:
-    """Damage the pages behind the first, where the table is."""
+    """Damage the pages after the first one, where the table is."""
     execute("PRAGMA wal_checkpoint(TRUNCATE)")()
     overwrite("database", 4096, b"\xff" * 4096)()
 

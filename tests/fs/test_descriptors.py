@@ -463,7 +463,7 @@ def test_a_users_connections_take_of_the_same_share_as_files(tight: Mounted) -> 
 
 @pytest.mark.mount
 def test_many_objects_without_names_take_no_more_than_their_share(tight: Mounted) -> None:
-    """An O_PATH descriptor holds an object in the kernel, and the daemon hears of no open file."""
+    """An O_PATH descriptor holds an object in the kernel, and the daemon gets no open request."""
     top = Path(tight.mountpoint)
     held = []
     for number in range(LIMIT):

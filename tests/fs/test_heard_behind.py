@@ -77,7 +77,7 @@ ALL_HEARD = pytest.mark.parametrize("mount", ["all"], indirect=True)
 
 
 def heard(client: Client, device: Device) -> list[str]:
-    """Return what is told of all that was done before."""
+    """Return the records of everything done before."""
     client.sync()
     told: list[str] = []
     with contextlib.suppress(BlockingIOError):

@@ -78,7 +78,7 @@ def replace(places: Places, name: str, kind: Callable[[Path], object]) -> None:
 
 
 def come_up(places: Places, make: Callable[[Path], object]) -> Path:
-    """Have the kernel remember that there is no x, and make it in SOURCE."""
+    """Make the kernel remember that x does not exist, and create it in SOURCE."""
     assert not (places.mnt / "x").exists()
     make(places.source / "x")
     return places.mnt / "x"

@@ -212,7 +212,7 @@ def test_unmounting_sends_unmount_and_ignored_to_every_watch(mounted: Mounted) -
 
 
 def test_behind_the_unmount_nothing_can_be_watched_any_more(mounted: Mounted) -> None:
-    """A client that lags behind follows names that are gone, as others find them."""
+    """A client that is late gets events with old names, like the other clients."""
     Path(mounted.mountpoint, "directory").mkdir()
     with mounted.client() as client:
         device = client.init()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.mount
 
 @pytest.fixture
 def exclusive(mounting: Mounting) -> Iterator[Mounted]:
-    """A mount that hears nothing of SOURCE, and remembers for a day."""
+    """A mount that does not hear changes of SOURCE, and remembers for a day."""
     with mounting(exclusive=True, socket_mode=0o666, options=["allow_other"]) as mount:
         yield mount
 

@@ -84,7 +84,7 @@ def test_only_so_many_descriptors_are_kept(processes: Processes) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes pid namespaces")
 def test_another_pid_namespaces_proc_tells_nothing() -> None:
-    """Else whoever is 1 here would have the capabilities of whoever is 1 there."""
+    """Otherwise user 1 here would have the capabilities of user 1 there."""
     program = (
         "import os\n"
         "from fusenotify.fs.processes import is_capable, status_of\n"

@@ -160,7 +160,7 @@ def _make_node(path: Path) -> None:
 
 @pytest.mark.parametrize("shown", [f"uid={OWNER}", f"gid={OWNER}", "umask=0"])
 def test_a_bit_that_would_not_be_shown_is_not_set(tops: tuple[Path, Path], shown: str) -> None:
-    """Else root's file is a set-id file for who is shown as its owner, to be filled at will."""
+    """Otherwise the shown owner could fill root's set-id file with any program."""
     source, mnt = tops
     hidden = {"uid": 0o4000, "gid": 0o2000, "umask": 0o6000}[shown.partition("=")[0]]
     make(source / "file", 0o777)

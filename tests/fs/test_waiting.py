@@ -38,7 +38,7 @@ SOON = 20.0
 
 @pytest.fixture
 def leased(mounted: Mounted) -> Iterator[int]:
-    """A descriptor of ``f`` in SOURCE, with a lease that nobody else may open it."""
+    """A descriptor of ``f`` in SOURCE, with a lease that keeps others from opening it."""
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     fd = os.open(Path(mounted.source) / "f", os.O_RDWR | os.O_CREAT, 0o666)
     os.write(fd, b"content")

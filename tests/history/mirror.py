@@ -32,7 +32,7 @@ from tests.trees.mirror import CALLS, PROCESSES, Contradiction, Node, listing
 
 
 class Model:
-    """The names in a tree, told by the journal."""
+    """The names in a tree, as the journal tells them."""
 
     def __init__(self) -> None:
         self._top = Node(is_dir=True)
@@ -99,7 +99,7 @@ class Model:
 
 
 class Round(NamedTuple):
-    """What a round was: how many events, how many consumers died, whether a gap was told."""
+    """The results of a round: events, killed consumers, and whether there was a gap."""
 
     events: int
     stopped: int

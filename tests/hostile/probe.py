@@ -71,7 +71,7 @@ def _operate(directory: Path, timed: Timed) -> None:
 
 
 def _watch(world: World, directory: str, timed: Timed) -> None:
-    """Be told of a file by the socket."""
+    """Get an event of a file through the socket."""
     file = world.mountpoint / directory / f"watched-{os.getpid()}"
     with timed("connect and init"):
         client = Client(world.socket)

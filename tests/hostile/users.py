@@ -48,7 +48,7 @@ def two_users() -> Iterator[tuple[int, int]]:
 
 
 def inherit_orphans() -> None:
-    """Let what our descendants leave behind become our children, to be seen and ended."""
+    """Make orphans of our descendants our children, so that they can be found and ended."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -160,7 +160,7 @@ def processes_of(uid: int) -> list[int]:
 
 
 def _owner(pid: int) -> int | None:
-    """Return the real user of a process, or None for one that is no more."""
+    """Return the real user of a process; None if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -79,7 +79,7 @@ class Settings:
 
 
 class Privileged(NamedTuple):
-    """A file that gives who runs it another user's rights: which they are, and the program."""
+    """A set-id file: the rights that it gives, and the program."""
 
     inode: int
     what: str

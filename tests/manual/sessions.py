@@ -54,7 +54,7 @@ _WRAPPERS = {
 
 @dataclass
 class Step:
-    """A command, and the lines that are shown behind it."""
+    """A command, and the lines that are shown after it."""
 
     command: str
     shown: list[str] = field(default_factory=list)

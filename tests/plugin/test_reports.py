@@ -26,7 +26,7 @@ def sections(result: pytest.RunResult) -> list[tuple[str, list[str]]]:
 
 
 def without_times(lines: list[str]) -> list[str]:
-    """Return what happened and who did it, without times and numbers of processes."""
+    """Return the operations and processes of a report, without times and process ids."""
     found = [re.fullmatch(r" *[0-9.]{5,} s  (.*?)  +(.*?)(, process [0-9]+)?", x) for x in lines]
     return [f"{line[1]}: {line[2]}" for line in found if line]
 

@@ -113,7 +113,7 @@ def _set_acls(directory: Path) -> None:
 
 
 def _make_old(top: Path) -> None:
-    """Give everything a time long ago, directories behind what is in them."""
+    """Give everything a time long ago, directories after their entries."""
     for directory, below, files in os.walk(top, topdown=False):
         for number, name in enumerate(sorted(below + files)):
             when = _OLD + number * 1_000_000_007

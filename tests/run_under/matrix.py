@@ -34,7 +34,7 @@ _POLL_SECONDS = 2.5
 
 
 def main() -> int:
-    """Print the two tables; return 1 where a program prints something else under run."""
+    """Print the two tables; return 1 if a program prints something else under run."""
     chosen = [one for one in PROGRAMS if _is_chosen(one.name)]
     differing = 0
     with tempfile.TemporaryDirectory(prefix="fn-matrix-") as needs:

@@ -52,7 +52,7 @@ def resident(mount: Mounted) -> int:
 
 
 class Greedy:
-    """A client of plain sockets that reads nothing behind its set-up."""
+    """A client of plain sockets that reads nothing after its set-up."""
 
     def __init__(self, name: str) -> None:
         self.connection = socket.socket(socket.AF_UNIX)

@@ -30,7 +30,7 @@ _LONGEST = 20.0  # seconds that a client stays
 
 
 def directories(top: str) -> list[str]:
-    """Return some directories at this moment; what goes meanwhile is no matter."""
+    """Return some directories that exist now; names that disappear meanwhile are skipped."""
     found = [top]
     for path, below, _ in os.walk(top):
         found += [os.path.join(path, name) for name in below]

@@ -85,7 +85,7 @@ def connected(mount: Mounted, sent: bytes) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def quick(mount: Mounted) -> Iterator[tuple[Client, Device]]:
-    """Another client, and its device that hears of the creations in the root."""
+    """Another client, and its device that watches creations in the root."""
     with mount.client() as client:
         device = client.init()
         device.add_watch("/", IN_CREATE)

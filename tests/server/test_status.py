@@ -39,7 +39,7 @@ BEN = Credentials(pid=3, uid=1002, gid=1002)
 
 
 def busy_status(who: Credentials) -> Status:
-    """Return what who sees where Ann and Ben have a device each."""
+    """Return the status that a user sees while Ann and Ben have a device each."""
     tree = MemoryTree()
     clients = []
     for user in (ANN, BEN):

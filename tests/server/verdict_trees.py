@@ -82,7 +82,7 @@ class Tree:
 
 
 def long_chain(source: bytes) -> list[bytes]:
-    """Make links behind each other; return paths that follow 39, 40, 41 and endlessly many."""
+    """Make chains of links; return paths that follow 39, 40, 41 and endlessly many."""
     os.mkdir(source + b"/chain")
     os.mkdir(source + b"/chain/0")
     for number in range(42):

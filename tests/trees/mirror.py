@@ -52,11 +52,11 @@ class Node:
 
 
 class Contradiction(Exception):
-    """A record that cannot be of the tree that was told before."""
+    """A record that contradicts the tree of the earlier records."""
 
 
 class Model:
-    """The names in a tree, told by records."""
+    """The names in a tree, as records tell them."""
 
     def __init__(self) -> None:
         self._top = Node(is_dir=True)

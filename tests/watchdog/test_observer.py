@@ -42,7 +42,7 @@ Work = Callable[[Path], Steps]
 
 
 class Heard(FileSystemEventHandler):
-    """A handler that hands on what it hears."""
+    """A handler that passes on its events."""
 
     def __init__(self) -> None:
         self._events: queue.Queue[FileSystemEvent] = queue.Queue()
@@ -69,7 +69,7 @@ def observing(observer: BaseObserver, place: str | Path, **options: Any) -> Iter
 def told(
     observer: BaseObserver, place: Path, work: Work, **options: Any
 ) -> list[tuple[str, bool, str, str]]:
-    """Return what a handler hears of some work: kind, synthetic or not, paths from the place.
+    """Return a handler's events of some work: kind, synthetic or not, paths from the place.
 
     Each step is heard before the next one, for both observers look what is in
     a directory that came.

@@ -104,7 +104,7 @@ class Place:
 
 
 class _Attributes(OfSlot):
-    """The attributes of an open file, whole, for who decides what is left out."""
+    """All attributes of an open file; callers decide which are left out."""
 
     def run(self, process: Process) -> os.stat_result:
         return os.fstat(process.fd(self.slot))

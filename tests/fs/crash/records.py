@@ -32,7 +32,7 @@ def packed(sequence: int, longest: int) -> bytes:
 
 
 def whole_record(data: bytes, offset: int = 0) -> Found | None:
-    """Return the record that begins at offset, or None where there is none or not all of it."""
+    """Return the record that begins at offset; None if it is missing or incomplete."""
     if len(data) < offset + _HEADER.size:
         return None
     magic, sequence, length, checksum = _HEADER.unpack_from(data, offset)

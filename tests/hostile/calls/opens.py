@@ -137,7 +137,7 @@ def leases(context: Context) -> None:
 
 @call
 def open_fifos(context: Context) -> None:
-    """Open fifos that nobody else has, also in place of files, waiting for ever."""
+    """Open fifos that nobody else has open, also in place of files, and wait for ever."""
     for _ in range(context.chosen.choice([1, 10])):
         path = context.fresh(context.behind)
         seen = path.replace(context.behind, context.through, 1)

@@ -39,7 +39,7 @@ def _acl(context: Context) -> bytes:
 
 @call
 def change_modes(context: Context) -> None:
-    """Every bit on own and foreign objects, written to, cut and given away behind."""
+    """Set every bit on own and foreign objects; then write to, truncate and give them away."""
     for _ in range(context.chosen.choice([20, 100])):
         path = context.chosen.choice([context.path, context.path, context.foreign])()
         with contextlib.suppress(OSError):
@@ -127,7 +127,7 @@ def set_times(context: Context) -> None:
 
 @call
 def run_as_another(context: Context) -> None:
-    """Run programs of the mount that are, or were made, set-id, and see who they are."""
+    """Run programs of the mount that are, or were made, set-id, and check their users."""
     path = context.fresh()
     shutil.copy("/usr/bin/id", path)
     for mode in (0o6755, 0o4755, 0o2755):
