@@ -34,15 +34,14 @@ from tests.manual.pages import Block
 
 # How long, in seconds, a command may take.
 PATIENCE = 60.0
-# Takes commands, each ended by a NUL, from descriptor 3; says when one has ended.
+# Takes commands, each ended by a NUL, from descriptor 3; writes a byte to 4 when one has ended.
 _SHELL = r"""
 while IFS= read -r -d '' -u 3 command; do
-    (exit "$status"); eval "$command" </dev/null 3<&-
+    (exit "$status"); eval "$command" </dev/null 3<&- 4>&-
     status=$?
-    echo "$MARK"
+    printf . >&4
 done
 """
-_MARK = "-- this command has ended --"
 # What pytest would load in a session, for a second, and no example uses.
 _UNUSED_PLUGINS = ("asyncio", "cacheprovider", "hypothesispytest", "trio", "xdist")
 _WRAPPERS = {
@@ -108,6 +107,7 @@ class Shell:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._read, self._write = os.pipe()
+        self._ended, ending = os.pipe()
         self._buffer = b""
         programs = directory / ".bin"
         programs.mkdir()
@@ -117,14 +117,19 @@ class Shell:
         work = directory / "work"
         work.mkdir()
         self._shell = subprocess.Popen(
-            ["bash", "--noprofile", "--norc", "-c", f"exec 3<&{self._read}; status=0; {_SHELL}"],
+            [
+                "bash",
+                "--noprofile",
+                "--norc",
+                "-c",
+                f"exec 3<&{self._read} 4>&{ending}; status=0; {_SHELL}",
+            ],
             cwd=work,
             env=environment()
             | {
                 "PATH": f"{programs}:{os.environ['PATH']}",
                 "HOME": str(directory),
                 "LC_ALL": "C.UTF-8",
-                "MARK": _MARK,
                 "PYTHONUNBUFFERED": "1",
                 "COLUMNS": "80",
                 "NO_COLOR": "1",
@@ -133,9 +138,10 @@ class Shell:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=[self._read],
+            pass_fds=[self._read, ending],
             start_new_session=True,
         )
+        os.close(ending)
 
     def __enter__(self) -> Self:
         return self
@@ -144,8 +150,8 @@ class Shell:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._shell.pid, signal.SIGKILL)
         self._shell.communicate()
-        os.close(self._read)
-        os.close(self._write)
+        for descriptor in (self._read, self._write, self._ended):
+            os.close(descriptor)
         for mountpoint in self._mountpoints():
             fusenotify("unmount", mountpoint)
 
@@ -192,33 +198,34 @@ class Shell:
         """Run a command until it ended and what is shown was printed, or for PATIENCE."""
         os.write(self._write, command.encode() + b"\0")
         printed: list[str] = []
-        ended = False
         deadline = time.monotonic() + PATIENCE
-        while not (ended and matched(shown, printed, numbers_vary)):
+        while not select.select([self._ended], [], [], 0)[0]:
+            if time.monotonic() > deadline or self._shell.poll() is not None:
+                return [*printed, f"(not within {PATIENCE:g} s)"]
+            printed += self._lines(0.1, self._ended)
+        os.read(self._ended, 1)
+        printed += self._lines(0)  # what the command itself printed is there
+        while not matched(shown, printed, numbers_vary):
             # What is wrong by now stays wrong, but a program in the background may yet say more.
-            patience = deadline - time.monotonic()
-            line = self._line(
-                min(patience, 3.0) if ended and len(printed) >= len(shown) else patience
-            )
-            if line is None:
-                break
-            if line == _MARK:
-                ended = True
-            else:
-                printed.append(line)
-        return printed if ended else [*printed, f"(not within {PATIENCE:g} s)"]
-
-    def _line(self, patience: float) -> str | None:
-        """Return the next line that is printed, None where none comes."""
-        assert self._shell.stdout is not None
-        deadline = time.monotonic() + patience
-        while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._shell.stdout], [], [], left)[0]:
-                return None
-            data = os.read(self._shell.stdout.fileno(), 65536)
+            more = self._lines(min(left, 3.0) if len(printed) >= len(shown) else left)
+            if not more:
+                break
+            printed += more
+        return printed
+
+    def _lines(self, patience: float, *others: int) -> list[str]:
+        """Return whole lines that are printed; none if nothing comes, or one of others is ready."""
+        assert self._shell.stdout is not None
+        output = self._shell.stdout.fileno()
+        lines: list[bytes] = []
+        deadline = time.monotonic() + patience
+        while True:
+            wait = 0 if lines else max(deadline - time.monotonic(), 0)
+            if output not in select.select([output, *others], [], [], wait)[0]:
+                return [line.decode(errors="replace") for line in lines]
+            data = os.read(output, 65536)
+            *whole, self._buffer = (self._buffer + data).split(b"\n")
+            lines += whole
             if not data:
-                return None
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode(errors="replace")
+                return [line.decode(errors="replace") for line in lines]
