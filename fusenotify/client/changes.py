@@ -6,7 +6,7 @@ fusenotify.client.Client.since() yields the events.
 Invariants
     _now has the paths that were touched and exist, each with its origin: the path that its
         object had at the beginning, or None if the object is new or came from outside.
-    _left has the paths from which an object that existed at the beginning went away.
+    _left has the paths that objects had at the beginning which are gone now.
     Below a directory in _now, objects that are not in _now themselves have moved with it.
 """
 
@@ -26,6 +26,7 @@ from fusenotify.bits import (
     IN_MOVED_TO,
     IN_Q_OVERFLOW,
 )
+from fusenotify.client.name_tree import Branch, NameTree
 from fusenotify.protocol.past import PastEvent
 
 
@@ -74,7 +75,7 @@ class Changes:
 
     def __init__(self) -> None:
         self.gaps: list[PastEvent] = []
-        self._now: dict[bytes, _Node] = {}
+        self._now: NameTree[_Node] = NameTree()
         self._left: dict[bytes, bool] = {}  # the value: whether it was a directory
         self._exchanged: tuple[bytes, bytes] | None = None
 
@@ -90,17 +91,19 @@ class Changes:
             elif old_path is not None:
                 self._move(old_path, path, is_dir, event.replaced)
             elif event.exchanged or event.replaced:  # with, or by, an object from outside
-                self._take(path, is_dir)
-                self._now[path] = _Node(None, is_dir)
+                self._lose(self._take(path, is_dir))
+                self._now.set(path, _Node(None, is_dir))
             elif mask & IN_DELETE:
-                self._take(path, is_dir, alone=True)
+                self._lose(self._take(path, is_dir, alone=True))
             elif mask & IN_MOVED_FROM:
-                self._take(path, is_dir)
+                self._lose(self._take(path, is_dir))
             elif mask & (IN_CREATE | IN_MOVED_TO):
-                self._now[path] = _Node(None, is_dir)
+                self._now.set(path, _Node(None, is_dir))
             else:
-                node = self._now.get(path) or _Node(self._origin(path), is_dir)
-                self._now[path] = node
+                node = self._now.get(path)
+                if node is None:
+                    node = _Node(self._origin(path), is_dir)
+                    self._now.set(path, node)
                 if mask & (IN_MODIFY | IN_CLOSE_WRITE):
                     node.modified = True
                 else:
@@ -108,17 +111,16 @@ class Changes:
 
     def all(self) -> list[Change]:
         """Return the changes, sorted by path."""
-        places = {node.origin: path for path, node in self._now.items()}
+        now = dict(self._now.items())
+        places = {node.origin: path for path, node in now.items()}
         gone = {
             _moved_along(path, places): is_dir
             for path, is_dir in self._left.items()
             if path not in places
         }
-        changes = [self._change(path, node, path in gone) for path, node in self._now.items()]
+        changes = [self._change(path, node, path in gone) for path, node in now.items()]
         changes += [
-            Change(path, Kind.DELETED, is_dir)
-            for path, is_dir in gone.items()
-            if path not in self._now
+            Change(path, Kind.DELETED, is_dir) for path, is_dir in gone.items() if path not in now
         ]
         found = [change for change in changes if change is not None]
         return sorted(found, key=lambda change: change.path)
@@ -133,65 +135,51 @@ class Changes:
         return Change(path, Kind.ATTRIBUTES, node.is_dir) if node.attributes else None
 
     def _origin(self, path: bytes, *, itself: bool = True) -> bytes | None:
-        """Return the path that the object at a path had at the beginning; None if it is new.
-
-        The directories above tell it.  With itself false, only they do.
-        """
+        """Return where what is at a path was at the beginning, as the directories above say."""
         node = self._now.get(path) if itself else None
-        above, rest = path, b""
-        while node is None and b"/" in above:
-            above, _, name = above.rpartition(b"/")
-            rest = b"/" + name + rest
-            node = self._now.get(above)
-        if node is None:
+        if node is not None:
+            return node.origin
+        found = self._now.nearest_above(path)
+        if found is None:
             return path
-        return None if node.origin is None else node.origin + rest
+        above, rest = found
+        return None if above.origin is None else above.origin + rest
 
-    def _take(
-        self, path: bytes, is_dir: bool, *, alone: bool = False
-    ) -> tuple[_Node, list[tuple[bytes, _Node]]]:
-        """Remove the object at a path and everything below it, and return them.
+    def _take(self, path: bytes, is_dir: bool, *, alone: bool = False) -> Branch[_Node]:
+        """Take something away from a path, with what is below it.
 
-        The nodes below come with their paths relative to the object, beginning with "/".
-        alone says that nothing is below it, as in a directory that rmdir(2) can remove.
+        alone says that nothing is below it, as in a directory that can be removed.
         """
-        node = self._now.pop(path, None) or _Node(self._origin(path), is_dir)
-        below: list[tuple[bytes, _Node]] = []
-        if is_dir and not alone:
-            start = path + b"/"
-            inside = [other for other in self._now if other.startswith(start)]
-            below = [(other[len(path) :], self._now.pop(other)) for other in inside]
-        for taken in (node, *(other for _, other in below)):
-            if taken.origin is not None:
-                self._left[taken.origin] = taken.is_dir
-        return node, below
+        origin = self._origin(path)
+        taken = self._now.take(path, alone=alone or not is_dir)
+        taken.value = taken.value or _Node(origin, is_dir)
+        return taken
 
-    def _put(self, path: bytes, taken: tuple[_Node, list[tuple[bytes, _Node]]]) -> None:
-        """Put what _take() returned at a path."""
-        node, below = taken
-        self._now[path] = node
-        self._now.update((path + rest, other) for rest, other in below)
+    def _lose(self, taken: Branch[_Node]) -> None:
+        """Count what was taken as gone."""
+        for _, node in taken.items():
+            if node.origin is not None:
+                self._left[node.origin] = node.is_dir
 
     def _move(self, old_path: bytes, path: bytes, is_dir: bool, replaced: bool) -> None:
         taken = self._take(old_path, is_dir)
         if replaced:
-            self._take(path, is_dir)
-        self._put(path, taken)
+            self._lose(self._take(path, is_dir))
+        self._now.put(path, taken)
 
     def _exchange(self, one: bytes, other: bytes, one_is_dir: bool) -> None:
-        """Exchange the objects at two paths.
-
-        Of the two events about an exchange, the second adds only whether one is a directory.
-        """
+        """Exchange what is at two paths; the second of two events about it says nothing new."""
         if self._exchanged == (other, one):
             self._exchanged = None
-            self._now[other].is_dir = one_is_dir
+            node = self._now.get(other)
+            if node is not None:
+                node.is_dir = one_is_dir
             return
         self._exchanged = one, other
-        # Whether the other object is a directory is known only from the second event.
+        # Of what kind the other one is, is said by the second event.
         taken, second = self._take(one, one_is_dir), self._take(other, is_dir=True)
-        self._put(other, taken)
-        self._put(one, second)
+        self._now.put(other, taken)
+        self._now.put(one, second)
 
 
 def _moved_along(path: bytes, places: Mapping[bytes | None, bytes]) -> bytes:

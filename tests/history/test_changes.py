@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from fusenotify.bits import (
 )
 from fusenotify.client.changes import Change, Changes, Kind
 from fusenotify.client.known_names import known_names
+from fusenotify.client.name_tree import NameTree
 from fusenotify.protocol.past import PastEvent
 
 # A tree: by each path an object's number and how often it was modified, None for a directory.
@@ -240,3 +243,27 @@ def test_events_add_up(events: list[PastEvent], expected: list[str]) -> None:
         + (f" from {change.old_path.decode()}" if change.old_path else "")
         for change in changes.all()
     ] == expected
+
+
+def test_renames_of_directories_cost_nothing_for_names_elsewhere() -> None:
+    events = [event(IN_CREATE, b"big/%d" % number) for number in range(10_000)]
+    for number in range(2000):
+        events.append(event(IN_MOVED_TO | IN_ISDIR, b"d%d" % (number + 1), b"d%d" % number))
+    began = time.process_time()
+    changes = Changes()
+    changes.add(events)
+    assert len(changes.all()) == 10_001
+    assert len(known_names(events)) == 10_001
+    assert time.process_time() - began < 1.0  # it is a tenth of that
+
+
+def test_a_directory_without_a_value_is_there_only_for_what_is_below() -> None:
+    tree: NameTree[int] = NameTree()
+    tree.set(b"a/b/c", 1)
+    tree.set(b"a/d", 2)
+    assert [*tree.take(b"a/b/c").items(b"x")] == [(b"x", 1)]
+    assert tree._root.below is not None
+    assert [*tree._root.below] == [b"a"]
+    assert [*tree.take(b"a").items()] == [(b"d", 2)]
+    assert not tree._root.below
+    assert [*tree.take(b"a").items()] == []
