@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterable
@@ -93,8 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
                 _keep(arguments.cursor_file, cursor)
         else:
             cursor = arguments.words[0]
+        ends = not arguments.follow
+        end = client.cursor() if arguments.cursor_file and ends else None
         events = client.since(cursor, place.inner, follow=arguments.follow)
-        progress = _Progress(arguments.cursor_file, cursor)
+        progress = _Progress(arguments.cursor_file, cursor, end, only_at_end=arguments.changes)
         with contextlib.closing(events), progress:
             if arguments.changes:
                 changes = Changes()
@@ -153,21 +156,30 @@ def _find(given: bytes) -> _Place:
 
 
 class _Progress:
-    """The cursor after the last printed event, which is kept in a file if one is named."""
+    """The cursor after the last printed event, which is kept in a file if one is named.
 
-    def __init__(self, file: str | None, cursor: str) -> None:
+    If there was no event, it is end, so that it does not expire for a path where nothing happens.
+    With only_at_end, nothing is printed before all events have come.
+    """
+
+    def __init__(self, file: str | None, cursor: str, end: str | None, only_at_end: bool) -> None:
         self._file = file
         self._cursor = self._saved = cursor
+        self._end = end
+        self._only_at_end = only_at_end
         self._next = 0.0
 
     def of(self, events: Iterable[PastEvent]) -> Iterable[PastEvent]:
         """Yield events; asking for the next one means that the earlier ones were printed."""
         for event in events:
             yield event
-            self._cursor = event.cursor
-            if self._file is not None and time.monotonic() >= self._next:
+            self._cursor, self._end = event.cursor, None
+            if self._only_at_end or self._file is None:
+                continue
+            if time.monotonic() >= self._next:
                 self.save()
                 self._next = time.monotonic() + _SAVE_SECONDS
+        self._cursor = self._end or self._cursor
 
     def save(self) -> None:
         """Write the cursor after the last printed event."""
@@ -179,28 +191,35 @@ class _Progress:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._only_at_end and kind is not None:
+            return  # nothing was printed, or not all of it
         with contextlib.suppress(BrokenPipeError):  # the last events were not printed
             self.save()
 
 
 def _kept(file: str) -> str | None:
-    """Return the cursor in a file, or None if there is no file."""
+    """Return the cursor in a file, or None if there is no file, or nothing in it."""
     try:
         with open(file, encoding="ascii", errors="replace") as lines:
-            return lines.read().strip()
+            return lines.read().strip() or None
     except FileNotFoundError:
         return None
 
 
 def _keep(file: str, cursor: str) -> None:
     """Write a cursor to a file, completely or not at all."""
-    new = f"{file}.new"
-    with open(new, "w", encoding="ascii") as written:
-        written.write(f"{cursor}\n")
-        written.flush()
-        os.fsync(written.fileno())
-    os.replace(new, file)
+    new = f"{file}.{secrets.token_hex(4)}.new"  # of this command alone
+    try:
+        with open(new, "x", encoding="ascii") as written:
+            written.write(f"{cursor}\n")
+            written.flush()
+            os.fsync(written.fileno())
+        os.replace(new, file)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        raise
 
 
 def _print_events(events: Iterable[PastEvent], place: _Place, arguments: argparse.Namespace) -> int:

@@ -256,6 +256,33 @@ def test_a_cursor_file_goes_on_where_the_last_command_ended(kept: Mounted, tmp_p
     assert since("--cursor-file", file, mnt / "e") == (0, f"{mnt}/ MOVED_TO,ISDIR e\n", "")
 
 
+def test_a_cursor_file_goes_on_where_nothing_happened(kept: Mounted, tmp_path: Path) -> None:
+    mnt, file = Path(kept.mountpoint), tmp_path / "cursor"
+    file.touch()  # as mktemp makes it
+    os.mkdir(mnt / "quiet")
+    assert since("--cursor-file", file, mnt / "quiet") == (0, "", "")
+    first = file.read_text()
+    os.mkdir(mnt / "busy")
+    assert since("--cursor-file", file, mnt / "quiet") == (0, "", "")
+    assert file.read_text() == fusenotify("cursor", mnt).stdout != first
+    assert [*tmp_path.glob("cursor?*")] == []
+
+
+def test_changes_that_were_not_printed_come_again(kept: Mounted, tmp_path: Path) -> None:
+    mnt, file = Path(kept.mountpoint), tmp_path / "cursor"
+    since("--cursor-file", file, mnt)
+    before = file.read_text()
+    os.mkdir(mnt / "d")
+    with open("/dev/full", "w") as full:
+        command = [*FUSENOTIFY, "since", "--cursor-file", str(file), str(mnt), "--changes"]
+        done = subprocess.run(
+            command, env=environment(), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, b"No space left" in done.stderr) == (1, True), done.stderr
+    assert file.read_text() == before
+    assert since("--cursor-file", file, mnt, "--changes") == (0, f"created    {mnt}/d/\n", "")
+
+
 def test_changes_name_each_path_once(kept: Mounted) -> None:
     mnt = Path(kept.mountpoint)
     (mnt / "old").touch()
