@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -29,7 +30,11 @@ def add_server(parser: argparse.ArgumentParser, option: str) -> None:
         "--credentials", metavar="FILE", help="a file with credentials, as nsc makes it (.creds)"
     )
     parser.add_argument(
-        "--stream", metavar="NAME", default="FUSENOTIFY", help="the stream's name (%(default)s)"
+        "--stream",
+        metavar="NAME",
+        type=_stream,
+        default="FUSENOTIFY",
+        help="the stream's name (%(default)s)",
     )
 
 
@@ -53,7 +58,21 @@ def extra() -> Iterator[None]:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"'{text}' is not an address such as nats://HOST:4222")
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname)
+        port = parts.port
+    except ValueError:
+        good, port = False, None
+    if not good or port == 0:
+        # The text itself may have a password.
+        raise argparse.ArgumentTypeError("this is not an address such as nats://HOST:4222")
+    return text
+
+
+def _stream(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the name of a stream: letters, digits, '_' and '-'"
+        )
     return text

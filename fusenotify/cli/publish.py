@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 
 from fusenotify.cli.nats_options import add_server, address_of, extra
 from fusenotify.client.locate import locate
@@ -18,11 +19,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subject",
         metavar="PREFIX",
+        type=_prefix,
         default="fusenotify",
         help="the beginning of subjects, before the machine and the mount (%(default)s)",
     )
     parser.add_argument(
-        "--machine", metavar="NAME", help="the machine's name in subjects (its host name)"
+        "--machine",
+        metavar="NAME",
+        type=_machine,
+        help="the machine's name in subjects (its host name)",
     )
     parser.add_argument(
         "--window",
@@ -51,6 +56,21 @@ def run(arguments: argparse.Namespace) -> int:
     except Refused as refused:
         raise Failure(str(refused)) from None
     return 0
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", text) or len(text) > 255:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no beginning of subjects: words of letters, digits, '_' and '-', with a "
+            "dot between them"
+        )
+    return text
+
+
+def _machine(text: str) -> str:
+    if not 0 < len(text) <= 255 or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a machine")
+    return text
 
 
 def _window(text: str) -> int:

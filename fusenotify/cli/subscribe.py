@@ -16,6 +16,7 @@ import msgspec
 from fusenotify.bits import IN_ISDIR, IN_MOVED_FROM, IN_Q_OVERFLOW, names
 from fusenotify.cli.lines import json_object
 from fusenotify.cli.nats_options import add_server, address_of, extra
+from fusenotify.cli.printable import printable
 from fusenotify.cli.since import missing, past_line
 from fusenotify.mounting.failure import Failure
 
@@ -29,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "subjects",
         metavar="SUBJECT",
         nargs="*",
+        type=_subject,
         help="a pattern of subjects to print, such as 'fusenotify.web1.>' (all)",
     )
     add_server(parser, "--from")
@@ -42,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--durable",
         metavar="NAME",
+        type=_durable,
         help="go on where the last subscriber with this name stopped, on any machine",
     )
     parser.add_argument(
@@ -84,7 +87,7 @@ async def _print_all(arguments: argparse.Namespace) -> None:
 def _lines(received: Received) -> bytes:
     """Return the lines of an event: those of ``fusenotify since``, after the machine's name."""
     event, mount = received.event, received.mount.rstrip(b"/")
-    machine = received.machine.encode() + b" "
+    machine = printable(received.machine).encode() + b" "
     if event.mask & IN_Q_OVERFLOW:
         return machine + mount + b": " + missing(event).encode() + b"\n"
     path = mount + b"/" + event.path
@@ -107,6 +110,19 @@ def _object(received: Received) -> bytes:
         "exchanged": event.exchanged or None,
     }
     return json_object(values)
+
+
+def _durable(text: str) -> str:
+    if not 0 < len(text) <= 100 or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name")
+    return text
+
+
+def _subject(text: str) -> str:
+    *above, last = text.split(".")
+    if ">" in above or not all((*above, last)) or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a subject such as fusenotify.web1.>")
+    return text
 
 
 def _since(text: str) -> int | datetime:

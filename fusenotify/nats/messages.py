@@ -45,6 +45,11 @@ def token(name: bytes) -> str:
     return "".join([chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name])
 
 
+def key_of(name: str) -> str:
+    """Return a name as a key of a key-value bucket."""
+    return token(name.encode()).replace("%", "=")
+
+
 def base_of(prefix: str, machine: str, mountpoint: bytes) -> str:
     """Return the beginning of the subjects of a mount: PREFIX.MACHINE.MOUNT.tree."""
     mount = "-".join(map(token, mountpoint.strip(b"/").split(b"/"))) or "-"
@@ -75,15 +80,20 @@ def decoded(number: int, data: bytes) -> Received:
 
     Raises ValueError if the message was not made by encoded().
     """
-    values = json.loads(data)
-    if not isinstance(values, dict):
-        raise ValueError("a message is a JSON object")
-    fields = {name: values[name] for name in PastEvent.__struct_fields__ if name in values}
-    for name in ("path", "old_path", "command"):
-        if name in fields:
-            fields[name] = name_of(values, name)
     try:
+        values = json.loads(data)
+        if not isinstance(values, dict):
+            raise ValueError("a message is a JSON object")
+        fields = {name: values[name] for name in PastEvent.__struct_fields__ if name in values}
+        for name in ("path", "old_path", "command"):
+            if name in fields:
+                fields[name] = name_of(values, name)
         event = msgspec.convert(fields, PastEvent)
-        return Received(number, str(values["machine"]), name_of(values, "mount") or b"", event)
-    except (msgspec.ValidationError, KeyError) as error:
+        machine = values["machine"]
+        for text in (machine, event.cursor, event.reason or ""):
+            text.encode()  # half of a surrogate pair cannot be printed
+        if not all(0 <= number < 1 << 63 for number in (event.time, event.since or 0, event.mask)):
+            raise ValueError("a number is too large")
+        return Received(number, machine, name_of(values, "mount") or b"", event)
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an event of fusenotify: {error}") from None

@@ -37,7 +37,7 @@ from fusenotify.nats.connection import (
     covers,
     no_jetstream,
 )
-from fusenotify.nats.messages import Received, decoded, token
+from fusenotify.nats.messages import Received, decoded, key_of
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class _Place:
 
     def __init__(self, bucket: KeyValue, name: str) -> None:
         self._bucket = bucket
-        self._key = token(name.encode())
+        self._key = key_of(name)
         self._kept = self._saved = 0
         self._next = 0.0
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ import pytest
 
 from fusenotify import Mounted
 from fusenotify.bits import IN_CREATE
+from fusenotify.cli import main
 from fusenotify.nats.connection import covers
-from fusenotify.nats.messages import base_of, decoded, encoded, subject_of
+from fusenotify.nats.messages import base_of, decoded, encoded, key_of, subject_of
 from fusenotify.protocol.past import PastEvent
 from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
 from tests.conftest import Mounting
@@ -189,8 +191,61 @@ def test_a_message_has_all_fields_of_the_event() -> None:
     )
     received = decoded(9, encoded("web1", b"/m\xfd", event))
     assert received == (9, "web1", b"/m\xfd", event)
-    with pytest.raises(ValueError, match="not an event"):
-        decoded(1, b"{}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"machine": None},
+        {"machine": "\ud800"},
+        {"mount_base64": 1},
+        {"path": "\ud800"},
+        {"path_base64": "?"},
+        {"reason": "\ud800"},
+        {"time": 2**70},
+        {"mask": "x"},
+    ],
+    ids=str,
+)
+def test_a_message_that_is_not_ours_is_none(change: dict[str, object]) -> None:
+    event = PastEvent(cursor="c", sequence=7, time=1, mask=IN_CREATE, path=b"a")
+    good = json.loads(encoded("web1", b"/m", event))
+    assert decoded(1, json.dumps(good).encode()).event == event
+    with pytest.raises(ValueError, match=r"."):
+        decoded(1, json.dumps(good | change).encode())
+
+
+@pytest.mark.parametrize("data", [b"{}", b"1", b"\xff", b"", b"[" * 100_000], ids=len)
+def test_what_is_no_object_of_ours_is_no_message(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decoded(1, data)
+
+
+def test_names_make_keys_that_a_bucket_takes() -> None:
+    assert re.fullmatch(r"[-/_=.a-zA-Z0-9]+", key_of("a b.c/\u00fc*>%"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["subscribe", "--from", "natsx://u:secret@h"], "is not an address"),
+        (["subscribe", "--from", "nats://u:secret@h:99999"], "is not an address"),
+        (["subscribe", "--from", "nats://u:secret@h:x"], "is not an address"),
+        (["subscribe", "--from", "nats://h", "a..b"], "is not a subject"),
+        (["subscribe", "--from", "nats://h", "--durable", ""], "is not a name"),
+        (["publish", "/", "--to", "nats://u:secret@[::1"], "is not an address"),
+        (["publish", "/", "--to", "nats://h", "--machine", ""], "is not the name of a machine"),
+        (["publish", "/", "--to", "nats://h", "--subject", "a.>"], "is no beginning of subjects"),
+        (["publish", "/", "--to", "nats://h", "--stream", "a.b"], "is not the name of a stream"),
+    ],
+)
+def test_what_no_server_takes_is_refused_without_its_secrets(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(arguments)
+    said = capsys.readouterr().err
+    assert (refused.value.code, message in said, "secret" in said) == (2, True, False), said
 
 
 @pytest.mark.parametrize(
