@@ -52,9 +52,11 @@ log = logging.getLogger(__name__)
 
 TURN_SECONDS = 1e-3
 CATCH_UP_SECONDS = 20e-3
-# The pause after a read that had only echoes; the pause before names are compared again.
+# The pause after a read that had only echoes; the pause before names are compared again; for
+# how long no record is waited for after one that did not come.
 _ECHO_SECONDS = 5e-3
 _SETTLE_SECONDS = 2e-3
+_NO_WAIT_SECONDS = 1.0
 # How many records are told between two looks at the clock.
 _RECORDS_AT_A_TIME = 32
 
@@ -81,12 +83,13 @@ class Behind:
         self._retelling = Retelling(
             inodes, hooks, self._whereabouts, self._pending, self.forgetting, self.marks
         )
+        self.place, self.told = self._whereabouts.place, self._retelling.own
         self._overflows = 0
         self._heard: set[int] = set()
         self.why_not = ""
         self._unexplained: Record | None = None
         self._waited: Record | None = None
-        self._waits_until = 0.0
+        self._waits_until = self._no_wait_before = 0.0
         self._sleep = trio.CancelScope()
         self._settles = False
         self._tree_roots = hooks.core.trees.roots
@@ -218,14 +221,6 @@ class Behind:
         self._settles = True
         self._sleep.cancel()
         return in_time
-
-    def place(self, inode: Inode) -> None:
-        """Make the names on the path to an object known, which is about to be watched."""
-        self._whereabouts.place(inode)
-
-    def told(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
-        """Note what a request told about a name: the object that has it now, or None."""
-        self._retelling.own(parent, name, inode)
 
     # What the mount needs.
 
@@ -377,15 +372,21 @@ class Behind:
         return None
 
     def _is_to_wait(self, record: Record, unexplained: Unexplained) -> bool:
-        """Return whether the record that explains this one may still come."""
+        """Return whether the record that explains this one may still come.
+
+        After one that did not come there is no wait for a while: others must not be held up.
+        """
         now = time.perf_counter()
         if self._unexplained is not record:
-            self._unexplained, self._waits_until = record, now + unexplained.seconds
+            waits = now >= self._no_wait_before
+            self._unexplained, self._waits_until = record, now + unexplained.seconds * waits
         if now < self._waits_until:
             return True
         self._unexplained, self._waited = None, record
         if unexplained.handle:
             self._whereabouts.is_unheard(unexplained.handle)
+            if now >= self._no_wait_before:
+                self._no_wait_before = now + _NO_WAIT_SECONDS
         return False
 
     def _lose(self) -> None:

@@ -111,7 +111,12 @@ class Retelling:
         if record.directory is None:
             self._counted(record, waited)
             return
-        parent = where.directory(record.directory, itself=name == b".")
+        try:
+            parent = where.directory(record.directory, itself=name == b".")
+        except Unexplained:
+            if mask & NAMES:
+                raise
+            return  # what is gone is worth no waiting for where it was
         if name == b".":
             if parent is not None:
                 self._happened(parent, parent.dentry, mask)

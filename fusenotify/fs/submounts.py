@@ -232,6 +232,13 @@ class Submounts:
         self.devices = {shown.device: shown.fstype for shown in shown_now}
         return changed, [shown for shown in gone if shown.fd != _NOT_SHOWN]
 
+    def place_of(self, device: int, ino: int) -> Place | None:
+        """Return the place at which an object is shown as the root of a mount."""
+        for place, shown in self._places.items():
+            if (shown.device, shown.ino) == (device, ino) and shown.fd != _NOT_SHOWN:
+                return place
+        return None
+
     def roots(self) -> dict[int, int]:
         """Return the filesystems that are shown: a descriptor of a directory of each, by st_dev."""
         shown = self._places.values()

@@ -319,7 +319,10 @@ class Whereabouts:
         try:
             above = os.fstat(up)
             if (above.st_dev, above.st_ino) == (status.st_dev, status.st_ino):
-                return b"", b""
+                place = self._inodes.submounts.place_of(status.st_dev, status.st_ino)
+                parent = None if place is None else self._inodes.at(place)
+                handle = None if parent is None else self.handle_of(parent)
+                return (b"", b"") if place is None or handle is None else (place.name, handle)
             name = os.path.basename(_path(fd))
             if not os.fstat(fd).st_nlink:  # removed meanwhile: the name has " (deleted)"
                 return None
