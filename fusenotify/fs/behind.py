@@ -378,7 +378,7 @@ class Behind:
         """
         now = time.perf_counter()
         if self._unexplained is not record:
-            waits = now >= self._no_wait_before
+            waits = not unexplained.handle or now >= self._no_wait_before
             self._unexplained, self._waits_until = record, now + unexplained.seconds * waits
         if now < self._waits_until:
             return True

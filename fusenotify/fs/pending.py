@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from fusenotify.fs.fanotify import FAN_ATTRIB, FAN_DELETE, FAN_ONDIR, FAN_RENAME, Record
+from fusenotify.fs.fanotify import FAN_ATTRIB, FAN_DELETE, FAN_ONDIR, FAN_RENAME, NAMES, Record
 
 # The masks of a directory's rename, and of the record about an empty directory that it replaced.
 _RENAMED = FAN_RENAME | FAN_ONDIR
@@ -226,7 +226,8 @@ def _says_where(record: Record) -> bool:
 
 
 def _concerned(record: Record) -> Iterator[bytes]:
-    if record.directory is not None and record.name != b".":
+    # What is open may be used behind the removal of its directory.
+    if record.mask & NAMES and record.directory is not None:
         yield record.directory
     if record.mask & FAN_RENAME:
         if record.new_directory is not None:
