@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify notify PATH...``: say that SOURCE was changed in ways of which no kernel tells.
+"""``fusenotify notify PATH...``: report changes of SOURCE that no kernel reports.
 
-The daemon looks, tells its clients, and has the kernel forget what was; docs/reference/behind.md
-says when that is needed.
+The daemon looks at the paths, sends events to its clients and makes the kernel forget the old
+state.  docs/reference/behind.md says when that is needed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=_WHAT,
         action="append",
         default=[],
-        help="what was done; without it the daemon looks what has become of the path",
+        help="what was done (default: the daemon finds out what has changed)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tell the daemons; exit status 1 if one of them refuses."""
+    """Report the changes to the daemons; return 1 if one of them refuses."""
     status = 0
     for path in arguments.paths:
         above, name = os.path.split(os.path.abspath(os.fsencode(path)))

@@ -344,7 +344,7 @@ class Mount:
         return self._heard if self.behind is None else self.behind.heard()
 
     def notify(self, path: bytes, what: int) -> None:
-        """Tell what somebody says was changed at a path of SOURCE; see fs.notified."""
+        """Report a change at a path of SOURCE that only the caller knows of; see fs.notified."""
         assert self._inodes is not None
         notify(self._inodes, self._hooks, path, what)
 

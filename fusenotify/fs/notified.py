@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A change to SOURCE that no kernel tells of: somebody says that there was one at a path.
+"""Changes of SOURCE that no kernel reports: a client reports that there was one at a path.
 
-For the other side of a shared folder, a network filesystem's server, a copy that came by rsync.
-fs.mount calls this; what is there is looked at and told to engine.hooks, and the kernel forgets
-what was.
+For example changes by the other side of a shared folder, or by a network filesystem's server.
+fs.mount calls notify(), which looks at the path, tells the change to engine.hooks and makes the
+kernel forget the old state.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.in_order import telling
 from fusenotify.fs.inodes import Inode, Inodes
 
-# What can be said, in the order in which it is told.
+# Events that can be reported, besides IN_CREATE and IN_DELETE, in the order in which they are told.
 HAPPENED = (IN_ATTRIB, IN_MODIFY, IN_CLOSE_WRITE)
 CAN_BE_SAID = IN_CREATE | IN_DELETE | IN_ATTRIB | IN_MODIFY | IN_CLOSE_WRITE
 
 
 def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
-    """Tell what somebody says was done at a path of SOURCE; what is 0 for what is found there.
+    """Tell a change at a path of SOURCE, relative to it; what has the bits of events.
 
-    Raises OSError: EINVAL (what cannot be said, or it is SOURCE itself), ENOENT (no directory is
-    there, or nothing was and is), ENOTDIR.
+    If what is 0, the change is found out by comparing the path with what is known of it.
+
+    Raises OSError: EINVAL if what has other bits, or if path is SOURCE itself or has . or ..;
+    ENOENT if its directory does not exist, or if the object does not exist and is not known;
+    ENOTDIR.
     """
     if what & ~CAN_BE_SAID:
         raise OSError(
-            errno.EINVAL, "only create, delete, attrib, modify and close_write can be said"
+            errno.EINVAL, "only create, delete, attrib, modify and close_write can be reported"
         )
     hooks.by(Process(0, -1, -1, None, behind=True))
     with telling(hooks):
@@ -49,7 +52,7 @@ def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
 def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
     *above, name = [part for part in path.split(b"/") if part] or [b""]
     if not name or b".." in (*above, name) or b"." in (*above, name):
-        raise OSError(errno.EINVAL, "say a path below the root of the mount, without . and ..")
+        raise OSError(errno.EINVAL, "the path must be below the mount's root, without . and ..")
     parent = inodes.root
     for part in above:
         parent, _ = inodes.lookup(parent, part)
@@ -61,7 +64,7 @@ def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
     with suppress(FileNotFoundError):
         now, _ = inodes.find(parent, name)
     if not what and now is None and before is None:
-        raise OSError(errno.ENOENT, "nothing is there, and nothing was known to be")
+        raise OSError(errno.ENOENT, "the path does not exist, and was not known before")
     if before is not None and before is not now and isinstance(before, Inode):
         _removed(hooks, parent, name, before)
         _forget(before)
@@ -103,7 +106,7 @@ def _removed(hooks: Hooks, parent: Inode, name: bytes, inode: Inode) -> None:
 
 
 def _forget(inode: Inode) -> None:
-    """Have the kernel forget attributes, and data where they differ."""
+    """Make the kernel forget attributes, and data if the attributes have changed."""
     if inode.lookups > 0:
-        with suppress(OSError):  # it is being forgotten, or unmounted meanwhile
+        with suppress(OSError):  # the kernel is forgetting it, or the mount is gone
             pyfuse3.invalidate_inode(pyfuse3.InodeT(inode.number), attr_only=True)

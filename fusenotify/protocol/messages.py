@@ -204,10 +204,10 @@ class LimitsOf(Request, tag="limits", omit_defaults=True):
 
 
 class Notify(Request, tag="notify", omit_defaults=True):
-    """Say that SOURCE was changed at a path, where no kernel says so.  Answered by Done.
+    """Report a change of SOURCE at a path that no kernel reports.  Answered by Done.
 
-    what has the bits of IN_CREATE, IN_DELETE, IN_MODIFY, IN_ATTRIB and IN_CLOSE_WRITE,
-    or none: then the daemon looks.  For root and the daemon's user.
+    what has bits of IN_CREATE, IN_DELETE, IN_MODIFY, IN_ATTRIB and IN_CLOSE_WRITE; with 0,
+    the daemon finds out what has changed.  For root and the daemon's user.
     """
 
     path: bytes

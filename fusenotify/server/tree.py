@@ -44,9 +44,10 @@ class Tree(Protocol):
         """Return what is heard of changes that were made directly to the tree."""
 
     def notify(self, path: bytes, what: int) -> None:
-        """Tell what somebody says was changed at a path, of which nobody else tells.
+        """Report a change at a path that only the caller knows of.
 
-        what has the bits of events, 0 for what is found there.  Raises OSError.
+        what has the bits of events; with 0, the tree finds out what has changed.
+        Raises OSError.
         """
 
     async def fence(self) -> None:

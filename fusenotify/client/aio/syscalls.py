@@ -121,11 +121,11 @@ class Client:
         await self._logic.sync()
 
     async def notify(self, path: AnyPath, what: AnyMask = 0) -> None:
-        """Say that SOURCE was changed at a path in a way of which the kernel does not tell.
+        """Report a change of SOURCE at a path that no kernel reports.
 
-        path is from the mount's root.  what is a mask of IN_CREATE, IN_DELETE, IN_MODIFY,
-        IN_ATTRIB and IN_CLOSE_WRITE; with 0 the daemon looks what has become of it.  Events
-        are queued when this returns, and the kernel has forgotten what it remembered.
+        path is relative to the mount's root.  what is a mask of IN_CREATE, IN_DELETE,
+        IN_MODIFY, IN_ATTRIB and IN_CLOSE_WRITE; with 0, the daemon finds out what has changed.
+        When the call returns, events are queued and the kernel has been told to forget the path.
 
         Raises OSError: EPERM for other users than root and the daemon's, EINVAL, ENOENT if
         nothing is there and nothing was known to be, ENOTDIR.
@@ -133,10 +133,10 @@ class Client:
         await self._logic.notify(path, what)
 
     async def cursor(self) -> str:
-        """Return the place in the mount's journal behind what was done through it before.
+        """Return a cursor: the place in the mount's journal after everything done before.
 
-        A cursor is a string to be kept, which since() takes at any later time, with any daemon
-        of the mount.
+        A cursor is a string.  It can be stored, and passed to since() at any later time, also
+        with a later daemon of the mount.
 
         Raises OSError: EOPNOTSUPP if the mount keeps no journal, EPROTO if the daemon is too old.
         """
@@ -145,18 +145,19 @@ class Client:
     async def since(
         self, cursor: str, path: AnyPath = "/", *, follow: bool = False
     ) -> AsyncGenerator[PastEvent, None]:
-        """Yield what happened after a cursor, oldest first, at and below a path.
+        """Yield the events after a cursor, oldest first, at and below a path.
 
         path is relative to the mount's root; no symbolic link in it is followed, and it need
-        not exist any more.  Each event has the cursor behind it.  Where changes may be missing
-        there is an event with the mask IN_Q_OVERFLOW, which says why (reason) and when (since,
-        time).  With follow, the iterator goes on with what happens, and waits for it.
+        not exist any more.  Each event has the cursor after it.  If changes may be missing,
+        there is an event with the mask IN_Q_OVERFLOW at their place, which says why (reason)
+        and when (since, time).  With follow, the iterator waits for new events and goes on.
 
-        Users other than root and the daemon's user see the names in directories that they may
-        read, and search all directories above, now.
+        Users other than root and the daemon's user get events only of names in directories that
+        they may read, below directories that they may search, at the time of the call.
 
-        Raises TypeError, OSError: EOPNOTSUPP if the mount keeps no journal, EINVAL if it is no
-        cursor, and as add_watch for the path of a user who may not see all.
+        Raises TypeError if the cursor is not a str; OSError: EOPNOTSUPP if the mount keeps no
+        journal, EINVAL if the cursor is invalid, and for users who may not see all paths, the
+        errors of add_watch for the path.
         """
         complete = False
         while follow or not complete:
@@ -204,15 +205,16 @@ class Client:
         await self._logic.fault(fault, device)
 
     async def activity(self, since: int = 0) -> tuple[DetailedEvent, ...]:
-        """Return what was done in the mount since a time, in ns since 1970, oldest first.
+        """Return the operations in the mount since a time (ns since 1970), oldest first.
 
-        For a test's report, on a mount that remembers it (fusenotify.mounted()'s
-        activity).  Each operation is an event with wd 0 and its path from the mount's
-        root, a rename is one, and equal ones that follow each other are one; an
-        IN_Q_OVERFLOW in front says how many older ones are forgotten.  A fence, as sync().
+        For a test's report, on a mount that remembers operations (activity of
+        fusenotify.mounted()).  Each operation is an event with wd 0 and a path relative to
+        the mount's root.  A rename is one event, and so are equal operations in a row.  An
+        IN_Q_OVERFLOW at the beginning says how many older ones are forgotten.  The call is
+        a fence, as sync() is.
 
-        Raises OSError (EPERM) where the mount does not remember it, and for those
-        who are neither root nor the daemon's user.
+        Raises OSError (EPERM) if the mount does not remember operations, or if the user is
+        neither root nor the daemon's user.
         """
         return await self._logic.activity(since)
 
