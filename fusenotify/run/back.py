@@ -186,7 +186,7 @@ class Warnings:
         self._said: set[str] = set()
 
     def __call__(self, message: str) -> None:
-        if message not in self._said:
+        if message not in self._said and sys.stderr is not None:
             self._said.add(message)
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"fusenotify run: {message}\n")

@@ -32,12 +32,14 @@ def run_program(
     """
     if not shows_our_numbers():
         raise NotStarted(CANNOT_RUN, "/proc belongs to another pid namespace: mount our own there")
+    _occupy_standard_descriptors()
     order = Order(command, directory, block_signals(), settings, recorder)
     witness = Witness()
     reports, to_report = os.pipe()
     lifeline, alive = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     supervisor = os.fork()
     if not supervisor:
         try:
@@ -61,3 +63,15 @@ def run_program(
         raise NotStarted(CANNOT_RUN, "the supervisor was killed, and the program with it") from None
     finally:
         witness.end()
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open those of 0, 1 and 2 that are closed, so that no pipe of ours gets their number.
+
+    They are closed again when the program is executed: it finds them as it would without us.
+    """
+    while True:
+        number = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        if number > 2:
+            os.close(number)
+            return

@@ -99,6 +99,18 @@ def test_input_output_directory_and_arguments_are_the_programs(tmp_path: Path) -
     assert (ours.stdout, ours.stderr) == (native.stdout, native.stderr)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_descriptor_that_is_closed_stays_so(closed: str, tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    show = f"ls /proc/$$/fd > {found}"
+    outputs = []
+    for command in (["sh", "-c", show], run_command("--", "sh", "-c", show)):
+        line = shlex.join(command)
+        subprocess.run(["sh", "-c", f"{line} {closed}"], env=environment(), check=True)
+        outputs.append(found.read_text())
+    assert outputs[0] == outputs[1]
+
+
 @pytest.mark.parametrize("name", ["TERM", "INT", "RTMIN+3"])
 def test_a_signal_to_the_run_is_the_programs(name: str) -> None:
     with started(
