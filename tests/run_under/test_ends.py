@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import pty
@@ -280,7 +281,11 @@ class Terminal:
         return os.tcgetpgrp(self._fd) != self.pid
 
     def close(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        """End the shell and all that it started."""
+        for pid, _, _, session in list(_processes()):
+            if session == self.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self._fd)
 
