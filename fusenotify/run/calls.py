@@ -26,6 +26,7 @@ from fusenotify.bits import (
     IN_ONLYDIR,
     KNOWN_BITS,
 )
+from fusenotify.client.locate import Opened
 from fusenotify.protocol.connection import ConnectionLost
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.run.architectures import Architecture
@@ -238,9 +239,7 @@ class Calls:
             )
             if not self._listener.is_valid(notification.id):
                 return
-            source = await self._source(descriptor, target, found)
-            await self._check_limit()
-            result = await source.add_watch(found, mask)
+            result = await self._watched(descriptor, target, found, mask)
         except ConnectionLost:
             result = -errno.ENOTCONN
         except OSError as error:
@@ -250,18 +249,27 @@ class Calls:
             result = -errno.ENOSPC if code == errno.EMFILE else -code
         self._answer(notification, "inotify_add_watch", shown, result)
 
-    async def _source(self, descriptor: InotifyDescriptor, target: Target, found: object) -> Source:
-        """Return the descriptor's source for an object that was opened, a new one if need be."""
+    async def _watched(
+        self, descriptor: InotifyDescriptor, target: Target, found: Opened, mask: int
+    ) -> int:
+        """Watch an object that was opened in one of the descriptor's sources, or in a new one."""
         while True:
-            served = await self._mounts.serving(target, found)  # type: ignore[arg-type]
-            if served is None:
-                return descriptor.kernel()
+            served = await self._mounts.serving(target, found)
             try:
-                async with descriptor.lock:
-                    return descriptor.of_mount(served.client) or await self._device(
-                        descriptor, served
-                    )
+                source: Source
+                if served is None:
+                    source = descriptor.kernel()
+                else:
+                    async with descriptor.lock:
+                        source = descriptor.of_mount(served.client) or await self._device(
+                            descriptor, served
+                        )
+                await self._check_limit()
+                return await source.add_watch(found, mask)
             except ConnectionLost:
+                if served is None:
+                    raise
+                # The filesystem was mounted again, perhaps with the same device number.
                 self._mounts.forget(served)
 
     async def _device(self, descriptor: InotifyDescriptor, served: Served) -> MountSource:

@@ -59,8 +59,9 @@ class Reads:
             self._signals.cancel()
 
     def forget(self, descriptor: InotifyDescriptor) -> None:
-        """Forget the reads of a descriptor that no process has any more."""
-        self._held.pop(descriptor, None)
+        """End the reads of a descriptor that no process has any more."""
+        for read in self._held.pop(descriptor, []):
+            self._finish(read, -errno.EBADF)  # another thread has closed it meanwhile
 
     def serve(self, descriptor: InotifyDescriptor, read: TrappedRead) -> None:
         """Answer a read, or hold it back until there is an event."""
@@ -118,10 +119,11 @@ class Reads:
         """End the reads that we hold back when a signal came, or when the thread is gone."""
         while any(self._held.values()):
             await asyncio.sleep(_SIGNAL_SECONDS)
+            taken: set[int] = set()
             for reads in self._held.values():
                 for read in list(reads):
                     try:
-                        if read.target.has_signal():
+                        if read.target.has_signal(taken):
                             reads.remove(read)
                             self._finish(read, -_ERESTARTSYS)
                     except OSError:

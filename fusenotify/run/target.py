@@ -122,14 +122,29 @@ class Target:
         with open(self.proc + b"status", "rb") as lines:
             return {name: value.strip() for name, _, value in (ln.partition(b":") for ln in lines)}
 
-    def has_signal(self) -> bool:
-        """Return whether a signal that the thread does not block is pending.
+    def has_signal(self, taken: set[int]) -> bool:
+        """Return whether a signal is pending that this thread will handle.
+
+        A signal of the whole process is for one thread; then its process id is added to taken.
+        If it is there already, the signal is another thread's.
 
         Raises OSError if the thread is gone.
         """
         status = self.status()
-        pending, shared, blocked = (int(status[n], 16) for n in (b"SigPnd", b"ShdPnd", b"SigBlk"))
-        return bool((pending | shared) & ~blocked)
+        own, shared, blocked = (int(status[n], 16) for n in (b"SigPnd", b"ShdPnd", b"SigBlk"))
+        if own & ~blocked:
+            return True
+        process = int(status[b"Tgid"])
+        shared &= ~blocked
+        if shared and process != self.thread:
+            # The kernel chooses the first thread, unless that one blocks the signal or has ended.
+            first = Target(process, self.word).status()
+            if first[b"State"][:1] not in b"ZX":
+                shared &= int(first[b"SigBlk"], 16)
+        if not shared or process in taken:
+            return False
+        taken.add(process)
+        return True
 
     def _transfer(self, call: object, local: object, places: Sequence[tuple[int, int]]) -> int:
         size = ctypes.sizeof(local)  # type: ignore[arg-type]

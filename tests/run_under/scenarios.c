@@ -765,6 +765,54 @@ static void timings(void)
 	(void)count;
 }
 
+static int shared_fd;
+
+static void *read_shared(void *nothing)
+{
+	char record[40];
+	ssize_t got = read(shared_fd, record, sizeof record);
+	say("another thread", got);
+	return nothing;
+}
+
+/* A signal wakes one thread of those that read. */
+static void signals_to_threads(void)
+{
+	pthread_t others[2];
+	handle(SIGUSR1, SA_RESTART);
+	shared_fd = inotify(0);
+	inotify_add_watch(shared_fd, directory, IN_CREATE);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&others[i], NULL, read_shared, NULL);
+	if (!fork()) {
+		for (int i = 0; i < 4; i++) {
+			usleep(60000);
+			kill(getppid(), SIGUSR1);
+		}
+		usleep(60000);
+		touch("a");
+		touch("b");
+		touch("c");
+		_exit(0);
+	}
+	read(shared_fd, buffer, 40);
+	for (int i = 0; i < 2; i++)
+		pthread_join(others[i], NULL);
+	say("signals came", signals > 0);
+	wait(NULL);
+}
+
+static void closed_by_another_thread(void)
+{
+	pthread_t other;
+	shared_fd = inotify(0);
+	inotify_add_watch(shared_fd, directory, IN_CREATE);
+	pthread_create(&other, NULL, read_shared, NULL);
+	usleep(60000);
+	close(shared_fd);
+	pthread_join(other, NULL);
+}
+
 /* It is signalled and killed. */
 static void waits_for_ever(void)
 {
@@ -785,7 +833,7 @@ static struct {
 	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
 	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
-	S(waits_for_ever), S(not_dumpable), S(timings),
+	S(signals_to_threads), S(closed_by_another_thread), S(waits_for_ever), S(not_dumpable), S(timings),
 };
 
 /* Prints events for ever, by reads of a size. */

@@ -6,11 +6,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from fusenotify.bits import IN_IGNORED, IN_ISDIR, IN_UNMOUNT
 from fusenotify.testing import TemporaryMount, temporary_mount
+from tests.cli.command import FUSENOTIFY
 from tests.conftest import User
 from tests.run_under.programs import ALIKE, answers, compiled, under
 
@@ -157,6 +160,38 @@ def test_the_old_semantics_overflow_once_for_each_read(
         "overflow",
     )
     assert done.stdout.splitlines()[2] == "read: 128: 1/100/1 1/100/2 1/100/3 -1/4000/ -1/4000/"
+
+
+def test_a_read_whose_descriptor_another_thread_closes_ends(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    done = under("--", scenarios, fusenotify_mount.path, "closed_by_another_thread")
+    assert done.stdout == "another thread: EBADF\n"
+
+
+def test_a_directory_that_is_mounted_again_is_watched_again(
+    tmp_path: Path, public_path: Path
+) -> None:
+    # The new mount often has the device number of the old one.
+    program = (
+        "import sys, subprocess\n"
+        "from inotify_simple import INotify, flags\n"
+        "inotify = INotify()\n"
+        "for again in range(2):\n"
+        "    subprocess.run([*sys.argv[3:], 'mount', *sys.argv[1:3]], check=True)\n"
+        "    inotify.add_watch(sys.argv[2], flags.CREATE)\n"
+        "    open(f'{sys.argv[2]}/{again}', 'w').close()\n"
+        "    print([event.name for event in inotify.read(20000)], flush=True)\n"
+        "    subprocess.run([*sys.argv[3:], 'unmount', sys.argv[2]], check=True)\n"
+        "    print([event.mask for event in inotify.read(20000)], flush=True)\n"
+    )
+    mountpoint = public_path / "mountpoint"
+    mountpoint.mkdir()
+    command = [sys.executable, "-c", program, str(tmp_path), str(mountpoint), *FUSENOTIFY]
+    done = under("--", *command)
+    ended = [f"[{IN_UNMOUNT | IN_ISDIR}, {IN_IGNORED}]"]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert (done.returncode, lines) == (0, ["['0']", *ended, "['1']", *ended])
 
 
 def test_the_watches_of_a_run_are_limited(
