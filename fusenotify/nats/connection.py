@@ -98,8 +98,10 @@ async def connected(address: Address) -> AsyncIterator[JetStreamContext]:
 
 async def check_stream(
     jetstream: JetStreamContext, address: Address, stream: str, subjects: str
-) -> None:
+) -> str:
     """Check that a stream takes subjects; create the stream if it does not exist.
+
+    Returns when it was created, as a text.
 
     Raises Refused if it does not take them, or cannot be created; NotThere if the server has
     no JetStream.
@@ -118,6 +120,7 @@ async def check_stream(
     if not any(covers(each, subjects) for each in info.config.subjects or ()):
         kept = ", ".join(info.config.subjects or ["nothing"])
         raise Refused(f"the stream {stream} keeps {kept}, and not {subjects}: name another one")
+    return "" if info.created is None else info.created.isoformat()
 
 
 def no_jetstream(address: Address) -> NotThere:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The publisher: copies a mount's journal to a JetStream stream, each event once, in order.
 
-It keeps no state: the mount's last message in the stream has the cursor after which to go
-on.  Events that are not in the stream yet wait in the journal.
+It keeps no state here: the mount's last message in the stream has the cursor after which to go
+on.  If the stream's limits have removed all of its messages, the server keeps the cursor
+(nats.places).  Events that are not in the stream yet wait in the journal.
 
 Invariants
     A message's id is the cursor of its event, so that the stream drops duplicates.
@@ -13,8 +14,10 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import socket as sockets
+import time
 from collections.abc import Callable
 
 import nats.errors
@@ -36,6 +39,7 @@ from fusenotify.nats.connection import (
     connected,
 )
 from fusenotify.nats.messages import base_of, encoded, subject_of
+from fusenotify.nats.places import Place
 from fusenotify.protocol.past import BEGINNING
 
 log = logging.getLogger(__name__)
@@ -46,6 +50,13 @@ _ID = "Nats-Msg-Id"
 _ACKNOWLEDGED_SECONDS = 10.0
 _STALL_SECONDS = 10.0
 _RETRY_SECONDS = (0.2, 5.0)
+# After how many seconds without an acknowledgement the stream's last message is looked at again.
+# A server knows for two minutes, by default, which messages it had.
+_LOOK_AGAIN_SECONDS = 60.0
+# What happens if these credentials may not use the bucket.
+_NO_PLACE = (nats.js.errors.Error, nats.errors.TimeoutError, nats.errors.NoRespondersError)
+# Cursors and the acknowledgements of their events.
+_Sent = asyncio.Queue[tuple[str, asyncio.Future[PubAck]]]
 
 
 class _Interrupted(Exception):
@@ -124,6 +135,9 @@ class _Publisher:
         self._machine = machine
         self._base = base_of(prefix, machine, client.mountpoint)
         self._subjects = f"{prefix}.>"
+        base = hashlib.sha256(self._base.encode()).hexdigest()[:32]
+        self._key = f"publisher.{stream}.{base}"
+        self._active = 0.0  # when something was acknowledged last
         self._window = window
         self._on_published = on_published
 
@@ -134,14 +148,17 @@ class _Publisher:
         """
         self.count_before = self.count
         async with connected(self._address) as jetstream:
-            await check_stream(jetstream, self._address, self._stream, self._subjects)
+            created = await check_stream(jetstream, self._address, self._stream, self._subjects)
             self.was_connected = True
             cursor = await self._last_published(jetstream)
-            sent: asyncio.Queue[asyncio.Future[PubAck]] = asyncio.Queue(self._window)
+            if cursor == BEGINNING:  # its messages may have been removed since
+                cursor = await self._kept_place(jetstream, created)
+            sent: _Sent = asyncio.Queue(self._window)
+            self._active = time.monotonic()
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._send_all(jetstream, cursor, sent))
-                    tasks.create_task(self._confirm_all(sent))
+                    tasks.create_task(self._confirm_all(jetstream, created, sent))
             except BaseExceptionGroup as group:
                 raise _first(group) from None
 
@@ -167,9 +184,17 @@ class _Publisher:
             return 0, BEGINNING
         return last.seq or 0, str((last.headers or {}).get(_ID, BEGINNING))
 
-    async def _send_all(
-        self, jetstream: JetStreamContext, cursor: str, sent: asyncio.Queue[asyncio.Future[PubAck]]
-    ) -> None:
+    async def _kept_place(self, jetstream: JetStreamContext, created: str) -> str:
+        """Return the cursor after the last event that was acknowledged by this stream."""
+        try:
+            kept = await (await Place.of(jetstream, self._key)).load()
+        except _NO_PLACE as error:
+            log.warning("the server keeps no place for this publisher: %s", error)
+            return BEGINNING
+        when, _, cursor = (kept or "").rpartition(" ")
+        return cursor if when == created and cursor else BEGINNING
+
+    async def _send_all(self, jetstream: JetStreamContext, cursor: str, sent: _Sent) -> None:
         events = self._client.since(cursor, follow=True)
         try:
             while True:
@@ -177,7 +202,13 @@ class _Publisher:
                     event = await anext(events)
                 except OSError as error:
                     raise _MountFailed(error) from None
-                await sent.put(await self._send(jetstream, event))
+                if time.monotonic() - self._active > _LOOK_AGAIN_SECONDS and sent.empty():
+                    # The server may no longer know which messages it had.
+                    self._active = time.monotonic()
+                    if await self._last_published(jetstream) != cursor:
+                        raise _Interrupted("somebody else publishes this mount, or purged it")
+                cursor = event.cursor
+                await sent.put((cursor, await self._send(jetstream, event)))
         finally:
             await events.aclose()
 
@@ -203,10 +234,12 @@ class _Publisher:
                 self._base, data, stream=self._stream, headers=headers, wait_stall=_STALL_SECONDS
             )
 
-    async def _confirm_all(self, sent: asyncio.Queue[asyncio.Future[PubAck]]) -> None:
+    async def _confirm_all(self, jetstream: JetStreamContext, created: str, sent: _Sent) -> None:
         """Wait for the acknowledgements in the order of sending."""
+        place: Place | None = None
+        can_keep = True
         while True:
-            future = await sent.get()
+            cursor, future = await sent.get()
             try:
                 await asyncio.wait_for(future, _ACKNOWLEDGED_SECONDS)
             except nats.js.errors.APIError as error:
@@ -215,6 +248,16 @@ class _Publisher:
             except TimeoutError:
                 raise _Interrupted("a message was not acknowledged") from None
             self.count += 1
+            self._active = time.monotonic()
+            if can_keep:
+                try:
+                    place = place or await Place.of(jetstream, self._key)
+                    await place.keep(f"{created} {cursor}")
+                    if sent.empty():
+                        await place.save()
+                except _NO_PLACE as error:
+                    log.warning("the server keeps no place for this publisher: %s", error)
+                    can_keep = False
             if self._on_published is not None and sent.empty():
                 self._on_published(self.count)
 

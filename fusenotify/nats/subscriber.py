@@ -14,17 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
-from typing import Self
 
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.kv import KeyValue
 
 from fusenotify.nats.connection import (
     PREFIX,
@@ -38,13 +35,12 @@ from fusenotify.nats.connection import (
     no_jetstream,
 )
 from fusenotify.nats.messages import Received, decoded, key_of
+from fusenotify.nats.places import Place
 
 log = logging.getLogger(__name__)
 
-BUCKET = "fusenotify"
 _BATCH = 500
 _FETCH_SECONDS = 1.0
-_SAVE_SECONDS = 0.2
 _RETRY_SECONDS = (0.2, 5.0)
 
 
@@ -113,7 +109,9 @@ class _Reader:
         Raises one of TRANSIENT, Refused.
         """
         async with connected(self._address) as jetstream:
-            place = None if self._durable is None else await _Place.of(jetstream, self._durable)
+            place = (
+                None if self._durable is None else await Place.of(jetstream, key_of(self._durable))
+            )
             await self._begin(jetstream, place)
             # Servers before 2.10 allow only one pattern for a consumer.
             pattern = self._subjects[0] if len(self._subjects) == 1 else ">"
@@ -139,11 +137,11 @@ class _Reader:
                         yield received
                     self._last = sequence.stream
                     if place is not None:
-                        await place.keep(self._last)
+                        await place.keep(str(self._last))
                 if place is not None:
                     await place.save()
 
-    async def _begin(self, jetstream: JetStreamContext, place: _Place | None) -> None:
+    async def _begin(self, jetstream: JetStreamContext, place: Place | None) -> None:
         """Find out after which message to begin.  Raises NotThere."""
         try:
             info = await jetstream.stream_info(self._stream)
@@ -155,7 +153,8 @@ class _Reader:
             raise no_jetstream(self._address) from None
         newest = info.state.last_seq
         if self._last is None and place is not None:
-            self._last = await place.load()
+            kept = await place.load()
+            self._last = None if kept is None else int(kept)
         if self._last is None and self._since is None:
             self._last = newest
         if self._last is not None and self._last > newest:
@@ -184,43 +183,3 @@ class _Reader:
         except ValueError as error:
             log.warning("message %d of the stream %s: %s", number, self._stream, error)
             return None
-
-
-class _Place:
-    """The place of a durable subscriber, which the server keeps."""
-
-    def __init__(self, bucket: KeyValue, name: str) -> None:
-        self._bucket = bucket
-        self._key = key_of(name)
-        self._kept = self._saved = 0
-        self._next = 0.0
-
-    @classmethod
-    async def of(cls, jetstream: JetStreamContext, name: str) -> Self:
-        """Return the place of the durable subscriber with a name."""
-        try:
-            bucket = await jetstream.key_value(BUCKET)
-        except nats.js.errors.BucketNotFoundError:
-            bucket = await jetstream.create_key_value(bucket=BUCKET)
-        return cls(bucket, name)
-
-    async def load(self) -> int | None:
-        """Return the number of the last message that was handled; None if no place is kept."""
-        try:
-            entry = await self._bucket.get(self._key)
-        except nats.js.errors.KeyNotFoundError:
-            return None
-        return int(entry.value or b"0")
-
-    async def keep(self, number: int) -> None:
-        """Note that a message was handled; its number is saved soon."""
-        self._kept = number
-        if time.monotonic() >= self._next:
-            await self.save()
-
-    async def save(self) -> None:
-        """Save the number of the last message that was handled, if it is new."""
-        if self._kept != self._saved:
-            await self._bucket.put(self._key, b"%d" % self._kept)
-            self._saved = self._kept
-            self._next = time.monotonic() + _SAVE_SECONDS

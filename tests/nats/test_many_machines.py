@@ -109,6 +109,47 @@ def test_nothing_is_lost_or_twice_or_out_of_order_whatever_is_killed(tmp_path: P
 
 @needs_server
 @pytest.mark.mount
+def test_what_the_stream_no_longer_keeps_is_not_published_again(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    printed = tmp_path / "printed"
+    publish = ["publish", kept.mountpoint, "--to", server.url]
+    # The server forgets at once which messages it had, as after two minutes by default.
+    manage(server, "add_stream(name='FUSENOTIFY', subjects=['fusenotify.>'], duplicate_window=0.1)")
+    place = ["--from", server.url, "--since", "1", "--json"]
+    with program("subscribe", *place, output=printed):
+        with program(*publish, output=tmp_path / "publisher"):
+            os.mkdir(f"{kept.mountpoint}/a")
+            until(lambda: len(objects(printed)) == 1, "the event is printed")
+            until(lambda: "publisher." in manage(server, KEYS), "the place is kept")
+        manage(server, "purge_stream('FUSENOTIFY')")
+        with program(*publish, output=tmp_path / "publisher"):
+            os.mkdir(f"{kept.mountpoint}/b")
+            until(lambda: "b" in [each["path"] for each in objects(printed)], "the next one")
+    assert [each["path"] for each in objects(printed)] == ["a", "b"]
+
+
+KEYS = "stream_info('KV_fusenotify', subjects_filter='>')"
+
+
+def manage(server: NatsServer, call: str) -> str:
+    """Call a method of JetStream; return what it returns, as text."""
+    script = (
+        "import asyncio, nats, sys\n"
+        "async def manage():\n"
+        "    client = await nats.connect(sys.argv[1])\n"
+        f"    print(await client.jetstream().{call})\n"
+        "    await client.close()\n"
+        "asyncio.run(manage())"
+    )
+    done = subprocess.run(
+        [FUSENOTIFY[0], "-c", script, server.url], capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+@needs_server
+@pytest.mark.mount
 def test_a_message_that_is_too_large_is_a_gap(kept: Mounted, tmp_path: Path) -> None:
     printed = tmp_path / "printed"
     with running(tmp_path / "nats", "max_payload: 1200") as server:
