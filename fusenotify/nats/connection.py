@@ -17,6 +17,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from nats.js.api import StreamInfo
 
 STREAM = "FUSENOTIFY"
 PREFIX = "fusenotify"
@@ -120,6 +121,11 @@ async def check_stream(
     if not any(covers(each, subjects) for each in info.config.subjects or ()):
         kept = ", ".join(info.config.subjects or ["nothing"])
         raise Refused(f"the stream {stream} keeps {kept}, and not {subjects}: name another one")
+    return created_at(info)
+
+
+def created_at(info: StreamInfo) -> str:
+    """Return when a stream was created, as a text: a stream of the same name is another one."""
     return "" if info.created is None else info.created.isoformat()
 
 

@@ -32,6 +32,7 @@ from fusenotify.nats.connection import (
     Refused,
     connected,
     covers,
+    created_at,
     no_jetstream,
 )
 from fusenotify.nats.messages import Received, decoded, key_of
@@ -102,6 +103,7 @@ class _Reader:
         self._since = since
         self._durable = durable
         self._last: int | None = None  # the number of the last message that was handled
+        self._created = ""  # when the stream was created that has this number, if known
 
     async def read(self) -> AsyncGenerator[Received, None]:
         """Yield the events after the last one, until the server leaves out a message.
@@ -137,7 +139,7 @@ class _Reader:
                         yield received
                     self._last = sequence.stream
                     if place is not None:
-                        await place.keep(str(self._last))
+                        await place.keep(f"{self._last} {self._created}")
                 if place is not None:
                     await place.save()
 
@@ -147,19 +149,24 @@ class _Reader:
             info = await jetstream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
             raise NotThere(
-                f"{self._address.shown}: there is no stream {self._stream}; a publisher makes one"
+                f"there is no stream {self._stream} at {self._address.shown}; a publisher makes one"
             ) from None
         except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
             raise no_jetstream(self._address) from None
         newest = info.state.last_seq
         if self._last is None and place is not None:
             kept = await place.load()
-            self._last = None if kept is None else int(kept)
+            if kept is not None:
+                number, _, self._created = kept.partition(" ")
+                self._last = int(number)
         if self._last is None and self._since is None:
             self._last = newest
-        if self._last is not None and self._last > newest:
+        created = created_at(info)
+        other = self._created not in ("", created)
+        if self._last is not None and (self._last > newest or other):
             log.warning("the stream %s was created again: all of it is read", self._stream)
             self._last = 0
+        self._created = created
 
     def _config(self) -> ConsumerConfig:
         """Return the configuration of a consumer that begins after the last message."""

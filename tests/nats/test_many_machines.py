@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,31 @@ def test_what_the_stream_no_longer_keeps_is_not_published_again(
             os.mkdir(f"{kept.mountpoint}/b")
             until(lambda: "b" in [each["path"] for each in objects(printed)], "the next one")
     assert [each["path"] for each in objects(printed)] == ["a", "b"]
+
+
+@needs_server
+@pytest.mark.mount
+def test_a_stream_that_was_created_again_is_read_from_its_beginning(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    printed = tmp_path / "printed"
+    publish = ["publish", kept.mountpoint, "--to", server.url]
+    place = ["--from", server.url, "--since", "1", "--durable", "a name.*", "--json"]
+    paths = ["a", "b", "a", "b", "c"]
+    for names in ("ab", "c"):
+        for name in names:
+            os.mkdir(f"{kept.mountpoint}/{name}")
+        with program(*publish, output=tmp_path / "publisher"):
+            until(server.has_stream, "the stream is made")
+            with program("subscribe", *place, output=printed):
+                until(partial(_ends_with, printed, names[-1]), "all are printed")
+        manage(server, "delete_stream('FUSENOTIFY')")
+    assert [each["path"] for each in objects(printed)] == paths
+    assert "was created again" in printed.read_text()
+
+
+def _ends_with(printed: Path, name: str) -> bool:
+    return [each["path"] for each in objects(printed)][-1:] == [name]
 
 
 KEYS = "stream_info('KV_fusenotify', subjects_filter='>')"
