@@ -176,6 +176,23 @@ def test_install_puts_three_files_and_uninstall_leaves_nothing(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_all_users_can_read_what_is_installed_whatever_the_umask(tmp_path: Path) -> None:
+    with_umask = 'umask 077; exec "$0" "$@"'
+    run("sh", "-c", with_umask, SCRIPTS / "install", "--prefix=/a b", DESTDIR=str(tmp_path))
+    modes = {path: os.stat(path).st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}
+    assert len(modes) > 5
+
+
+def test_uninstall_removes_what_an_installation_that_was_killed_left(tmp_path: Path) -> None:
+    left = tmp_path / "usr/sbin/mount.fusenotify.new"
+    for text in ("", "#!/bin/sh\n# Put here by fusenotify's mount-scripts/install\n"):
+        left.parent.mkdir(parents=True)
+        left.write_text(text)
+        run(SCRIPTS / "uninstall", DESTDIR=str(tmp_path))
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_files_of_others_are_neither_replaced_nor_removed(tmp_path: Path) -> None:
     theirs = tmp_path / "sbin" / "mount.fusenotify"
     theirs.parent.mkdir()
