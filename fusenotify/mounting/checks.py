@@ -139,6 +139,9 @@ def _check_journal(settings: Settings, places: Places) -> None:
     path = settings.journal_path
     if path is None:
         return
+    if not os.path.isabs(path):
+        raise Failure("you have no home directory for the journal; name a file: --journal=FILE")
+    path = os.path.realpath(path)
     if os.path.isdir(path):
         raise Failure(
             f"{path}: a journal is a file, not a directory; write --journal without FILE as "

@@ -157,7 +157,9 @@ def state_directory() -> str:
     """Return the directory of this user's journals, following the XDG base directories."""
     if os.geteuid() == 0:
         return "/var/lib/fusenotify"
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    home = os.environ.get("XDG_STATE_HOME") or ""
+    if not os.path.isabs(home):  # which counts as unset, as the specification says
+        home = os.path.expanduser("~/.local/state")
     return f"{home}/fusenotify"
 
 

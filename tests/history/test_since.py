@@ -21,6 +21,7 @@ from fusenotify import mounted as fusenotify_mounted
 from fusenotify.bits import names
 from fusenotify.client import Client, PastEvent
 from fusenotify.client.aio import Client as AsyncClient
+from fusenotify.mounting.settings import state_directory
 from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify
 from tests.conftest import Mounting, User
 
@@ -200,6 +201,32 @@ def test_a_journal_inside_the_mount_is_refused(tmp_path: Path, place: str, role:
     done = fusenotify("mount", tmp_path / "source", tmp_path / "mnt", "--journal", tmp_path / place)
     assert (done.returncode, f"inside {role}" in done.stderr) == (1, True), done.stderr
     assert not any((tmp_path / "source" / "deep").iterdir())
+
+
+def test_a_link_to_a_journal_inside_the_mount_is_refused(tmp_path: Path) -> None:
+    for name in ("source", "mnt"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "source" / "journal")
+    done = fusenotify("mount", tmp_path / "source", tmp_path / "mnt", "--journal", link)
+    assert (done.returncode, "inside SOURCE" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"XDG_STATE_HOME": "state", "HOME": "/home/n"}, "/home/n/.local/state/fusenotify"),
+        ({"XDG_STATE_HOME": "", "HOME": "/home/n"}, "/home/n/.local/state/fusenotify"),
+    ],
+    ids=["relative", "empty"],
+)
+def test_a_state_directory_that_is_no_path_counts_as_unset(
+    env: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert state_directory() == expected
 
 
 def test_a_journal_that_another_daemon_keeps_is_refused(kept: Mounted, tmp_path: Path) -> None:
