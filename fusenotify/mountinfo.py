@@ -75,6 +75,12 @@ class Mount:
     def _number(self, word: str) -> int:
         return next((int(o.removeprefix(word)) for o in self.options if o.startswith(word)), 0)
 
+    def refusal(self, uid: int) -> str | None:
+        """Return why the kernel lets a user do nothing in a FUSE mount, or None if it does."""
+        if uid == self.user or "allow_other" in self.options:
+            return None
+        return f"user {self.user} mounted it without -o allow_other, so no other user may use it"
+
     def inner_path(self, path: bytes) -> bytes:
         """Return the path in the filesystem for an absolute path on this mount.
 

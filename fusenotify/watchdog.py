@@ -21,32 +21,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.events import (
-    DirAttribEvent,
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirModifiedEvent,
-    DirMovedEvent,
-    FileAttribEvent,
-    FileClosedEvent,
-    FileClosedNoWriteEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileOpenedEvent,
-    FileSystemEvent,
-    generate_sub_created_events,
-    generate_sub_moved_events,
-)
-from watchdog.observers.api import (
-    DEFAULT_EMITTER_TIMEOUT,
-    DEFAULT_OBSERVER_TIMEOUT,
-    BaseObserver,
-    EventEmitter,
-    EventQueue,
-    ObservedWatch,
-)
+try:
+    from watchdog.events import (
+        DirAttribEvent,
+        DirCreatedEvent,
+        DirDeletedEvent,
+        DirModifiedEvent,
+        DirMovedEvent,
+        FileAttribEvent,
+        FileClosedEvent,
+        FileClosedNoWriteEvent,
+        FileCreatedEvent,
+        FileDeletedEvent,
+        FileModifiedEvent,
+        FileMovedEvent,
+        FileOpenedEvent,
+        FileSystemEvent,
+        generate_sub_created_events,
+        generate_sub_moved_events,
+    )
+    from watchdog.observers.api import (
+        DEFAULT_EMITTER_TIMEOUT,
+        DEFAULT_OBSERVER_TIMEOUT,
+        BaseObserver,
+        EventEmitter,
+        EventQueue,
+        ObservedWatch,
+    )
+except ModuleNotFoundError as error:
+    if str(error.name).partition(".")[0] == "watchdog":
+        error.add_note("pip install 'fusenotify[watchdog]' installs it")
+    raise
 
 from fusenotify.bits import (
     IN_ATTRIB,

@@ -90,7 +90,9 @@ def _reports(mountpoint: str | None, socket: str | None, *, in_order: bool) -> I
     if mountpoint is not None:
         path = resolve(mountpoint)
         if path not in mounts:
-            raise Failure(f"{path}: no fusenotify mount is there")
+            raise Failure(
+                f"{path}: no fusenotify mount is there; 'fusenotify status' lists the mounts"
+            )
         mounts = {path: mounts[path]}
     asked = {in_thread(partial(_report, mount)): mount for mount in mounts.values()}
     deadline = time.monotonic() + _MOST_SECONDS
@@ -119,7 +121,8 @@ def _report(mount: mountinfo.Mount) -> Report:
         socket = socket_of(mount)
         return Report(mountpoint, source, socket, _ask(socket))
     except OSError as error:
-        return _without_answer(mount, describe(error), socket)
+        refusal = mount.refusal(os.geteuid()) if error.errno == errno.EACCES else None
+        return _without_answer(mount, refusal or describe(error), socket)
     except Failure as failure:
         return _without_answer(mount, str(failure), socket)
 

@@ -88,8 +88,9 @@ def locate(path: AnyPath, *, follow: bool = True, socket: AnyPath | None = None)
     An object reached through /proc/self/fd or the like may have lost its name,
     or another object may have the name now.  The place then has nameless.
 
-    Raises OSError: as open(2) for the path, EXDEV for a path on no fusenotify
-    mount, ENOTCONN if the mount's daemon is dead, EINVAL for a NUL in the path.
+    Raises OSError, whose filename is bytes: as open(2) for the path, EXDEV for a path on no
+    fusenotify mount, EACCES for another user's mount without allow_other, ENOTCONN if the
+    mount's daemon is dead, EINVAL for a NUL in the path.
     """
     name = os.fsencode(path)
     if b"\0" in name:
@@ -142,6 +143,9 @@ def _socket_of(handle: bytes, mount: Mount) -> str:
         try:
             return os.fsdecode(os.getxattr(mount.mountpoint, SOCKET_XATTR))
         except OSError as error:
+            refusal = mount.refusal(os.geteuid()) if error.errno == errno.EACCES else None
+            if refusal is not None:
+                raise OSError(errno.EACCES, refusal, error.filename) from None
             raise _explained(error) from None
 
 

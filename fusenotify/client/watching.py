@@ -107,6 +107,14 @@ class InotifyLogic(Generic[Told]):
         return self._first_paths if self._session is None else self._session.paths
 
     async def add_watch(self, path: AnyPath, mask: AnyMask, kind: Kind) -> int:
+        try:
+            return await self._add_watch(path, mask, kind)
+        except OSError as error:
+            if isinstance(error.filename, bytes) and not isinstance(os.fspath(path), bytes):
+                error.filename = os.fsdecode(error.filename)
+            raise
+
+    async def _add_watch(self, path: AnyPath, mask: AnyMask, kind: Kind) -> int:
         self._check_usable()
         bits = plain(mask)
         follow = not bits & IN_DONT_FOLLOW

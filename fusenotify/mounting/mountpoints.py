@@ -238,6 +238,8 @@ def _take_away(mount: mountinfo.Mount, which: mountinfo.MountId, lazy: bool) -> 
     else:
         reason = _unmount_as_user(path, lazy)
         busy = os.strerror(errno.EBUSY) in reason
+        if reason and not busy and mount.user != os.geteuid():
+            reason = f"user {mount.user} mounted it; only that user and root may unmount it"
     if busy:
         raise Failure(
             f"{path}: busy, programs have files open or work in it (fuser -vm shows them); "

@@ -23,7 +23,10 @@ from tests.conftest import Mounting, User
 
 def test_a_directory_without_a_mount_is_refused(tmp_path: Path) -> None:
     done = fusenotify("status", tmp_path)
-    assert done.stderr == f"fusenotify: {tmp_path}: no fusenotify mount is there\n"
+    assert done.stderr == (
+        f"fusenotify: {tmp_path}: no fusenotify mount is there; "
+        "'fusenotify status' lists the mounts\n"
+    )
     assert done.returncode == 1
 
 
@@ -74,6 +77,22 @@ def test_json_has_clients_devices_users_and_limits(mounting: Mounting) -> None:
             assert (shown["watches"], shown["trees"]) == (2, 1)
             assert (shown["queued"], shown["max_queued_events"]) == (3, 2)
             assert (shown["overflows"], shown["lost"], shown["merged"]) == (1, 2, 0)
+
+
+@pytest.mark.mount
+def test_a_user_without_access_learns_which_option_is_missing(
+    public_path: Path, nobody: User
+) -> None:
+    mnt = public_path / "mnt"
+    for directory in (public_path / "source", mnt):
+        directory.mkdir()
+    why = "user 0 mounted it without -o allow_other, so no other user may use it"
+    with fusenotify_mounted(public_path / "source", mnt):
+        status = nobody.run(nobody.python, "-m", "fusenotify", "status", str(mnt))
+        limits = nobody.run(nobody.python, "-m", "fusenotify", "limits", str(mnt))
+    assert status.stdout == f"{mnt} shows {public_path / 'source'}\n  {why}\n"
+    assert limits.stderr == f"fusenotify: {mnt}: {why}\n"
+    assert [done.returncode for done in (status, limits)] == [1, 1]
 
 
 @pytest.mark.mount

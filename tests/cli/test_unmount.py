@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import fusenotify as package
 from fusenotify.cli import main
 from tests.cli.command import ended, fusenotify
-from tests.conftest import Mounting
+from tests.conftest import Mounting, User
 
 
 def test_a_directory_without_a_mount_is_refused(tmp_path: Path) -> None:
@@ -40,6 +41,21 @@ def test_it_wants_a_mount_point() -> None:
 def test_a_mount_of_somebody_else_is_refused() -> None:
     done = fusenotify("unmount", "/proc")
     assert done.stderr.startswith("fusenotify: /proc: no fusenotify mount is there")
+    assert done.returncode == 1
+
+
+@pytest.mark.mount
+def test_a_mount_of_another_user_is_refused_with_who_may(public_path: Path, nobody: User) -> None:
+    mnt = public_path / "mnt"
+    for directory in (public_path / "source", mnt):
+        directory.mkdir()
+    with package.mounted(public_path / "source", mnt):
+        done = nobody.run(nobody.python, "-m", "fusenotify", "unmount", str(mnt))
+        assert os.path.ismount(mnt)
+    assert done.stderr == (
+        f"fusenotify: {mnt}: cannot be unmounted: "
+        "user 0 mounted it; only that user and root may unmount it\n"
+    )
     assert done.returncode == 1
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,13 +126,19 @@ def test_options_reach_the_device(served: Running, mounted: Path) -> None:
         pytest.param("/etc/passwd", errno.EXDEV, id="outside"),
     ],
 )
-def test_a_path_that_cannot_be_watched_is_refused(
+def test_a_path_that_cannot_be_watched_is_refused_as_it_was_given(
     inotify: Inotify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, code: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OSError) as refused:  # noqa: PT011  (the errno is compared)
         inotify.add_watch(path, IN_CREATE)
     assert refused.value.errno == code
+    assert refused.value.filename in (path, None)
+    as_bytes: Any = os.fsencode(path)
+    with pytest.raises(OSError) as refused:  # noqa: PT011
+        inotify.add_watch(as_bytes, IN_CREATE)
+    assert refused.value.errno == code
+    assert refused.value.filename in (as_bytes, None)
 
 
 def test_without_a_mount_the_error_says_what_to_do(tmp_path: Path) -> None:
