@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from fusenotify.run.architectures import architectures_here
 from fusenotify.run.calls import Calls, Settings
 from fusenotify.run.child import NotStarted, start
-from fusenotify.run.filter import reserved_range
+from fusenotify.run.filter import Range, reserved_range
 from fusenotify.run.front import ENDED, FAILED, HANDED_ON, STARTED
 from fusenotify.run.notify import Listener
 from fusenotify.run.recorder import Recorder
@@ -96,16 +97,22 @@ def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None
     keep.add(listener)
     _close_all(lambda number: number not in keep)
     _to_nothing(0, 1)
-    asyncio.run(_supervised(order, Listener(listener), pid, reporter, lifeline))
+    # Two of our descriptors serve one of the program's, and the program may have many.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    asyncio.run(_supervised(order, Listener(listener), reserved, pid, reporter, lifeline))
 
 
 async def _supervised(
-    order: Order, listener: Listener, pid: int, reporter: Reporter, lifeline: int
+    order: Order,
+    listener: Listener,
+    reserved: Range,
+    pid: int,
+    reporter: Reporter,
+    lifeline: int,
 ) -> None:
     warn = order.recorder.warn = Warnings()
-    calls = Calls(
-        listener, architectures_here(), reserved_range(), order.settings, order.recorder, warn
-    )
+    calls = Calls(listener, architectures_here(), reserved, order.settings, order.recorder, warn)
     supervisor = Supervisor(listener, calls)
     program = _Program(pid, reporter)
     loop = asyncio.get_running_loop()

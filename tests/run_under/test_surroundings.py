@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fusenotify.testing import TemporaryMount
 from tests.cli.command import environment
 from tests.run_under.programs import run_command, under
 
@@ -60,6 +61,22 @@ def test_a_script_without_an_interpreters_name_is_the_shells(tmp_path: Path) -> 
     script.write_text('echo "$0 $1"\n')
     script.chmod(0o755)
     assert under("--", script, "given").stdout == f"{script} given\n"
+
+
+@pytest.mark.mount
+def test_a_program_may_use_all_descriptors_of_a_small_limit(
+    scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    run = run_command("--", scenarios, fusenotify_mount.path, "many_descriptors")
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -Sn 110; exec "$@"', "sh", *run],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("good: 300\n", "")
 
 
 @pytest.mark.mount
