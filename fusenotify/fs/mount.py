@@ -207,7 +207,6 @@ class Mount:
         version = getattr(pyfuse3, "__version__", "of an unknown version")
         if version in TRIED:
             self._waits.negotiate(negotiation)
-            self._operations.names.forget = negotiation.next_epoch
             setattr(pyfuse3, "trio", self._waits)  # noqa: B010 - no part of its typed interface
         else:
             log.warning(
@@ -317,7 +316,6 @@ class Mount:
             raise FileNotFoundError(errno.ENOENT, "nothing is mounted here any more")
         assert self._inodes is not None
         assert self._operations is not None
-        self._operations.names.watched()
         return self._inodes
 
     def client_came(self, uid: int) -> None:

@@ -8,12 +8,12 @@ modules ask here before they call engine.hooks.
 The kernel does not remember the names of a file with several links
 (Requests.entry()), so a system call with a path is a LOOKUP, followed by its
 request from the same thread.  There is one exception: a file's only name, which
-the kernel remembers for a while after the file gets a second one.  If a watch may
-get events of the file, then or later, the kernel is told to look all names up
-again (Linux 6.16).  An older kernel remembers the name, and a program that opens
-without a LOOKUP has used that one.  Telling it to drop only that name is no
+the kernel remembers for a while after the file gets a second one.  A program that
+opens without a LOOKUP has used that one.  Telling the kernel to drop that name is no
 solution: it waits for the lock of the directory, and if the daemon is killed
-during that time, the process that holds the lock waits for ever.
+during that time, the process that holds the lock waits for ever.  Nor is telling it to
+look all names up again (FUSE_NOTIFY_INC_EPOCH, Linux 6.16): it then takes away
+whatever is mounted inside the mount.
 
 Invariant
     At most MOST threads and MOST files are remembered, the latest ones.  For
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 
 from fusenotify.engine.core import Dentry, Inode
 
@@ -36,13 +35,11 @@ class NamesUsed:
 
     seconds is how long the kernel may remember a name (View.entry_timeout).
     waiting has the threads that looked up one of several names and have made no
-    request for it yet, each with the name.  forget makes the kernel look all names
-    up again, and returns whether it will (Negotiation.next_epoch).
+    request for it yet, each with the name.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.forget: Callable[[], bool] = bool  # returns False
         self.waiting: OrderedDict[int, Dentry] = OrderedDict()
         # By file, the name that the kernel may remember, and until when (monotonic).
         self._remembered: OrderedDict[Inode, tuple[Dentry, float]] = OrderedDict()
@@ -67,26 +64,16 @@ class NamesUsed:
         """Record that a thread has looked up a file's only name, or a name to rename or remove."""
         self.waiting.pop(thread, None)
 
-    def linked(
-        self, inode: Inode, used: Dentry | None, names: int, thread: int, is_heard: bool
-    ) -> None:
+    def linked(self, inode: Inode, used: Dentry | None, names: int, thread: int) -> None:
         """Record that a thread gave inode one more name; it has so many names now.
 
-        used is the name that was used before.  is_heard says that a watch may get
-        events of one of the names.
+        used is the name that was used before.
         """
         self.settled(thread)
         if names == 2 and used is not None:  # until now that was the only name
-            if is_heard and self.forget():
-                return
             self._remembered[inode] = used, time.monotonic() + self._seconds
             if len(self._remembered) > MOST:
                 self._remembered.popitem(last=False)
-
-    def watched(self) -> None:
-        """Prepare for a new watch, which may get events of files that had no watch before."""
-        if self._remembered and self.forget():
-            self._remembered.clear()
 
     def use(self, inode: Inode, thread: int, *, opens: bool = False) -> None:
         """Make the name by which a thread has reached inode the one that was used last.

@@ -8,9 +8,7 @@ and its answer goes to the kernel with WANTED added.  Then the descriptor is the
 connection again, without libfuse noticing.
 
 fs.polling calls this when pyfuse3 is about to read; fs.ownership and fs.set_id
-implement the features.  fs.names makes the kernel look names up again, which
-libfuse cannot express either.  Linux: fs/fuse/inode.c fuse_send_init(),
-process_init_reply(); fs/fuse/dev.c fuse_notify_inc_epoch().
+implement the features.  Linux: fs/fuse/inode.c fuse_send_init(), process_init_reply().
 
 Invariants
     Only features that the kernel offers are asked for; with an older kernel,
@@ -42,16 +40,12 @@ WANTED = _DONT_MASK | _HANDLE_KILLPRIV_V2
 LESS = "the kernel is asked for no more than libfuse asks"
 # The smallest buffer that the kernel accepts, FUSE_MIN_READ_BUFFER.
 _BUFFER = 8192
-# Length, opcode and unique number of fuse_in_header, then major, minor and the flags;
+# Length, opcode and unique number of fuse_in_header, then major and the flags;
 # length, error and unique number of fuse_out_header, then major and the flags.
-_OFFERED = struct.Struct("=IIQ24xII4xI")
+_OFFERED = struct.Struct("=IIQ24xI8xI")
 _ANSWERED = struct.Struct("=IiQI8xI")
 _INIT = 26
 _MAJOR = 7
-# FUSE_NOTIFY_INC_EPOCH, a notification that consists of a header, and the first minor version that
-# has it.
-_NEXT_EPOCH = struct.pack("=IiQ", 16, 8, 0)
-_EPOCHS_SINCE = 44
 
 
 class Negotiation:
@@ -64,9 +58,6 @@ class Negotiation:
         self._connection = -1
         self._offered = 0
         self._unique = 0
-        self._has_epochs = False
-        # The connection as libfuse has it.
-        self._fd = -1
         self._libfuse: socket.socket | None = None
 
     @property
@@ -90,7 +81,6 @@ class Negotiation:
                 self.close()
                 raise
             self._look_at(request)
-            self._fd = fd
             ours.send(request)
             os.dup2(libfuses.fileno(), fd, inheritable=False)
 
@@ -116,26 +106,12 @@ class Negotiation:
             log.warning("%s: libfuse did not answer as expected", LESS)
         return True
 
-    def next_epoch(self) -> bool:
-        """Make the kernel look up all names that it remembers before it uses them again.
-
-        The kernel takes no lock for that.  Returns whether it will; it does since Linux 6.16.
-        """
-        if not self._has_epochs:
-            return False
-        try:
-            os.write(self._fd, _NEXT_EPOCH)
-        except OSError:  # unmounted, or the kernel has no such notification after all
-            self._has_epochs = False
-        return self._has_epochs
-
     def _look_at(self, request: bytes) -> None:
         """Store what the kernel offers, if this is an INIT of the known form."""
         if len(request) >= _OFFERED.size:
-            length, opcode, unique, major, minor, offered = _OFFERED.unpack_from(request)
+            length, opcode, unique, major, offered = _OFFERED.unpack_from(request)
             if (length, opcode, major) == (len(request), _INIT, _MAJOR):
                 self._offered, self._unique = offered, unique
-                self._has_epochs = minor >= _EPOCHS_SINCE
                 return
         log.warning("%s: its first request is not as expected", LESS)
 

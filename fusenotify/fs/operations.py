@@ -151,9 +151,7 @@ class Operations(AttributeRequests):
         self.by_owner(ctx, act, linked)
         self.hooks.by(ctx).linked(linked, parent, new_name)
         status = os.fstat(linked.fd)
-        hears = self.hooks.core.hears
-        is_heard = bool(linked.watches or hears(parent) or (first and hears(first.parent)))
-        self.names.linked(linked, first, status.st_nlink, ctx.pid, is_heard)
+        self.names.linked(linked, first, status.st_nlink, ctx.pid)
         return self.entry(linked, status)
 
     @answered_when_possible

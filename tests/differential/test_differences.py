@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import platform
 import struct
 import subprocess
 from collections.abc import Callable
@@ -32,11 +31,6 @@ pytestmark = pytest.mark.mount
 
 # struct vfs_cap_data, revision 2: CAP_NET_RAW, effective and permitted.
 CAPABILITIES = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
-
-
-def _release() -> tuple[int, int]:
-    major, minor = platform.release().split(".")[:2]
-    return int(major), int(minor)
 
 
 def use_of_a_fifo(root: Path, device: AnyDevice) -> None:
@@ -172,44 +166,12 @@ def the_same_where_the_directory_is_watched_before(root: Path, device: AnyDevice
     os.close(os.open(root / "f", os.O_RDONLY))
 
 
-def the_same_where_the_directory_of_the_other_name_is_watched(
-    root: Path, device: AnyDevice
-) -> None:
-    (root / "d").mkdir()
-    device.add_watch(root / "d", IN_OPEN)
-    (root / "f").touch()
-    os.link(root / "f", root / "d" / "g")
-    (root / "d" / "g").stat()
-    os.close(os.open(root / "f", os.O_RDONLY))
-    os.close(os.open(root / "d" / "g", os.O_RDONLY))
-
-
 def chmod_of_the_first_name_soon_after_a_link(root: Path, device: AnyDevice) -> None:
     (root / "f").touch()
     os.link(root / "f", root / "g")
     device.add_watch(root, IN_ATTRIB)
     (root / "g").chmod(0o600)
     (root / "f").chmod(0o640)
-
-
-@pytest.mark.xfail(
-    _release() < (6, 16), strict=True, reason="older kernels hide it: docs/reference/differences.md"
-)
-@pytest.mark.parametrize(
-    "run",
-    [
-        looking_at_one_name_and_opening_the_other_soon_after_a_link,
-        the_same_where_the_directory_is_watched_before,
-        the_same_where_the_directory_of_the_other_name_is_watched,
-        chmod_of_the_first_name_soon_after_a_link,
-    ],
-    ids=lambda run: run.__name__.replace("_", " "),
-)
-def test_the_name_that_a_program_used_is_known_soon_after_the_link(
-    run: Callable[[Path, AnyDevice], Any], linux: World, ours: World
-) -> None:
-    on_linux, through_the_mount = both(run, linux, ours)
-    assert through_the_mount == on_linux
 
 
 @pytest.mark.xfail(strict=True, reason="FUSE hides it: docs/reference/differences.md")
@@ -224,6 +186,9 @@ def test_the_name_that_a_program_used_is_known_soon_after_the_link(
         removing_what_is_held_by_path_only,
         reading_a_large_file_in_small_pieces,
         fchmod_of_a_file_with_two_links,
+        looking_at_one_name_and_opening_the_other_soon_after_a_link,
+        the_same_where_the_directory_is_watched_before,
+        chmod_of_the_first_name_soon_after_a_link,
         a_write_over_the_end_of_a_page,
         a_stranger_chowns_nothing_of_a_set_id_file_open_for_writing,
         root_writes_to_a_set_id_file_with_capabilities,

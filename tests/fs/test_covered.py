@@ -59,6 +59,17 @@ def verdict(device: Device, path: str) -> str:
     return "watched"
 
 
+def test_it_stays_when_a_file_outside_gets_a_second_link(mounted: Mounted, device: Device) -> None:
+    top = Path(mounted.mountpoint, "top")
+    device.add_watch("/", IN_CREATE)
+    with covering("-t", "tmpfs", "tmpfs", on=top / "sub"):
+        (top / "sub" / "covering").touch()
+        (top.parent / "f").touch()
+        os.link(top.parent / "f", top.parent / "g")
+        device.add_watch("top", IN_CREATE)
+        assert (top / "sub" / "covering").exists()
+
+
 def test_it_is_exdev_as_for_an_inotify(mounted: Mounted, device: Device) -> None:
     top = Path(mounted.mountpoint, "top")
     assert verdict(device, "top/sub") == "watched"

@@ -24,24 +24,22 @@ ASYNC_READ = 1  # a flag that libfuse has a word for
 EVERYTHING = 0xFFFFFFFF
 
 
-def request(offered: int, minor: int = 45) -> bytes:
+def request(offered: int) -> bytes:
     header = struct.pack("=IIQQIIII", 104, 26, 2, 0, 0, 0, 0, 0)
-    return header + struct.pack("=IIII", 7, minor, 131072, offered) + bytes(48)
+    return header + struct.pack("=IIII", 7, 45, 131072, offered) + bytes(48)
 
 
 def answer(flags: int) -> bytes:
     return struct.pack("=IiQ", 80, 0, 2) + struct.pack("=IIII", 7, 31, 131072, flags) + bytes(48)
 
 
-def begun(
-    ends: tuple[socket.socket, socket.socket], answered: bytes, minor: int = 45
-) -> Negotiation:
+def begun(ends: tuple[socket.socket, socket.socket], answered: bytes) -> Negotiation:
     """Return a negotiation in which libfuse was asked and has answered."""
     kernel, ours = ends
-    kernel.send(request(EVERYTHING, minor))
+    kernel.send(request(EVERYTHING))
     negotiation = Negotiation()
     negotiation.begin(ours.fileno())
-    assert os.read(ours.fileno(), 8192) == request(EVERYTHING, minor)
+    assert os.read(ours.fileno(), 8192) == request(EVERYTHING)
     os.write(ours.fileno(), answered)
     return negotiation
 
@@ -83,28 +81,6 @@ def test_offered_flags_are_asked_for(
     assert kernel.recv(8192) == answer(ASYNC_READ | added)
     kernel.send(b"the next request")
     assert os.read(ours.fileno(), 8192) == b"the next request"
-
-
-def test_the_kernel_is_asked_to_look_names_up_again_if_it_can(
-    ends: tuple[socket.socket, socket.socket],
-) -> None:
-    kernel, ours = ends
-    negotiation = begun(ends, answer(ASYNC_READ))
-    negotiation.end(ours.fileno())
-    kernel.recv(8192)
-    assert negotiation.next_epoch()
-    assert kernel.recv(8192) == struct.pack("=IiQ", 16, 8, 0)
-    kernel.close()
-    assert not negotiation.next_epoch()
-
-
-def test_an_older_kernel_is_not_asked_to_look_names_up_again(
-    ends: tuple[socket.socket, socket.socket],
-) -> None:
-    _, ours = ends
-    negotiation = begun(ends, answer(ASYNC_READ), minor=43)
-    negotiation.end(ours.fileno())
-    assert not negotiation.next_epoch()
 
 
 OTHER_REQUEST = struct.pack("=IIQQIIII", 56, 3, 9, 1, 0, 0, 0, 0) + bytes(16)  # GETATTR
