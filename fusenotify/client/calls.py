@@ -122,6 +122,8 @@ class ClientLogic:
         """Return some of what happened behind a cursor, and wait for the first of it."""
         if not isinstance(cursor, str):
             raise TypeError(f"a cursor is a str, not {cursor!r}")
+        if not cursor.isascii():  # it may be no text at all
+            raise OSError(errno.EINVAL, f"{cursor!r} is not a cursor")
         timeout = None if wait else 0.0
         request = Since(cursor=cursor, path=wire_path(path), size=PAST_SIZE, timeout=timeout)
         return await ask(self.link, request, Past)

@@ -40,8 +40,8 @@ class Reading:
     def __init__(self, store: Store, cursor: str, path: bytes) -> None:
         self._store = store
         names = [name for name in path.split(b"/") if name not in (b"", b".")]
-        if b".." in names:
-            raise ValueError("a path from the mount's root, without '..', is needed")
+        if b".." in names or b"\0" in path:
+            raise ValueError("a path from the mount's root, without '..' and NUL, is needed")
         self._path = b"/".join(names)
         self._inside = self._path + b"/"
         place = parse(cursor)

@@ -271,8 +271,8 @@ def test_an_impossible_number_is_a_damaged_journal(kept: Kept) -> None:
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [(b"//a//./b/", ["CREATE|ISDIR a", "CREATE a/b"]), (b"a/../a", None)],
-    ids=["doubled slashes", "dots"],
+    [(b"//a//./b/", ["CREATE|ISDIR a", "CREATE a/b"]), (b"a/../a", None), (b"a\0", None)],
+    ids=["doubled slashes", "dots", "NUL"],
 )
 def test_a_path_is_read_as_the_kernel_reads_it(
     kept: Kept, path: bytes, expected: list[str] | None

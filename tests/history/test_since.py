@@ -188,6 +188,8 @@ def test_an_invalid_cursor_is_refused(kept: Mounted) -> None:
         with pytest.raises(OSError, match="is not a cursor") as caught:
             next(client.since("yesterday"))
         assert caught.value.errno == errno.EINVAL
+        with pytest.raises(OSError, match="is not a cursor"):
+            next(client.since("\udcff"))
         with pytest.raises(TypeError):
             next(client.since(7))  # type: ignore[arg-type]
 
