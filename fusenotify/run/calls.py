@@ -143,10 +143,13 @@ class Calls:
                 self._answer(notification, name, {"fd": number}, -errno.EBADF)
             case _:
                 address, size = (_word(word, target) for word in notification.arguments[1:3])
-                places = [(address, size)] if name == "read" else target.vector(address, size)[:1]
+                places = [(address, size)] if name == "read" else target.vector(address, size)
+                if name == "readv" and not any(room for _, room in places):
+                    self._answer(notification, name, {"fd": number, "size": 0}, 0)
+                    return
                 await descriptor.refresh()
                 self._reads.serve(
-                    descriptor, TrappedRead(notification, target, name, number, places)
+                    descriptor, TrappedRead(notification, target, name, number, places[:1])
                 )
 
     def _descriptor_of(self, target: Target, number: int) -> InotifyDescriptor | None:

@@ -588,6 +588,9 @@ static void vectors(void)
 	parts[0].iov_len = 20;
 	touch("b");
 	say("readv", readv(fd, parts, 2));
+	say("no parts", readv(fd, parts, 0));
+	parts[0].iov_len = 0;
+	say("no bytes", readv(fd, parts, 1));
 }
 
 static void many_descriptors(void)
