@@ -226,7 +226,7 @@ def test_without_a_terminal_it_prints_frames(mounted: Mounted) -> None:
         os.mkdir(f"{mounted.mountpoint}/a")
         out, said = process.communicate(timeout=20)
     assert (said, process.returncode) == ("", 0)
-    assert out.count(f"{mounted.mountpoint} shows ") == 2
+    assert out.count(f"{mounted.mountpoint} ") == 2
     assert " 1  CREATE" in out
     assert "\x1b" not in out
 

@@ -282,7 +282,7 @@ def test_a_loss_is_told_to_every_device_and_leaves_nothing_stale(
     assert (top / "absent").exists()
     behind = client.status().behind
     assert behind is not None
-    assert behind.overflows == 1
+    assert behind.overflows >= 1
     done(source, "touch d/new")
     assert heard(client, one) == ["CREATE new"]
 
