@@ -23,6 +23,9 @@ from fusenotify.mounting.failure import Failure
 if TYPE_CHECKING:
     from fusenotify.nats import Received
 
+# After how many seconds a subscriber that was to end, and goes on, is told again.
+_AGAIN_SECONDS = 0.5
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -75,7 +78,12 @@ async def _print_all(arguments: argparse.Namespace) -> None:
     )
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
-    loop.add_signal_handler(signal.SIGTERM, this.cancel)
+
+    def end() -> None:
+        this.cancel()
+        loop.call_later(_AGAIN_SECONDS, end)  # nats-py can swallow a cancellation
+
+    loop.add_signal_handler(signal.SIGTERM, end)
     form = _object if arguments.json else _lines
     with contextlib.suppress(asyncio.CancelledError):
         async with contextlib.aclosing(received):
