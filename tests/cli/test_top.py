@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -226,7 +227,8 @@ def test_without_a_terminal_it_prints_frames(mounted: Mounted) -> None:
         os.mkdir(f"{mounted.mountpoint}/a")
         out, said = process.communicate(timeout=20)
     assert (said, process.returncode) == ("", 0)
-    assert out.count(f"{mounted.mountpoint} ") == 2
+    # A long path is cut at its beginning.
+    assert len(re.findall(r"/mnt .*\d\d:\d\d:\d\d$", out, re.MULTILINE)) == 2
     assert " 1  CREATE" in out
     assert "\x1b" not in out
 

@@ -29,11 +29,14 @@ def by_place(*kinds: str) -> list[object]:
 
 @pytest.mark.mount
 @pytest.mark.parametrize("page", pages_with("session"))
-def test_the_sessions_of_a_page_print_what_is_shown(page: str, tmp_path: Path) -> None:
-    with Shell(tmp_path) as shell:
+def test_the_sessions_of_a_page_print_what_is_shown(
+    page: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("s")  # its name is short, as the paths of sockets have to be
+    with Shell(place) as shell:
         for block in blocks(page):
             if block.kind == "file":
-                (tmp_path / "work" / block.notes["file"]).write_text(block.text)
+                (place / "work" / block.notes["file"]).write_text(block.text)
             elif block.kind == "session":
                 shell.run(block)
 
