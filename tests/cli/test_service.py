@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 
 import fusenotify as package
 from fusenotify.mounting.settings import default_sockets
-from tests.cli.command import FUSENOTIFY, environment, fusenotify
+from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
 from tests.conftest import REPOSITORY
 
 SCRIPTS = REPOSITORY / "mount-scripts"
@@ -102,10 +101,7 @@ def test_a_status_is_one_line_of_utf8_whatever_names_are_in_it(tmp_path: Path) -
 def test_without_a_manager_to_tell_it_serves(address: str, places: tuple[Path, Path]) -> None:
     source, mnt = places
     with serving(address, source, mnt):
-        deadline = time.monotonic() + 20
-        while not os.path.ismount(mnt):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: os.path.ismount(mnt), "it is mounted")
 
 
 @pytest.mark.mount

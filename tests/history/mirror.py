@@ -28,35 +28,17 @@ import fusenotify
 from fusenotify.bits import IN_CREATE, IN_DELETE, IN_ISDIR, IN_MOVED_TO, IN_Q_OVERFLOW, names
 from fusenotify.client import PastEvent
 from fusenotify.mounting.mounted import Mounted
-from tests.trees.mirror import CALLS, PROCESSES, Contradiction, Node, listing
+from tests.trees.mirror import CALLS, PROCESSES, Contradiction, Model, Node, listing
 
 
-class Model:
-    """The names in a tree, as the journal tells them."""
+class JournalModel(Model):
+    """A model that the journal's events keep: these say what a rename replaced or exchanged."""
 
     def __init__(self) -> None:
-        self._top = Node(is_dir=True)
+        super().__init__()
         self._exchanged = False
 
-    def list(self, top: Path) -> None:
-        """Be what is there."""
-        self.__init__()  # type: ignore[misc]
-        for path, is_dir in sorted(listing(top).items()):
-            entries, name = self._place(path)
-            entries[name] = Node(is_dir)
-
-    def listing(self) -> dict[bytes, bool]:
-        """Return the paths there are, and which are directories."""
-        found: dict[bytes, bool] = {}
-        below: list[tuple[bytes, Node]] = [(b"", self._top)]
-        while below:
-            path, node = below.pop()
-            for name, entry in (node.entries or {}).items():
-                found[path + name] = entry.entries is not None
-                below.append((path + name + b"/", entry))
-        return found
-
-    def follow(self, event: PastEvent) -> None:
+    def follow_event(self, event: PastEvent) -> None:
         """Do what an event tells.
 
         Raises Contradiction.
@@ -86,17 +68,6 @@ class Model:
             raise Contradiction(f"{event} is not so")
         entries[name] = old_entries.pop(old_name)
 
-    def _place(self, path: bytes) -> tuple[dict[bytes, Node], bytes]:
-        *above, name = path.split(b"/")
-        node = self._top
-        for each in above:
-            if node.entries is None or each not in node.entries:
-                raise Contradiction(f"{path!r} leads through what is not there")
-            node = node.entries[each]
-        if node.entries is None:
-            raise Contradiction(f"{path!r} leads through a file")
-        return node.entries, name
-
 
 class Round(NamedTuple):
     """The results of a round: events, killed consumers, and whether there was a gap."""
@@ -112,7 +83,6 @@ class Mirror:
     def __init__(self, top: Path, chosen: random.Random) -> None:
         self._source, self._mnt, self._journal = top / "source", top / "mnt", top / "journal"
         self._chosen = chosen
-        self._model = Model()
         self._last: list[str] = []
         self._stack = contextlib.ExitStack()
         self._cursor = ""
@@ -121,7 +91,7 @@ class Mirror:
         self._mount = self._mounted()
         with self._mount.client() as client:
             self._cursor = client.cursor()
-        self._model.list(self._source)
+        self._model = JournalModel.listed(self._source)
 
     def _mounted(self) -> Mounted:
         return self._stack.enter_context(
@@ -181,9 +151,9 @@ class Mirror:
                 if event.mask & IN_Q_OVERFLOW:
                     # What happened before now is in the listing, and what follows it is read.
                     self._cursor = client.cursor()
-                    self._model.list(self._source)
+                    self._model = JournalModel.listed(self._source)
                     return count, True, False
-                self._model.follow(event)
+                self._model.follow_event(event)
                 self._cursor = event.cursor
                 count += 1
                 if count == most:

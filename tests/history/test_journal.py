@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from fusenotify.engine.hooks import File
 from fusenotify.history import journal as journals
 from fusenotify.history.cursors import Cursor, parse
+from fusenotify.history.entries import Entry
 from fusenotify.history.store import Store
 
 from .conftest import Kept, said, words
@@ -117,13 +120,18 @@ def test_a_daemon_that_did_not_close_the_journal_is_a_gap(kept: Kept) -> None:
     cursor = kept.cursor()
     kept.create(b"f")
     kept.again()
-    # As a daemon that is killed leaves it.
-    run = kept.journal.store
-    run._keep_alive = lambda last, until, ended=False: None  # type: ignore[method-assign]
+    # As a daemon that is killed now would leave its files.
+    left = kept.path.with_name("left")
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{kept.path}{suffix}", f"{left}{suffix}")
+    kept.journal.close()
+    kept.path = left
+    kept.open()
     assert [words(entry) for entry in kept.since(cursor)] == [
         "CREATE f",
         "gap: stopped",
         "gap: crashed",
+        "gap: stopped",
     ]
 
 
@@ -140,7 +148,9 @@ def test_a_daemon_that_did_not_close_the_journal_is_a_gap(kept: Kept) -> None:
     ],
     ids=["of another journal", "from the future", "of a run that is not in this copy"],
 )
-def test_a_cursor_that_cannot_be_is_followed_by_a_gap(kept: Kept, change, reason, expected) -> None:  # type: ignore[no-untyped-def]
+def test_a_cursor_that_cannot_be_is_followed_by_a_gap(
+    kept: Kept, change: Callable[[Cursor], Cursor], reason: str, expected: list[str]
+) -> None:
     kept.create(b"e")
     wrong = change(parse(kept.cursor()))
     kept.create(b"f")
@@ -164,7 +174,7 @@ def test_events_that_come_faster_than_they_are_written_are_a_gap(
     goes_on = threading.Event()
     append = Store.append
 
-    def slowly(store: Store, entries: list) -> None:  # type: ignore[type-arg]
+    def slowly(store: Store, entries: Sequence[Entry]) -> None:
         goes_on.wait()
         append(store, entries)
 
@@ -210,7 +220,7 @@ def test_changes_wait_while_the_file_cannot_be_written(
     failed = threading.Event()
     append = Store.append
 
-    def fail_once(store: Store, entries: list) -> None:  # type: ignore[type-arg]
+    def fail_once(store: Store, entries: Sequence[Entry]) -> None:
         if not failed.is_set():
             failed.set()
             raise OSError(28, "the disk is full", "/j")
