@@ -51,6 +51,14 @@ filterwarnings = ["error"]
 addopts = "-p no:asyncio"
 """
 
+# Continuous integration and users set these; programs that a test starts, pytest and mypy among
+# them, would then print colours, or more than they print for everybody else.
+for _changes_output in (
+    *("CI", "BUILD_NUMBER", "FORCE_COLOR", "CLICOLOR_FORCE", "MYPY_FORCE_COLOR"),
+    *("PY_COLORS", "PYTEST_ADDOPTS"),
+):
+    os.environ.pop(_changes_output, None)
+
 # How long an example takes is the machine's affair: no test fails for it.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
