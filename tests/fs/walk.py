@@ -10,8 +10,8 @@ The files are made in a temporary directory, 1,000 to a directory.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -54,4 +54,7 @@ def _show(when: str, pid: int, seconds: float = 0.0) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    parser = argparse.ArgumentParser("python -m tests.fs.walk", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("files", metavar="FILES", type=int, nargs="?", default=100_000)
+    main(parser.parse_args().files)

@@ -7,6 +7,7 @@ which does not read.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -25,8 +26,9 @@ WORK = [
 
 
 def main() -> int:
-    (picture,) = sys.argv[1:]
-    picture = os.path.abspath(picture)
+    parser = argparse.ArgumentParser("python -m tests.manual.top_picture", description=__doc__)
+    parser.add_argument("picture", metavar="FILE.svg", type=os.path.abspath)
+    picture = parser.parse_args().picture
     os.mkdir(PROJECT)
     try:
         for directory in ("src/pkg", "src/tests", "out"):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rounds of SIGKILL: of the program, what stands for it, its supervisor, or the mount's daemon.
 
-    python -m tests.run_under.kills [ROUNDS [SEED]]
+    python -m tests.run_under.kills [--rounds N] [--seed N]
 
 In each round a program watches a mount in which files come and go; at a moment of chance one of
 the four is killed.  Then the run must end by itself, or at SIGTERM where the daemon was
@@ -11,6 +11,7 @@ each had, and the longest end.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import random
@@ -44,8 +45,14 @@ _MARK = "FUSENOTIFY_KILLS_ROUND"
 
 def main() -> int:
     """Do the rounds; return 1 where one left something or did not end."""
-    rounds = int(sys.argv[1]) if sys.argv[1:] else 200
-    seed = int(sys.argv[2]) if sys.argv[2:] else random.randrange(1 << 32)
+    parser = argparse.ArgumentParser("python -m tests.run_under.kills", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--rounds", metavar="N", type=int, default=200, help="(%(default)s)")
+    parser.add_argument("--seed", metavar="N", type=int, help="as an earlier one printed it")
+    arguments = parser.parse_args()
+    rounds, seed = arguments.rounds, arguments.seed
+    if seed is None:
+        seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     done: Counter[str] = Counter()
     longest = 0.0

@@ -11,6 +11,7 @@ nevertheless, or does it lose them silently?  docs/reference/run.md has the tabl
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -35,7 +36,11 @@ _POLL_SECONDS = 2.5
 
 def main() -> int:
     """Print the two tables; return 1 if a program prints something else under run."""
-    chosen = [one for one in PROGRAMS if _is_chosen(one.name)]
+    parser = argparse.ArgumentParser("python -m tests.run_under.matrix", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("programs", metavar="PROGRAM", nargs="*", help="a word of a name")
+    words = parser.parse_args().programs
+    chosen = [one for one in PROGRAMS if _is_chosen(one.name, words)]
     differing = 0
     with tempfile.TemporaryDirectory(prefix="fn-matrix-") as needs:
         print("| program | natively and under `run` |\n|---|---|")
@@ -52,7 +57,9 @@ def main() -> int:
             if native != ours:
                 differing += 1
                 print(*_differences(native, ours), sep="\n", file=sys.stderr)
-        for line in _own_tests(Path(needs)) if _is_chosen("Go, fsnotify's own tests") else ():
+        for line in (
+            _own_tests(Path(needs)) if _is_chosen("Go, fsnotify's own tests", words) else ()
+        ):
             print(line, flush=True)
         print("\n| program | told of the overflow | names it printed | |\n|---|---|---|---|")
         for program in here:
@@ -98,8 +105,8 @@ def _in_both(command: list[str], needs: Path) -> tuple[str, str]:
     return printed[0], printed[1]
 
 
-def _is_chosen(name: str) -> bool:
-    return not sys.argv[1:] or any(word in name for word in sys.argv[1:])
+def _is_chosen(name: str, words: list[str]) -> bool:
+    return not words or any(word in name for word in words)
 
 
 def _compared(program: Program, needs: Path) -> tuple[list[str], list[str]]:

@@ -17,6 +17,10 @@ import os
 import random
 import sys
 
+if "--help" in sys.argv[1:]:  # also without atheris, whose own are libFuzzer's: -help=1
+    print(__doc__)
+    sys.exit()
+
 import atheris
 
 with atheris.instrument_imports(include=["fusenotify.protocol"]):

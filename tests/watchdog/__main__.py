@@ -10,6 +10,7 @@ do not apply.  The marker "flaky" of theirs is a package of that name.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -32,11 +33,16 @@ NOT_APPLICABLE = [
 ]
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """Return pytest's status."""
-    sources = Path(arguments[0]).resolve()
+    parser = argparse.ArgumentParser("python -m tests.watchdog", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("sources", metavar="DIRECTORY", type=Path)
+    parser.add_argument("chosen", metavar="PYTEST ARGUMENT", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    sources = arguments.sources.resolve()
     without = [f"--deselect=tests/test_inotify_emitter.py::{name}" for name in NOT_APPLICABLE]
-    chosen = arguments[1:] or [*TESTS, *without]
+    chosen = arguments.chosen or [*TESTS, *without]
     with tempfile.TemporaryDirectory(prefix="fusenotify-watchdog-") as directory:
         source, mountpoint = Path(directory, "source"), Path(directory, "mnt")
         source.mkdir()
@@ -55,4 +61,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
