@@ -333,9 +333,10 @@ class Calls:
         result = 0
         try:
             address = _word(notification.arguments[2], target)
-            target.store(unread.to_bytes(4, "little"), [(address, 4)])
+            if target.store(unread.to_bytes(4, "little"), [(address, 4)]) < 4:
+                result = -errno.EFAULT
         except OSError as error:
-            result = -(error.errno or errno.EFAULT)
+            result = -(error.errno or errno.EIO)
         descriptor.settle()
         shown: dict[str, object] = {"fd": number, "request": "FIONREAD", "bytes": unread}
         self._answer(notification, "ioctl", shown, result)

@@ -178,10 +178,10 @@ class InotifyDescriptor:
         return [event for event, _ in head], in_pipe, b"".join(record for _, record in head)
 
     def put_back(self, events: list[Event]) -> None:
-        """Queue events again whose bytes reached no process."""
-        # After the unread ones: the process that should have read them is dead, and other
-        # processes with the descriptor cannot tell the difference.
-        self._unread.add(events)
+        """Queue events that were taken again, before the others."""
+        self._settle()
+        self.pipe.take(self.pipe.unread())
+        self._unread.put_back(events)
         self._refill()
 
     def unread_bytes(self) -> int:

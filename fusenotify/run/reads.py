@@ -6,7 +6,8 @@ has to wait usually waits in the kernel, on the pipe, where signals and debugger
 It is held back here only if its buffer may be too small for a record.
 
 Invariant
-    Events whose bytes reached nobody are queued again.
+    Events whose bytes reached nobody are queued again, before the later ones.  As in the kernel,
+        those up to the first record that cannot be stored are lost (EFAULT).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fusenotify.events import Event, record_size
 from fusenotify.run import tasks
 from fusenotify.run.descriptor import InotifyDescriptor
 from fusenotify.run.notify import Listener, Notification
@@ -41,7 +44,7 @@ class TrappedRead:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = min(sum(size for _, size in self.places), _MOST_READ)
+        self.size = sum(size for _, size in self.places)
 
 
 class Reads:
@@ -73,6 +76,13 @@ class Reads:
 
     def _served(self, descriptor: InotifyDescriptor, read: TrappedRead) -> bool:
         """Answer a read if that is possible now; return whether it was."""
+        if read.size > _MOST_READ:
+            # The buffer may end behind the addresses of programs.  The kernel knows, and it
+            # looks before it reads.
+            descriptor.settle()
+            self._listener.let_continue(read.notification.id)
+            self._tell_of(read, "from the pipe")
+            return True
         if descriptor.is_for_the_pipe(read.size):
             descriptor.expect(read.size)
             self._listener.let_continue(read.notification.id)
@@ -93,10 +103,17 @@ class Reads:
         if not data and descriptor.is_empty():
             return self._served(descriptor, read)
         try:
-            if data:
-                read.target.store(data, read.places)
+            stored = read.target.store(data, read.places)
         except OSError as error:
-            self._finish(read, -(error.errno or errno.EFAULT))
+            self._finish(read, -(error.errno or errno.EIO))
+            descriptor.put_back(events)
+            return True
+        if stored < len(data):
+            tried = _tried(events, stored)
+            self._recorder.events(descriptor.number, events[piped:tried])
+            if not self._finish(read, -errno.EFAULT):
+                tried = 0
+            descriptor.put_back(events[tried:])
             return True
         self._recorder.events(descriptor.number, events[piped:])
         if not self._finish(read, len(data)):
@@ -138,3 +155,12 @@ class Reads:
         if self._recorder.is_wanted:
             shown: dict[str, object] = {"fd": read.number, "size": read.size}
             self._recorder.call(read.notification.thread, read.name, shown, result)
+
+
+def _tried(events: Sequence[Event], stored: int) -> int:
+    """Return how many events were lost if their records were stored one by one up to a fault."""
+    for number, event in enumerate(events, 1):
+        stored -= record_size(event.name)
+        if stored < 0:
+            return number
+    return len(events)

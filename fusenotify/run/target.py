@@ -63,14 +63,22 @@ class Target:
         done = self._transfer(_libc.process_vm_readv, buffer, [(address, size)])
         return buffer.raw[:done]
 
-    def store(self, data: bytes, places: Sequence[tuple[int, int]]) -> None:
+    def store(self, data: bytes, places: Sequence[tuple[int, int]]) -> int:
         """Write bytes into buffers, given by addresses and sizes, one after the other.
 
-        Raises OSError: EFAULT, EPERM.
+        Returns how many were written before the first that could not be.
+
+        Raises OSError: EPERM, ESRCH.
         """
+        if not data:
+            return 0
         buffer = ctypes.create_string_buffer(data, len(data))
-        if self._transfer(_libc.process_vm_writev, buffer, places) < len(data):
-            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        try:
+            return self._transfer(_libc.process_vm_writev, buffer, places)
+        except OSError as error:
+            if error.errno == errno.EFAULT:
+                return 0
+            raise
 
     def vector(self, address: int, count: int) -> list[tuple[int, int]]:
         """Return the addresses and sizes in an array of count ``struct iovec``.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fusenotify.bits import IN_Q_OVERFLOW
@@ -102,6 +102,16 @@ class Unread:
         for _ in range(count):
             self._pop()
         self.in_pipe = max(0, self.in_pipe - count)
+
+    def put_back(self, events: Sequence[Event]) -> None:
+        """Queue events again that were taken, before the others.
+
+        The caller has emptied the pipe.
+        """
+        self.in_pipe = 0
+        for event in reversed(events):
+            self._events.appendleft((event, pack(event)))
+            self._overflows += bool(event.mask & IN_Q_OVERFLOW)
 
     def next_for_pipe(self, room: int) -> list[tuple[Event, bytes]]:
         """Return the events to write into the pipe, which has room bytes.

@@ -9,12 +9,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -155,6 +157,43 @@ static void bad_buffer(void)
 	say("read", syscall(SYS_read, fd, 8L, 100L));
 	touch("b");
 	read_and_show(fd, 300);
+}
+
+/* The buffer ends before it is full. */
+static void half_mapped(void)
+{
+	int sizes[] = {40, 300, 2000}, fd = inotify(IN_NONBLOCK);
+	char name[32], *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(pages + 4096, 4096);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	for (int i = 0; i < 3; i++)
+		for (int room = 0; room <= 80; room += 16) {
+			for (int file = 0; file < 4; file++) {
+				snprintf(name, sizeof name, "%d.%d.%d", i, room, file);
+				touch(name);
+			}
+			say("read", read(fd, pages + 4096 - room, sizes[i]));
+			read_and_show(fd, 40);
+			read_and_show(fd, sizeof buffer);
+		}
+}
+
+/* More than an address can be. */
+static void endless_buffer(void)
+{
+	size_t sizes[] = {-1, SIZE_MAX / 2, SIZE_MAX / 4};
+	char name[32];
+	int fd = inotify(IN_NONBLOCK);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	for (int i = 0; i < 3; i++) {
+		for (int file = 0; file < 200; file++) {
+			snprintf(name, sizeof name, "%d.%d", i, file);
+			touch(name);
+		}
+		say("read", syscall(SYS_read, fd, buffer, sizes[i]));
+		read_and_show(fd, sizeof buffer);
+	}
 }
 
 static int unread(int fd)
@@ -831,7 +870,7 @@ static struct {
 } scenarios[] = {
 #define S(name) {#name, name}
 	S(events_are_read), S(size_40), S(size_300), S(size_4096), S(size_8192), S(short_buffer),
-	S(short_buffer_blocking), S(bad_buffer), S(fionread), S(nonblock_later), S(polled),
+	S(short_buffer_blocking), S(bad_buffer), S(half_mapped), S(endless_buffer), S(fionread), S(nonblock_later), S(polled),
 	S(epoll_level), S(epoll_edge), S(duplicated), S(forked), S(executed), S(executed_without),
 	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),

@@ -71,3 +71,12 @@ def test_a_buffer_too_small_is_refused_as_the_semantics_say() -> None:
                 unread.head(16)
         else:
             assert unread.head(16) == []
+
+
+def test_what_is_put_back_comes_first_even_if_the_queue_is_full() -> None:
+    unread = Unread(MODERN, 2)
+    unread.add([A, B, A])
+    unread.take(1)
+    unread.add([B])
+    unread.put_back([A])
+    assert queued(unread) == [A, B, OVERFLOW]
