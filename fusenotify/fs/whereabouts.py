@@ -132,8 +132,7 @@ class Whereabouts:
         Returns None if that other one is gone.
         """
         handle = None if echo is None else echo.target
-        is_given = isinstance(given, Inode) and self.handle_of(given) == handle
-        if handle is None or is_given:
+        if handle is None or (isinstance(given, Inode) and self.handle_of(given) == handle):
             return given
         try:
             return self.opened(handle)
