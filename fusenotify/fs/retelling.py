@@ -14,7 +14,6 @@ Invariants
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 from fusenotify.bits import (
@@ -32,6 +31,7 @@ from fusenotify.bits import (
 from fusenotify.engine import core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.engine.inodes import DEAD
+from fusenotify.fs.adopting import Adopting
 from fusenotify.fs.fanotify import (
     FAN_ACCESS,
     FAN_ATTRIB,
@@ -68,8 +68,6 @@ _ANY = sum(bit for bit, _ in _HAPPENED)
 _ATTRIBUTES = FAN_ATTRIB | FAN_MODIFY
 # How long after a rename the record about the object that it replaced may come.
 _SECOND_SECONDS = 2e-3
-# How many directories below a new one get a mark at once.
-_MOST_ADOPTED = 10_000
 
 
 class Retelling:
@@ -95,6 +93,7 @@ class Retelling:
         self.mended = 0
         self._told = NamesTold()
         self._state = State(inodes, hooks.core, whereabouts, forgetting)
+        self._adopting = Adopting(inodes, hooks, whereabouts, self._told)
 
     def tell(self, record: Record, waited: bool = False) -> None:
         """Tell one record; the core's actor is the process that caused it.
@@ -245,27 +244,7 @@ class Retelling:
             self._state.restore(child, inode)
         self._told.told(parent, name, record.target, record.is_dir)
         if record.is_dir and self._marks.marks_each and isinstance(parent, Inode):
-            self._adopt(parent, name, tells=True)
-
-    def _adopt(self, parent: Inode, name: bytes, *, tells: bool) -> None:
-        """Make a new directory and those below it known, so that each gets a mark.
-
-        tells says that their entries are new, too, and are told.
-        """
-        found = [(parent, name)]
-        for above, each in found:
-            with suppress(OSError):
-                inode, _ = self._inodes.lookup(above, each)
-                self._whereabouts.hold(inode)
-                for entry in os.scandir(os.fsencode(inode.path)) if inode.is_dir else ():
-                    is_dir = entry.is_dir(follow_symlinks=False)
-                    if is_dir and len(found) < _MOST_ADOPTED:
-                        found.append((inode, entry.name))
-                    handle = self._whereabouts.handle_at(inode, entry.name) if tells else None
-                    if handle is not None and self._told.before(inode, entry.name) != handle:
-                        isdir = IN_ISDIR if is_dir else 0
-                        self._hooks.happened_to_name(inode, entry.name, IN_CREATE | isdir)
-                        self._told.told(inode, entry.name, handle, is_dir)
+            self._adopting.adopt(parent, name, tells=True)
 
     def _removed(self, parent: core.Inode, name: bytes, record: Record) -> None:
         where = self._whereabouts
@@ -355,7 +334,7 @@ class Retelling:
             self._forgetting.inode(moved)
             self._marks.moved(moved)
         if record.is_dir and self._marks.marks_each and isinstance(new, Inode):
-            self._adopt(new, new_name, tells=False)
+            self._adopting.adopt(new, new_name, tells=False)
         self._state.let_go(moved, new)
 
     def _moving(self, record: Record, parent: core.Inode, name: bytes) -> core.Inode:
