@@ -18,7 +18,7 @@ from fusenotify.cli.fault import fault_of
 from fusenotify.cli.printable import printable
 from fusenotify.mounting.failure import Failure, describe
 from fusenotify.mounting.mounted import MountFailed, mounted
-from fusenotify.mounting.settings import ACCESSES, SEMANTICS
+from fusenotify.mounting.settings import ACCESSES, SEMANTICS, Limits
 from fusenotify.run.calls import Settings
 from fusenotify.run.child import CANNOT_RUN, NotStarted
 from fusenotify.run.front import end_as
@@ -39,6 +39,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=count,
         help="watches that all processes of the run may have together (the mount's limit)",
+    )
+    parser.add_argument(
+        "--max-user-instances",
+        metavar="N",
+        type=count,
+        help="inotify descriptors that a user's processes may have in the run "
+        "(fs.inotify.max_user_instances)",
     )
     parser.add_argument(
         "--semantics",
@@ -110,6 +117,7 @@ def _run(arguments: argparse.Namespace, command: list[str]) -> int:
     settings = Settings(
         max_queued_events=arguments.max_queued_events,
         max_user_watches=arguments.max_user_watches,
+        max_user_instances=arguments.max_user_instances,
         semantics=arguments.semantics,
         faults=arguments.faults,
     )
@@ -120,13 +128,28 @@ def _run(arguments: argparse.Namespace, command: list[str]) -> int:
             file = stack.enter_context(open(arguments.record, "w", encoding="utf-8", buffering=1))
         if arguments.mount is not None:
             here = os.getcwd()
+            usual = Limits()
             mount = stack.enter_context(
-                mounted(arguments.mount, access=arguments.access, faults=bool(arguments.faults))
+                mounted(
+                    arguments.mount,
+                    access=arguments.access,
+                    faults=bool(arguments.faults),
+                    max_queued_events=_raised(settings.max_queued_events, usual.max_queued_events),
+                    max_user_watches=_raised(settings.max_user_watches, usual.max_user_watches),
+                    max_user_instances=_raised(
+                        settings.max_user_instances, usual.max_user_instances
+                    ),
+                )
             )
             # A process in a covered directory sees the mount only after it enters it again.
             directory = here if _is_below(here, mount.mountpoint) else None
         recorder = Recorder(file, sys.stderr if arguments.log else None)
         return run_program(command, settings, recorder, directory)
+
+
+def _raised(wanted: int | None, usual: int) -> int | None:
+    """Return the limit that a mount of ours needs so that a run may have a higher one."""
+    return wanted if wanted is not None and wanted > usual else None
 
 
 def _fill_standard_descriptors() -> None:

@@ -18,6 +18,7 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from fusenotify.bits import (
     IN_DONT_FOLLOW,
@@ -32,6 +33,7 @@ from fusenotify.protocol.faults import AnyFault
 from fusenotify.run.architectures import Architecture
 from fusenotify.run.descriptor import InotifyDescriptor
 from fusenotify.run.filter import Range
+from fusenotify.run.limits import RunLimits, kernel_limit
 from fusenotify.run.mounts import Mounts, Served
 from fusenotify.run.notify import Listener, Notification
 from fusenotify.run.paths import opened
@@ -39,8 +41,6 @@ from fusenotify.run.reads import Reads, TrappedRead
 from fusenotify.run.recorder import Recorder
 from fusenotify.run.sources import MountSource, Source
 from fusenotify.run.target import Target
-
-_SYSCTL = "/proc/sys/fs/inotify/max_queued_events"
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class Settings:
 
     max_queued_events: int | None = None
     max_user_watches: int | None = None
+    max_user_instances: int | None = None
     semantics: str | None = None
     faults: Sequence[AnyFault] = ()
 
@@ -61,7 +62,7 @@ class Calls:
 
     on_made is called with each new descriptor.  Its owner watches the descriptor's pipe, and
     calls room_came() of the descriptor when the pipe is empty, and gone() here when all
-    copies of the program's end are closed.
+    copies of the program's end are closed.  look_for_gone is called to make it do so at once.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Calls:
         warn: Callable[[str], None],
     ) -> None:
         self.on_made: Callable[[InotifyDescriptor], object] = _nobody
+        self.look_for_gone: Callable[[], object] = _nobody
         self._listener = listener
         self._abis = abis
         self._reserved = reserved
@@ -82,6 +84,9 @@ class Calls:
         self._warn = warn
         self._mounts = Mounts(warn)
         self._descriptors: dict[bytes, InotifyDescriptor] = {}
+        self._limits = RunLimits(
+            settings.max_user_instances, settings.max_user_watches, self._descriptors
+        )
         self._made = 0
         self._reads = Reads(listener, recorder)
         # (thread, wd) of removed watches whose thread did not get the answer: it calls again.
@@ -171,11 +176,16 @@ class Calls:
             )
             self._listener.let_continue(notification.id)
             return
+        owner = target.effective_user()
+        if not self._limits.allow_another(owner, self.look_for_gone):
+            self._answer(notification, name, {"flags": flags}, -errno.EMFILE)
+            return
         made = InotifyDescriptor(
             self._made + 1,
+            owner,
             self._settings.max_queued_events,
             self._settings.semantics,
-            _kernel_limit,
+            partial(kernel_limit, "max_queued_events"),
         )
         end = made.pipe.program_end(nonblock=bool(flags & os.O_NONBLOCK))
         try:
@@ -267,8 +277,7 @@ class Calls:
                         source = descriptor.of_mount(served.client) or await self._device(
                             descriptor, served
                         )
-                await self._check_limit()
-                return await source.add_watch(found, mask)
+                return await self._limits.kept(source, await source.add_watch(found, mask))
             except ConnectionLost:
                 if served is None:
                     raise
@@ -292,15 +301,6 @@ class Calls:
             except OSError as error:
                 self._warn(f"the fault was not caused: {error.strerror}")
         return source
-
-    async def _check_limit(self) -> None:
-        most = self._settings.max_user_watches
-        if most is None or sum(one.watches() for one in self._descriptors.values()) < most:
-            return
-        for descriptor in self._descriptors.values():
-            await descriptor.refresh()  # some watches may have ended
-        if sum(one.watches() for one in self._descriptors.values()) >= most:
-            raise OSError(errno.ENOSPC, "the run has max_user_watches")
 
     async def _rm_watch(
         self,
@@ -357,11 +357,6 @@ def _check_mask(mask: int) -> None:
 
 def _nobody(*_: object) -> None:
     """Do nothing: the callback is not set yet."""
-
-
-def _kernel_limit() -> int:
-    with open(_SYSCTL) as file:
-        return int(file.read())
 
 
 def _word(argument: int, target: Target) -> int:

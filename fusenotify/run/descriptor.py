@@ -34,6 +34,7 @@ _FENCE_SECONDS = 2.0
 class InotifyDescriptor:
     """What one inotify_init() made; any number of processes may have copies of it.
 
+    number is its place among all of the run, owner the user whose instance it is.
     on_events is called when there are events, for which trapped reads may wait; on_piped is
     called with the events that were just written into the pipe.
     """
@@ -41,12 +42,14 @@ class InotifyDescriptor:
     def __init__(
         self,
         number: int,
+        owner: int,
         max_queued_events: int | None,
         semantics: str | None,
         kernel_limit: Callable[[], int],
     ) -> None:
         """Raises OSError: EMFILE, ENFILE."""
         self.number = number
+        self.owner = owner
         self.pipe = Pipe()
         self.lock = asyncio.Lock()
         self.on_events: Callable[[], object] = _nobody
@@ -75,7 +78,7 @@ class InotifyDescriptor:
 
         Watches that have ended count until their IN_IGNORED is pulled.
         """
-        return sum(len(source.watches()) for source in self._sources)
+        return sum(source.count() for source in self._sources)
 
     def kernel(self) -> KernelSource:
         """Return the source for objects outside of our mounts.
@@ -111,7 +114,7 @@ class InotifyDescriptor:
         Raises OSError: EINVAL.
         """
         for source in self._sources:
-            if wd in source.watches():
+            if source.has(wd):
                 await source.rm_watch(wd)
                 return
         raise OSError(errno.EINVAL, f"there is no watch {wd}")

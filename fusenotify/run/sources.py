@@ -39,16 +39,23 @@ class Source(ABC):
 
     def __init__(self, next_wd: Callable[[], int]) -> None:
         self._next_wd = next_wd
+        # The program's numbers of the watches by ours, and ours by the program's.
         self._shown: dict[int, int] = {}
+        self._own: dict[int, int] = {}
 
-    def watches(self) -> list[int]:
-        """Return the program's numbers of all watches."""
-        return list(self._shown.values())
+    def count(self) -> int:
+        """Return the number of watches."""
+        return len(self._shown)
+
+    def has(self, shown: int) -> bool:
+        """Return whether a watch has the number shown in the program."""
+        return shown in self._own
 
     def added(self, wd: int) -> int:
         """Return the program's number for a watch of this source; a new one for a new watch."""
         if wd not in self._shown:
-            self._shown[wd] = self._next_wd()
+            self._shown[wd] = shown = self._next_wd()
+            self._own[shown] = wd
         return self._shown[wd]
 
     def translated(self, records: bytes) -> Iterator[Event]:
@@ -56,7 +63,7 @@ class Source(ABC):
         for event in unpack(records):
             wd = self._shown.get(event.wd, event.wd if event.wd < 0 else 0)
             if event.mask & IN_IGNORED:
-                self._shown.pop(event.wd, None)
+                self._own.pop(self._shown.pop(event.wd, 0), None)
             if wd:
                 yield event._replace(wd=wd)
 
@@ -65,11 +72,18 @@ class Source(ABC):
 
         Raises OSError: EINVAL.
         """
-        for wd, number in self._shown.items():
-            if number == shown:
+        wd = self._own.get(shown)
+        if wd is None:
+            raise OSError(errno.EINVAL, f"there is no watch {shown}")
+        await self._rm_watch(wd)
+
+    async def take_back(self, shown: int) -> None:
+        """Remove a watch of which the program never hears anything."""
+        wd = self._own.pop(shown, None)
+        if wd is not None:
+            del self._shown[wd]
+            with contextlib.suppress(OSError):  # it has ended meanwhile
                 await self._rm_watch(wd)
-                return
-        raise OSError(errno.EINVAL, f"there is no watch {shown}")
 
     @abstractmethod
     async def add_watch(self, target: Opened, mask: int) -> int:
@@ -186,7 +200,8 @@ class MountSource(Source):
 
     def _ended(self) -> list[Event]:
         self.is_lost = True
-        gone = self.watches()
+        gone = list(self._own)
+        self._own.clear()
         self._shown.clear()
         return [Event(wd, mask) for wd in gone for mask in (IN_UNMOUNT, IN_IGNORED)]
 

@@ -28,6 +28,7 @@ class Supervisor:
         self._epoll = select.epoll()
         self._unused = asyncio.Event()
         calls.on_made = self._made
+        calls.look_for_gone = self._piped
 
     def start(self) -> None:
         """Begin to listen, in the running loop."""

@@ -39,6 +39,13 @@ class Target:
             return False
         return True
 
+    def effective_user(self) -> int:
+        """Return the thread's effective user id; root's if it is not dumpable.
+
+        Raises OSError if the thread is gone.
+        """
+        return os.stat(self.proc).st_uid
+
     def text(self, address: int) -> bytes:
         """Return the string at an address, without its NUL.
 

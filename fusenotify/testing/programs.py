@@ -152,6 +152,7 @@ class SupervisedProgram(Program):
         *,
         max_queued_events: int | None = None,
         max_user_watches: int | None = None,
+        max_user_instances: int | None = None,
         semantics: str | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
@@ -166,6 +167,7 @@ class SupervisedProgram(Program):
             "--record": self._record,
             "--max-queued-events": max_queued_events,
             "--max-user-watches": max_user_watches,
+            "--max-user-instances": max_user_instances,
             "--semantics": semantics,
         }
         given = [f"{name}={value}" for name, value in options.items() if value is not None]

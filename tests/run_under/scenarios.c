@@ -709,8 +709,26 @@ static void too_many_watches(void)
 	say("2", inotify_add_watch(fd, "a", IN_CREATE));
 	say("3", inotify_add_watch(other, "/", IN_CREATE));
 	say("4", inotify_add_watch(fd, "b", IN_CREATE));
+	touch("b/of-no-watch");
+	say("1 again", inotify_add_watch(fd, directory, IN_DELETE));
+	read_all(fd, 4096);
 	rmdir("a");
 	say("4", inotify_add_watch(fd, "b", IN_CREATE) > 0);
+}
+
+static void all_instances(void)
+{
+	int count = 0, last = -1;
+	for (int fd; (fd = inotify_init1(0)) >= 0; last = fd)
+		count++;
+	say("one more", -1);
+	say("instances", count);
+	int copy = dup(last);
+	close(last);
+	say("the last has a copy", inotify_init1(0));
+	close(copy);
+	say("the last is closed", inotify_init1(0) >= 0);
+	say("one more", inotify_init1(0));
 }
 
 /* Nobody but root may look into it. */
@@ -875,6 +893,7 @@ static struct {
 	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
 	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
+	S(all_instances),
 	S(signals_to_threads), S(closed_by_another_thread), S(waits_for_ever), S(not_dumpable), S(timings),
 };
 

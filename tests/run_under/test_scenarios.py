@@ -19,6 +19,13 @@ from tests.run_under.programs import ALIKE, answers, compiled, under
 
 pytestmark = pytest.mark.mount
 
+MANY_INSTANCES = """
+import sys
+from inotify_simple import INotify, flags
+made = [INotify() for _ in range(150)]
+print(sum(one.add_watch(sys.argv[1], flags.CREATE) for one in made))
+"""
+
 Compared = tuple[dict[str, str], dict[str, str]]
 
 
@@ -67,7 +74,15 @@ def test_an_ordinary_user_gets_the_same_answers(
     scenarios: Path, nobody: User, tmp_path: Path, public_path: Path
 ) -> None:
     (tmp_path / "native").mkdir()
-    names = ["events_are_read", "size_300", "forked", "executed", "refused", "own_paths"]
+    names = [
+        "events_are_read",
+        "size_300",
+        "forked",
+        "executed",
+        "refused",
+        "own_paths",
+        "all_instances",
+    ]
     for name in ("source", "native"):
         (public_path / name).mkdir()
         os.chown(public_path / name, nobody.uid, nobody.uid)
@@ -198,4 +213,29 @@ def test_the_watches_of_a_run_are_limited(
     scenarios: Path, fusenotify_mount: TemporaryMount
 ) -> None:
     done = under("--max-user-watches=3", "--", scenarios, fusenotify_mount.path, "too_many_watches")
-    assert done.stdout.splitlines() == ["1: 1", "2: 2", "3: 1", "4: ENOSPC", "4: 1"]
+    assert done.stdout.splitlines() == [
+        "1: 1",
+        "2: 2",
+        "3: 1",
+        "4: ENOSPC",
+        "1 again: 1",
+        "read: EAGAIN",
+        "4: 1",
+    ]
+
+
+def test_the_instances_of_a_run_are_limited(scenarios: Path, tmp_path: Path) -> None:
+    done = under("--max-user-instances=3", "--", scenarios, tmp_path, "all_instances")
+    assert done.stdout.splitlines() == [
+        "one more: EMFILE",
+        "instances: 3",
+        "the last has a copy: EMFILE",
+        "the last is closed: 1",
+        "one more: EMFILE",
+    ]
+
+
+def test_a_mount_of_the_run_has_limits_as_high_as_the_run(scenarios: Path, tmp_path: Path) -> None:
+    options = ["--max-user-instances=150", "--mount", str(tmp_path)]
+    done = under(*options, "--", sys.executable, "-c", MANY_INSTANCES, tmp_path)
+    assert (done.stdout, done.stderr) == ("150\n", "")
