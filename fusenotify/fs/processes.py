@@ -128,9 +128,10 @@ def kept_commands(limit: int) -> int:
 
 
 def _read(command: int) -> bytes | None:
-    with suppress(OSError):
-        return os.pread(command, _LONGEST_COMMAND, 0).removesuffix(b"\n")
-    return None
+    try:
+        return os.pread(command, _LONGEST_COMMAND, 0)[:-1]
+    except OSError:
+        return None
 
 
 def is_killed(pid: int) -> bool:
