@@ -54,14 +54,14 @@ from fusenotify.fs.pending import Pending
 from fusenotify.fs.state import State
 from fusenotify.fs.whereabouts import Unexplained, Whereabouts
 
-# Bits that are not about names, in the order in which the bits of one record are told.
+# Bits that are not about names, in the order in which most programs cause those of one record.
 _HAPPENED = (
     (FAN_OPEN, IN_OPEN),
     (FAN_ACCESS, IN_ACCESS),
-    (FAN_ATTRIB, IN_ATTRIB),
     (FAN_MODIFY, IN_MODIFY),
-    (FAN_CLOSE_WRITE, IN_CLOSE_WRITE),
+    (FAN_ATTRIB, IN_ATTRIB),
     (FAN_CLOSE_NOWRITE, IN_CLOSE_NOWRITE),
+    (FAN_CLOSE_WRITE, IN_CLOSE_WRITE),
 )
 _ANY = sum(bit for bit, _ in _HAPPENED)
 # Bits after which stat(2) may return other attributes.
@@ -332,10 +332,10 @@ class Retelling:
         self._state.restore(child, moved)
         if isinstance(moved, Inode):
             self._forgetting.inode(moved)
-            self._marks.moved(moved)
         if record.is_dir and self._marks.marks_each and isinstance(new, Inode):
             self._adopting.adopt(new, new_name, tells=False)
         self._state.let_go(moved, new)
+        self._marks.moved(moved)
 
     def _moving(self, record: Record, parent: core.Inode, name: bytes) -> core.Inode:
         """Return an object that is moved and not known: itself, or a stand-in."""

@@ -32,12 +32,17 @@ class State:
         self.elsewhere = core.Inode(is_dir=True)
 
     def let_go(self, moved: core.Inode, to: core.Inode) -> None:
-        """Drop the name of a moved object that is a stand-in, or that was moved elsewhere."""
+        """Drop the name of a moved object that is a stand-in, or that was moved elsewhere.
+
+        The new name of a watched object becomes known, if it is below SOURCE.
+        """
         dentry = moved.dentry
         stays = isinstance(moved, Inode) and to is not self.elsewhere
         if not stays and dentry is not None and not dentry.unlinked:
             self._core.unhash(dentry)
         if isinstance(moved, Inode):
+            if moved.watches:
+                self._whereabouts.place(moved)
             self._inodes.drop_if_unused(moved)
 
     def stand_in(self, parent: core.Inode, name: bytes, is_dir: bool) -> core.Inode:

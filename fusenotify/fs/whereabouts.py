@@ -92,8 +92,8 @@ class Whereabouts:
 
     def place(self, inode: Inode) -> None:
         """Make the names on the path to an object known, if they are not."""
-        root = self._inodes.root
-        if inode.dentry is not None or inode is root:
+        root, dentry = self._inodes.root, inode.dentry
+        if inode is root or (dentry is not None and not dentry.unlinked):
             return
         with suppress(OSError):
             top, path = _path(root.fd), _path(inode.fd)
@@ -154,7 +154,7 @@ class Whereabouts:
         return self._fanotify.fsids[directory.device] + handle
 
     def directory(self, handle: bytes | None, *, itself: bool = False) -> core.Inode | None:
-        """Return the directory of a record if it is known or a tree watch hears of it.
+        """Return the directory of a record if its place is known, or a watch hears of it.
 
         Otherwise return None.  itself says that the record is about the directory itself, of
         which watches of its parent hear, too.
@@ -163,6 +163,17 @@ class Whereabouts:
         """
         if handle is None:
             return None
+        found = self._in_its_place(handle, itself)
+        if found is None:  # its own watches hear of it wherever it is
+            known = self.known(handle)
+            found = known if known is not None and known.watches else None
+        return found
+
+    def _in_its_place(self, handle: bytes, itself: bool) -> core.Inode | None:
+        """Return a directory whose place is known, or of which a tree watch hears, or None.
+
+        Raises Unexplained, OSError.
+        """
         found = self._placed(handle)
         trees = bool(self._core.trees.roots)
         if found is not None or not (trees or itself) or not self._anchors:

@@ -18,11 +18,13 @@ import fusenotify
 from fusenotify import Mounted
 from fusenotify.bits import (
     IN_ALL_EVENTS,
+    IN_ATTRIB,
     IN_CLOSE_WRITE,
     IN_CREATE,
     IN_DELETE,
     IN_MODIFY,
     IN_MOVE,
+    IN_MOVE_SELF,
     IN_OPEN,
     names,
 )
@@ -149,6 +151,19 @@ def test_a_directory_that_is_removed_says_so_to_its_own_watch(here: Here) -> Non
     device = here.device(IN_ALL_EVENTS, "d")
     done(source, "mv d e; rmdir e")
     assert heard(here.client, device) == ["MOVE_SELF", "DELETE_SELF", "IGNORED"]
+
+
+def test_a_watched_directory_is_heard_where_nobody_has_looked(here: Here) -> None:
+    source = here.source
+    (source / "d").mkdir()
+    (source / "unseen").mkdir()
+    device = here.device(NAMES | IN_ATTRIB | IN_MOVE_SELF, "d")
+    done(source, "mv d unseen/e; : > unseen/e/f; chmod 700 unseen/e")
+    assert heard(here.client, device) == ["MOVE_SELF", "CREATE f", "ATTRIB|ISDIR"]
+    done(source, "mv unseen/e/f unseen/e/g")
+    assert heard(here.client, device) == ["MOVED_FROM f", "MOVED_TO g"]
+    done(source, "mv unseen/e/g unseen/g; mv unseen/e .")
+    assert heard(here.client, device) == ["MOVED_FROM g", "MOVE_SELF"]
 
 
 def test_a_tree_watch_gets_changes_of_directories_that_nobody_has_looked_at(here: Here) -> None:
