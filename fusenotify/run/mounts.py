@@ -47,7 +47,7 @@ class Mounts:
         mount = None if os.major(device) else _mount_of(target, device)
         if mount is None:
             return None
-        served = await self._connected(mount, opened)
+        served = await self._connected(target, mount, opened)
         if served is not None:
             self._served[device] = served
         return served
@@ -58,9 +58,9 @@ class Mounts:
             served.client.link.close()
         self._served.clear()
 
-    async def _connected(self, mount: Mount, opened: Opened) -> Served | None:
+    async def _connected(self, target: Target, mount: Mount, opened: Opened) -> Served | None:
         try:
-            client = ClientLogic(await Link.connected(_socket_of(opened, mount)))
+            client = ClientLogic(await Link.connected(_socket_of(target, opened, mount)))
             return Served(client, await client.limits())
         except (OSError, ProtocolError) as error:
             where = os.fsdecode(mount.mountpoint)
@@ -88,7 +88,7 @@ def _mount_of(target: Target, device: int) -> Mount | None:
     return next(ours, None)
 
 
-def _socket_of(opened: Opened, mount: Mount) -> str:
+def _socket_of(target: Target, opened: Opened, mount: Mount) -> str:
     """Return the address of the socket on which the mount's daemon listens.
 
     Raises OSError.
@@ -98,4 +98,4 @@ def _socket_of(opened: Opened, mount: Mount) -> str:
     try:
         return socket_name(os.getxattr(path, SOCKET_XATTR))
     except OSError:
-        return socket_name(os.getxattr(mount.mountpoint, SOCKET_XATTR))
+        return socket_name(os.getxattr(target.proc + b"root" + mount.mountpoint, SOCKET_XATTR))

@@ -6,6 +6,9 @@ run.calls uses it.  The result is a descriptor (O_PATH), so that later renames d
 A path that is in the kernel's caches is resolved at once, which cannot block.  Other paths
 are resolved in a thread, because a filesystem may be slow, or may be served by a program
 that waits for us.
+
+A path may lead through a link that means another object for each process, such as
+/proc/self/cwd.  The kernel resolves paths without such links for us; run.walk does the others.
 """
 
 from __future__ import annotations
@@ -14,25 +17,13 @@ import asyncio
 import ctypes
 import errno
 import os
-import re
-import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fusenotify.client.locate import Opened
 from fusenotify.run.target import Target
-
-_OPENAT2 = 437
-_RESOLVE_IN_ROOT = 0x10
-_RESOLVE_CACHED = 0x20
-_OPEN_HOW = struct.Struct("=QQQ")
-
-# Names in /proc and /dev that stand for the calling process, which is not ours.
-_SELF = re.compile(
-    rb"/+(?:proc/+(?:self|thread-self)(?=/|$)|dev/+(?:fd(?=/|$)|(?:stdin|stdout|stderr)$))"
-)
-_STANDARD = {b"stdin": b"0", b"stdout": b"1", b"stderr": b"2"}
+from fusenotify.run.walk import CACHED, IN_ROOT, NO_MAGICLINKS, is_in_proc, open_at, walk
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -64,24 +55,13 @@ async def opened(target: Target, path: bytes, *, follow: bool, directory: bool) 
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     flags = os.O_PATH | os.O_CLOEXEC
     flags |= (0 if follow else os.O_NOFOLLOW) | (os.O_DIRECTORY if directory else 0)
-    path = _SELF.sub(lambda found: _means(target, found[0]), path, count=1)
     strangers = _strangers(target)
     if strangers is not None:
         return await asyncio.to_thread(_as_them, strangers, lambda: _open(target, path, flags))
     try:
-        return _open(target, path, flags, _RESOLVE_CACHED)
+        return _open(target, path, flags, CACHED)
     except BlockingIOError:
         return await asyncio.to_thread(_open, target, path, flags)
-
-
-def _means(target: Target, words: bytes) -> bytes:
-    """Return the path that stands for /proc/self, /dev/fd or similar words of a thread."""
-    last = words.rsplit(b"/", 1)[1]
-    if last == b"fd":
-        return target.proc + b"fd"
-    if last in _STANDARD:
-        return target.proc + b"fd/" + _STANDARD[last]
-    return target.proc[:-1] if last == b"thread-self" else b"/proc/%b" % target.status()[b"Tgid"]
 
 
 def _strangers(target: Target) -> Credentials | None:
@@ -92,19 +72,31 @@ def _strangers(target: Target) -> Credentials | None:
 
 
 def _open(target: Target, path: bytes, flags: int, resolve: int = 0) -> Opened:
+    """Raises OSError: EAGAIN if CACHED is in resolve and not enough."""
+    found = _open_plain(target, path, flags, resolve | NO_MAGICLINKS)
+    if found is not None and not is_in_proc(found):
+        return found
+    if resolve & CACHED:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return walk(target, path, flags)
+
+
+def _open_plain(target: Target, path: bytes, flags: int, resolve: int) -> Opened | None:
+    """Open a path in one call; return None if that is not possible."""
     absolute = path.startswith(b"/")
-    if absolute and (_has_our_root(target) or path.startswith(b"/proc/")):
-        return _open_at(-100, path, flags, resolve)
-    where = target.proc + (b"root" if absolute else b"cwd")
-    start = Opened(os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-    if absolute or not _has_our_root(target):
-        # Absolute symbolic links start at the thread's root.
-        if not absolute:
-            root = os.readlink(target.proc + b"root").rstrip(b"/")
-            path = os.readlink(where).removeprefix(root) + b"/" + path
-            start = Opened(os.open(target.proc + b"root", os.O_PATH | os.O_CLOEXEC))
-        resolve |= _RESOLVE_IN_ROOT
-    return _open_at(start.number, path, flags, resolve)
+    ours = _has_our_root(target)
+    if not ours and not absolute:
+        return None  # the path may have ".." and links that lead to the thread's root
+    try:
+        if ours and absolute:
+            return open_at(-1, path, flags, resolve)
+        where = target.proc + (b"root" if absolute else b"cwd")
+        start = Opened(os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return open_at(start.number, path, flags, resolve | (IN_ROOT if absolute else 0))
+    except OSError as error:
+        if error.errno == errno.EAGAIN and resolve & CACHED:
+            raise
+        return None  # perhaps it exists, but not for us: the path leads through /proc/self
 
 
 def _has_our_root(target: Target) -> bool:
@@ -113,18 +105,6 @@ def _has_our_root(target: Target) -> bool:
     return os.path.samestat(os.stat(theirs + b"root"), os.stat(ours + b"root")) and (
         os.readlink(theirs + b"ns/mnt") == os.readlink(ours + b"ns/mnt")
     )
-
-
-def _open_at(start: int, path: bytes, flags: int, resolve: int) -> Opened:
-    """Call openat2(2).  Raises OSError: EAGAIN if _RESOLVE_CACHED is not enough."""
-    how = ctypes.create_string_buffer(_OPEN_HOW.pack(flags, 0, resolve), _OPEN_HOW.size)
-    number = _libc.syscall(
-        ctypes.c_long(_OPENAT2), start, path, how, ctypes.c_size_t(_OPEN_HOW.size)
-    )
-    if number < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return Opened(number)
 
 
 def _as_them(who: Credentials, work: Callable[[], Opened]) -> Opened:

@@ -15,10 +15,12 @@ _ALIKE = (
     "events_are_read size_40 size_300 size_4096 size_8192 short_buffer short_buffer_blocking "
     "bad_buffer half_mapped endless_buffer fionread nonblock_later polled epoll_level "
     "epoll_edge duplicated forked executed executed_without threads merging removing refused "
-    "own_paths both_worlds interrupted restarted signal_storm by_signal vectors "
+    "own_paths links_to_self both_worlds interrupted restarted signal_storm by_signal vectors "
     "signals_to_threads many_descriptors storm_of_500 old_init"
 )
 ALIKE = _ALIKE.split()
+# Those of them that only root can run.
+AS_ROOT = ["in_a_new_root", "in_a_container"]
 
 
 def compiled(directory: Path, *flags: str) -> Path:

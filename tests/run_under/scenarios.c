@@ -17,6 +17,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -465,6 +466,75 @@ static void own_paths(void)
 	read_all(fd, 4096);
 }
 
+static void links_to_self(void)
+{
+	char path[64];
+	int fd = inotify(IN_NONBLOCK), opened = open(directory, O_RDONLY);
+	mkdir("below", 0777);
+	touch("file");
+	dup2(open("file", O_RDONLY), 0);
+	symlink("/proc/self/cwd", "cwd");
+	symlink("/proc/thread-self/cwd/below", "thread");
+	symlink("/proc/./self/../self/root", "root");
+	symlink("/dev/stdin", "stdin");
+	symlink("/proc/mounts", "mounts");
+	symlink("/proc/self", "self");
+	symlink("../../../../../../../../../../../proc/self/cwd", "up");
+	symlink("cwd/cwd/below/../cwd", "chain");
+	symlink("self/task/../cwd/loop", "loop");
+	snprintf(path, sizeof path, "/dev/fd/%d", opened);
+	symlink(path, "fd");
+	snprintf(path, sizeof path, "/proc/self/task/%d/fd/%d/", getpid(), opened);
+	symlink(path, "task");
+	const char *paths[] = {".", "below", "file", "cwd", "cwd/below", "cwd/below/..", "thread",
+		"thread/", "root/proc/self/cwd/.", "stdin", "mounts", "self/cwd", "self/fd/0",
+		"self/fd/0/", "up", "up/below", "chain", "loop", "fd", "task", "task/task/fd/below",
+		"/proc/../proc//self/cwd", "/proc/self/fdx", "/proc/self/fd/99", "/dev/stdin",
+		"/proc/self/root/../proc/self/cwd", "self/exe/x", "/proc/thread-self/../../cwd"};
+	for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++) {
+		say(paths[i], inotify_add_watch(fd, paths[i], IN_CREATE));
+		say("the same, a directory", inotify_add_watch(fd, paths[i], IN_CREATE | IN_ONLYDIR));
+	}
+	say("a link", inotify_add_watch(fd, "cwd", IN_ATTRIB | IN_DONT_FOLLOW));
+	say("a link", inotify_add_watch(fd, "cwd/cwd", IN_ATTRIB | IN_DONT_FOLLOW));
+	say("no link", inotify_add_watch(fd, "cwd/", IN_ATTRIB | IN_DONT_FOLLOW));
+	touch("a");
+	touch("below/b");
+	read_all(fd, 4096);
+}
+
+/* With a /proc of its own, where it is the process 1. */
+static void in_a_container(void)
+{
+	int status, fd = inotify(IN_NONBLOCK);
+	mkdir("root", 0777);
+	mkdir("root/proc", 0777);
+	mkdir("root/d", 0777);
+	mkdir("root/d/e", 0777);
+	symlink("/proc/self/cwd", "root/d/link");
+	symlink("/proc/self/root/d", "root/d/e/link");
+	say("outside", inotify_add_watch(fd, "root/d", IN_CREATE));
+	if (unshare(CLONE_NEWNS | CLONE_NEWPID))
+		say("unshare", -1);
+	pid_t child = fork();
+	if (!child) {
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+		say("mount", mount("proc", "root/proc", "proc", 0, NULL));
+		if (chroot("root") || chdir("/d"))
+			say("chroot", -1);
+		const char *paths[] = {"/d", "/d/link", "link", "link/e/link", "../d/link/e/../link",
+			"/proc/self/cwd", "/proc/1/cwd", "/proc/1/root/../../d", "e", "/d/e/.", "../../../d"};
+		for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++)
+			say(paths[i], inotify_add_watch(fd, paths[i], IN_CREATE));
+		say("root", inotify_add_watch(fd, "../..", IN_CREATE));
+		touch("a");
+		read_all(fd, 4096);
+		exit(0);
+	}
+	waitpid(child, &status, 0);
+	say("child", status);
+}
+
 static void in_a_new_root(void)
 {
 	int fd = inotify(IN_NONBLOCK);
@@ -890,7 +960,7 @@ static struct {
 	S(events_are_read), S(size_40), S(size_300), S(size_4096), S(size_8192), S(short_buffer),
 	S(short_buffer_blocking), S(bad_buffer), S(half_mapped), S(endless_buffer), S(fionread), S(nonblock_later), S(polled),
 	S(epoll_level), S(epoll_edge), S(duplicated), S(forked), S(executed), S(executed_without),
-	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(in_a_new_root),
+	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(links_to_self), S(in_a_container), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
 	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
 	S(all_instances),

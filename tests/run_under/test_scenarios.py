@@ -15,7 +15,7 @@ from fusenotify.bits import IN_IGNORED, IN_ISDIR, IN_UNMOUNT
 from fusenotify.testing import TemporaryMount, temporary_mount
 from tests.cli.command import FUSENOTIFY
 from tests.conftest import User
-from tests.run_under.programs import ALIKE, answers, compiled, under
+from tests.run_under.programs import ALIKE, AS_ROOT, answers, compiled, under
 
 pytestmark = pytest.mark.mount
 
@@ -38,7 +38,7 @@ def natively(program: Path, directory: Path, *names: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def compared(scenarios: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """What the scenarios print natively, and under run: all in one run, for it takes a second."""
-    names = [*ALIKE, *(["in_a_new_root"] if not os.geteuid() else [])]
+    names = [*ALIKE, *(AS_ROOT if not os.geteuid() else [])]
     native = natively(scenarios, tmp_path_factory.mktemp("native"), *names)
     with temporary_mount(tmp_path_factory.mktemp("compared")) as mount:
         done = under("--", scenarios, mount.path, *names)
@@ -46,7 +46,7 @@ def compared(scenarios: Path, tmp_path_factory: pytest.TempPathFactory) -> Compa
     return native, answers(done.stdout)
 
 
-@pytest.mark.parametrize("name", [*ALIKE, "in_a_new_root"])
+@pytest.mark.parametrize("name", [*ALIKE, *AS_ROOT])
 def test_a_program_gets_the_same_answers(name: str, compared: Compared) -> None:
     native, ours = compared
     if name not in native:
