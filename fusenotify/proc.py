@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether the pids in /proc are those of our pid namespace.  Linux: pid_namespaces(7).
+"""Whether the pids in /proc are those of our pid namespace, and when processes began: proc(5).
 
 Code that opens /proc/PID of another process checks this before; this module imports nothing of
 ours.
@@ -8,6 +8,8 @@ ours.
 from __future__ import annotations
 
 import functools
+import os
+import time
 
 
 @functools.cache
@@ -24,3 +26,15 @@ def shows_our_numbers() -> bool:
     except (OSError, ValueError):
         return False
     return len(numbers.split()[1:]) == 1
+
+
+def started(pid: int) -> int:
+    """Return about when a process was started, in ns since 1970, and not later; 0 if unknown."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as line:
+            # The name of the command, which is in brackets, may have any bytes.
+            ticks = int(line.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+    ago = time.clock_gettime(time.CLOCK_BOOTTIME) - (ticks - 1) / os.sysconf("SC_CLK_TCK")
+    return time.time_ns() - int(ago * 1e9)

@@ -133,7 +133,13 @@ class Client:
         return run(self._logic.cursor)
 
     def since(
-        self, cursor: str, path: AnyPath = "/", *, follow: bool = False
+        self,
+        cursor: str,
+        path: AnyPath = "/",
+        *,
+        follow: bool = False,
+        exclude: Iterable[str | bytes] = (),
+        ignore_self: bool = False,
     ) -> Generator[PastEvent, None, None]:
         """Yield the events after a cursor, oldest first, at and below a path.
 
@@ -141,17 +147,19 @@ class Client:
         not exist any more.  Each event has the cursor after it.  If changes may be missing,
         there is an event with the mask IN_Q_OVERFLOW at their place, which says why (reason)
         and when (since, time).  With follow, the iterator waits for new events and goes on.
+        exclude and ignore_self are those of Device.add_watch().
 
         Users other than root and the daemon's user get events only of names in directories that
         they may read, below directories that they may search, at the time of the call.
 
-        Raises TypeError if the cursor is not a str; OSError: EOPNOTSUPP if the mount keeps no
-        journal, EINVAL if the cursor is invalid, and for users who may not see all paths, the
-        errors of add_watch for the path.
+        Raises TypeError for a parameter of the wrong type; OSError: EOPNOTSUPP if the mount
+        keeps no journal, EINVAL if the cursor is invalid, and for users who may not see all
+        paths, the errors of add_watch for the path.
         """
+        kind = kind_of(False, exclude, ignore_self)
         complete = False
         while follow or not complete:
-            past = run(self._logic.since, cursor, path, follow)
+            past = run(self._logic.since, cursor, path, follow, kind)
             yield from past.events
             cursor, complete = past.cursor, past.complete
 

@@ -21,7 +21,7 @@ from weakref import WeakMethod
 from fusenotify.client.common import PAST_SIZE, AnyPath, check_flags, client_closed, deadline_of
 from fusenotify.client.driver import Link
 from fusenotify.client.readiness import Readiness
-from fusenotify.client.watched import Kind
+from fusenotify.client.watched import ORDINARY, Kind
 from fusenotify.masks import AnyMask, plain
 from fusenotify.protocol.connection import Call, ConnectionLost, Descriptor, wire_path
 from fusenotify.protocol.details import DetailedEvent
@@ -118,14 +118,21 @@ class ClientLogic:
     async def cursor(self) -> str:
         return (await ask(self.link, CursorOf(), CursorIs)).cursor
 
-    async def since(self, cursor: str, path: AnyPath, wait: bool) -> Past:
+    async def since(self, cursor: str, path: AnyPath, wait: bool, kind: Kind = ORDINARY) -> Past:
         """Return some of what happened behind a cursor, and wait for the first of it."""
         if not isinstance(cursor, str):
             raise TypeError(f"a cursor is a str, not {cursor!r}")
         if not cursor.isascii():  # it may be no text at all
             raise OSError(errno.EINVAL, f"{cursor!r} is not a cursor")
         timeout = None if wait else 0.0
-        request = Since(cursor=cursor, path=wire_path(path), size=PAST_SIZE, timeout=timeout)
+        request = Since(
+            cursor=cursor,
+            path=wire_path(path),
+            size=PAST_SIZE,
+            timeout=timeout,
+            exclude=list(kind.exclude),
+            ignore_self=kind.ignore_self,
+        )
         return await ask(self.link, request, Past)
 
     async def status(self) -> Status:
@@ -213,17 +220,15 @@ class DeviceLogic(Generic[Data]):
         target: AnyPath | Descriptor,
         mask: AnyMask,
         kind: Kind,
-        on_added: Callable[[int], object] | None = None,
+        on_added: Callable[[WatchAdded], object] | None = None,
+        *,
+        past: bool = False,
     ) -> int:
         """Watch a path, or the object that a descriptor refers to; return the watch descriptor.
 
-        on_added is called with the watch descriptor before any event of it is read.
+        on_added is called with the answer before any event of the watch is read.  past asks for
+        the number of the journal's last entry before the watch.
         """
-
-        def tell(added: WatchAdded) -> None:
-            if on_added is not None:
-                on_added(added.wd)
-
         if isinstance(target, Descriptor):
             path, descriptor = None, target
         else:
@@ -235,8 +240,9 @@ class DeviceLogic(Generic[Data]):
             tree=kind.tree,
             exclude=list(kind.exclude),
             ignore_self=kind.ignore_self,
+            past=past,
         )
-        return (await ask(self._link, request, WatchAdded, tell, descriptor)).wd
+        return (await ask(self._link, request, WatchAdded, on_added, descriptor)).wd
 
     async def rm_watch(self, wd: int) -> None:
         await ask(self._link, RmWatch(device=self.number, wd=wd), Done)

@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol
 from typing_extensions import TypeVar
 
 from fusenotify.masks import Mask
+from fusenotify.protocol.past import PastEvent
 
 # The type of an event's paths: str if the watched path was given as text, otherwise bytes.
 Text = TypeVar("Text", str, bytes, default=str)
@@ -57,6 +58,9 @@ class DetailedInotifyEvent(NamedTuple, Generic[Text]):
     lost is the number of events that an IN_Q_OVERFLOW stands for.  It is None
     if the number is unknown because the connection was lost; sequence is then
     0, and the numbers begin again.
+
+    past is the entry of the journal from which the event was made, for an Inotify with
+    since: it has the cursor after the event, and the reason of a gap.  sequence is 0 then.
     """
 
     wd: int
@@ -74,6 +78,7 @@ class DetailedInotifyEvent(NamedTuple, Generic[Text]):
     command: Text | None = None
     lost: int | None = None
     behind: bool = False
+    past: PastEvent | None = None
 
 
 class HasPath(Protocol[Text_co]):

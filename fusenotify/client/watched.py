@@ -146,6 +146,10 @@ class WatchedPaths:
         self._watches[wd] = Watch(shown, path, inner_path, kept, kind)
         return shown
 
+    def watch(self, wd: int) -> Watch | None:
+        """Return the watch with the device's descriptor wd, or None."""
+        return self._watches.get(wd)
+
     def device_wd(self, wd: int) -> int:
         """Return the device's descriptor for the caller's.
 

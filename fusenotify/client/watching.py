@@ -44,10 +44,11 @@ from fusenotify.client.locate import Place, locate
 from fusenotify.client.outage import Outage, is_away
 from fusenotify.client.process import Process, foreign
 from fusenotify.client.readiness import Readiness
+from fusenotify.client.replay import Replays, check_replayable
 from fusenotify.client.watched import Kind, Watch, WatchedPaths, without_details
 from fusenotify.masks import AnyMask, plain
 from fusenotify.protocol.connection import ConnectionLost, encoded
-from fusenotify.protocol.messages import Init
+from fusenotify.protocol.messages import Init, WatchAdded
 
 T = TypeVar("T")
 
@@ -75,9 +76,12 @@ class InotifyLogic(Generic[Told]):
         detailed: bool,
         reconnect: bool,
         reconnect_seconds: float,
+        since: str | None = None,
     ) -> None:
         check_flags(reconnect=reconnect, detailed=detailed)
         deadline_of(reconnect_seconds)
+        if not isinstance(since, str | None):
+            raise TypeError(f"a cursor is a str, not {since!r}")
         # Wrong parameters raise here, not only when a path is watched.
         encoded(Init(max_queued_events=max_queued_events, semantics=semantics))
         self._driver = driver
@@ -92,9 +96,10 @@ class InotifyLogic(Generic[Told]):
         self._session: _Session | None = None
         self._first_paths = WatchedPaths(outlives_mount=reconnect)
         self._ready: deque[Told] = deque()  # to be read first
+        self._replays = None if since is None else Replays(since, detailed)
         self._closed = False
         self._process = Process()
-        self._connecting = driver.turn()
+        self._connecting, self._replaying = driver.turn(), driver.turn()
 
     @property
     def client(self) -> ClientLogic | None:
@@ -125,16 +130,35 @@ class InotifyLogic(Generic[Told]):
         session = await self._connecting.take(partial(self._connected, place))
         nameless = place.nameless  # it has no path by which it could be watched again
         inner_path = b"" if nameless else place.inner_path(session.client.mountpoint)
+        if self._replays is not None:
+            check_replayable(bits, nameless=nameless is not None)
         shown = 0
 
         async def watch(session: _Session) -> None:
-            def store(wd: int) -> None:
-                nonlocal shown
-                shown = session.paths.add(wd, os.fspath(path), inner_path, bits, kind)
+            replay = None
+            if self._replays is not None:
+                replay = await self._replays.make(session.client, inner_path, kind)
 
-            await session.device.add_watch(nameless or inner_path, bits, kind, store)
+            def store(added: WatchAdded) -> None:
+                nonlocal shown
+                wd = added.wd
+                if replay is not None:
+                    replay.end_with(added.past, is_known=session.paths.watch(wd) is not None)
+                shown = session.paths.add(wd, os.fspath(path), inner_path, bits, kind)
+                if replay is not None:
+                    replay.watch = session.paths.watch(wd)
+
+            target, past = nameless or inner_path, replay is not None
+            try:
+                await session.device.add_watch(target, bits, kind, store, past=past)
+            except OSError:
+                if self._replays is not None and replay is not None:
+                    self._replays.drop(replay)
+                raise
 
         await self._ask(watch)
+        if self._replays and self._readiness is not None:
+            self._readiness.set()
         return shown
 
     async def rm_watch(self, wd: int) -> None:
@@ -156,6 +180,10 @@ class InotifyLogic(Generic[Told]):
                 if events:
                     self._report()
                     return list(events)
+                if self._replays:
+                    if await self._replayed(session, deadline):
+                        continue
+                    return []
                 try:
                     events, gone = await session.device.read(
                         READ_SIZE, timeout, self._meaning(session)
@@ -178,6 +206,15 @@ class InotifyLogic(Generic[Told]):
             self._report()
             raise
 
+    async def _replayed(self, session: _Session, deadline: float) -> bool:
+        """Fetch replayed events; return False if the deadline passed without a connection."""
+        assert self._replays is not None
+        try:
+            await self._replaying.take(partial(self._replays.move, session.client, self._ready))
+        except ConnectionLost as lost:
+            return await self._restored(session, lost, deadline)
+        return True
+
     async def next(self, timeout: float | None) -> list[Told]:
         """Return a list of one event; an empty one if the timeout passed or this was closed."""
         try:
@@ -191,6 +228,9 @@ class InotifyLogic(Generic[Told]):
         self._check_usable()
         if self._session is not None:
             await self._ask(lambda session: session.client.sync())
+
+    async def cursor(self) -> str:
+        return await self._ask(lambda session: session.client.cursor())
 
     def fileno(self) -> int:
         self._check_usable()
@@ -240,7 +280,7 @@ class InotifyLogic(Generic[Told]):
         if self._readiness is not None:
             if self._session is not None:
                 self._session.device.report()
-            if self._ready:
+            if self._ready or self._replays:
                 self._readiness.set()
 
     def _meaning(self, session: _Session) -> Callable[[Any], tuple[list[Any], set[int]]]:
@@ -297,9 +337,16 @@ class InotifyLogic(Generic[Told]):
         try:
             device = await self._init(client)
             watched: list[tuple[int, Watch]] = []
+            ends: dict[Watch, int | None] = {}
             for watch in lost.paths.watches():
+
+                def note(added: WatchAdded, watch: Watch = watch) -> None:
+                    ends[watch] = added.past
+
                 try:
-                    wd = await device.add_watch(watch.inner_path, watch.mask, watch.kind)
+                    wd = await device.add_watch(
+                        watch.inner_path, watch.mask, watch.kind, note, past=bool(self._replays)
+                    )
                 except ConnectionLost:
                     raise
                 except OSError:
@@ -311,6 +358,8 @@ class InotifyLogic(Generic[Told]):
         paths, told = lost.paths.moved(watched)
         ours: Iterable[Any] = map(without_details, told) if self._detailed else told
         self._ready.extend(ours)
+        if self._replays is not None:
+            self._replays.go_on(ends)
         self._session = _Session(lost.place, client, device, paths)
         await lost.client.close()
         if self._closed:  # meanwhile
@@ -332,4 +381,4 @@ class InotifyLogic(Generic[Told]):
             # Nothing is shared yet, so this process may use the object.  The turn is a new one,
             # since another thread of the parent may have had it.
             self._process = Process()
-            self._connecting = self._driver.turn()
+            self._connecting, self._replaying = self._driver.turn(), self._driver.turn()

@@ -114,6 +114,10 @@ class Exclusion:
         finally:
             self._time.end()
 
+    def wait(self) -> float:
+        """Return how many seconds to wait before excludes() has time for another name."""
+        return self._time.wait()
+
     def _judge(self, path: bytes, is_dir: bool) -> bool:
         """Judge a path from the top: an excluded directory decides for everything below it."""
         end = path.find(b"/")

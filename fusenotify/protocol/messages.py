@@ -90,6 +90,7 @@ class AddWatch(Request, tag="add_watch", omit_defaults=True):
     directory and everything that is or will be below it.  exclude has patterns
     of names whose events are left out: lines of a .gitignore file in the watched
     directory.  ignore_self leaves out the events that the connected process causes.
+    past asks which events of the journal were before the watch.
     Fields with their default value are left out, so that earlier servers understand
     the request.
     """
@@ -100,6 +101,7 @@ class AddWatch(Request, tag="add_watch", omit_defaults=True):
     tree: bool = False
     exclude: list[bytes] = []
     ignore_self: bool = False
+    past: bool = False
 
 
 class RmWatch(Request, tag="rm_watch"):
@@ -180,13 +182,16 @@ class Since(Request, tag="since", omit_defaults=True):
 
     path is relative to the mount's root, and taken as it is: no symbolic link is followed.
     The answer has at most size bytes of events (PastEvent.size).  Where there are none it
-    waits for the first one for timeout seconds; None waits for ever.
+    waits for the first one for timeout seconds; None waits for ever.  exclude and ignore_self
+    are those of AddWatch.
     """
 
     cursor: str
     path: bytes
     size: int
     timeout: float | None = 0.0
+    exclude: list[bytes] = []
+    ignore_self: bool = False
 
 
 class LimitsOf(Request, tag="limits", omit_defaults=True):
@@ -257,10 +262,11 @@ class DeviceMade(Answer, tag="device"):
     device: int
 
 
-class WatchAdded(Answer, tag="watch"):
-    """A watch descriptor."""
+class WatchAdded(Answer, tag="watch", omit_defaults=True):
+    """A watch descriptor, and the number of the journal's last entry before the watch, if asked."""
 
     wd: int
+    past: int | None = None
 
 
 class Records(Answer, tag="records"):

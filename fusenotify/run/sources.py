@@ -25,6 +25,7 @@ from fusenotify.client.watched import ORDINARY
 from fusenotify.events import Event, unpack
 from fusenotify.protocol.connection import ConnectionLost
 from fusenotify.protocol.faults import AnyFault
+from fusenotify.protocol.messages import WatchAdded
 from fusenotify.run import tasks
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -154,7 +155,10 @@ class MountSource(Source):
         await self.client.fault(fault, self._device.number)
 
     async def add_watch(self, target: Opened, mask: int) -> int:
-        return self.added(await self._device.add_watch(target, mask, ORDINARY, self.added))
+        def note(added: WatchAdded) -> None:
+            self.added(added.wd)
+
+        return self.added(await self._device.add_watch(target, mask, ORDINARY, note))
 
     async def fence(self) -> None:
         if not self.is_lost:

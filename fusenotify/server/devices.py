@@ -41,7 +41,8 @@ from fusenotify.protocol.messages import (
     RmWatch,
     WatchAdded,
 )
-from fusenotify.server.peer import is_privileged
+from fusenotify.server.history import History, required
+from fusenotify.server.peer import is_privileged, own_process
 from fusenotify.server.tree import Tree
 
 _ALL_BITS = 0xFFFFFFFF
@@ -125,12 +126,18 @@ class ConnectionDevices:
     """The devices of one client.  who is the client; numbers yields the devices' numbers."""
 
     def __init__(
-        self, table: DeviceTable, tree: Tree, who: Credentials, numbers: Iterator[int]
+        self,
+        table: DeviceTable,
+        tree: Tree,
+        who: Credentials,
+        numbers: Iterator[int],
+        history: History | None = None,
     ) -> None:
         self._table = table
         self._tree = tree
         self._who = who
         self._numbers = numbers
+        self._history = history
         self._devices: dict[int, ServedDevice] = {}
 
     def __iter__(self) -> Iterator[ServedDevice]:
@@ -168,7 +175,11 @@ class ConnectionDevices:
         """
         match request:
             case AddWatch():
-                return WatchAdded(id=request.id, wd=self._add_watch(request, passed))
+                if not request.past:
+                    return WatchAdded(id=request.id, wd=self._add_watch(request, passed))
+                journal = required(self._history).journal
+                wd = self._add_watch(request, passed)
+                return WatchAdded(id=request.id, wd=wd, past=journal.now().sequence)
             case RmWatch():
                 self[request.device].device.rm_watch(request.wd)
                 return Done(id=request.id)
@@ -224,7 +235,7 @@ class ConnectionDevices:
         exclusion = None
         if request.exclude:
             exclusion = self._table.exclusions.of(device.uid, request.exclude)
-        ignored = self._own_process() if request.ignore_self else 0
+        ignored = own_process(self._table.core.details, self._who) if request.ignore_self else 0
         directory = bool(mask & IN_ONLYDIR) or request.tree
         if request.path is not None:
             follow = not mask & IN_DONT_FOLLOW
@@ -236,14 +247,3 @@ class ConnectionDevices:
             return device.add_watch(
                 inode, mask, tree=request.tree, exclusion=exclusion, ignored=ignored
             )
-
-    def _own_process(self) -> int:
-        """Return the id of the process that connected.
-
-        Raises OSError (EOPNOTSUPP) if the daemon does not see the process, and so cannot tell
-        which threads belong to it.
-        """
-        process = self._who.pid
-        if not process or self._table.core.details.process_of(process) != process:
-            raise OSError(errno.EOPNOTSUPP, "ignore_self: the daemon does not see your process")
-        return process

@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import trio
 
 from fusenotify.credentials import Credentials
+from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.time_share import TimeShare
 from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
@@ -33,6 +34,7 @@ from fusenotify.server.peer import is_privileged
 from fusenotify.server.tree import Tree
 from fusenotify.server.turns import Turns
 from fusenotify.server.visible import Visible
+from fusenotify.server.wanted import Wanted
 
 # How many users' shares are remembered.
 _MOST_USERS = 1000
@@ -117,11 +119,12 @@ class Pending:
 class History:
     """The journal of a mount, for its sessions."""
 
-    def __init__(self, journal: Journal, tree: Tree, turns: Turns) -> None:
+    def __init__(self, journal: Journal, tree: Tree, turns: Turns, table: DeviceTable) -> None:
         self.journal = journal
         self.store = journal.store
         self.tree = tree
         self.turns = turns
+        self.table = table
         self._users: dict[int, _User] = {}
 
     def follow(self) -> None:
@@ -193,7 +196,7 @@ class Asking:
     """One request for the events since a cursor.
 
     Raises OSError: EINVAL (not a cursor, or not a path from the root), and as add_watch for the
-    path.
+    path.  answer() raises the errors of add_watch for patterns and ignore_self, too.
     """
 
     def __init__(self, history: History, who: Credentials, request: Since) -> None:
@@ -263,10 +266,11 @@ class Asking:
         room = size
         events: list[PastEvent] = []
         time = self._user.time
+        wanted = await Wanted.of(request, history.table, self._who)
         visible = Visible(history.store, history.tree, history.turns, self._who, time)
         while (entries := await self._read()) is not None:
             for start in range(0, len(entries), _TOGETHER):
-                some = entries[start : start + _TOGETHER]
+                some = await wanted.among(entries[start : start + _TOGETHER])
                 await visible.judge(some)
                 await self._wait_for_time()
                 with self._own_time():

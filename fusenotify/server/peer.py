@@ -12,6 +12,7 @@ import struct
 import sys
 
 from fusenotify.credentials import Credentials
+from fusenotify.engine.details import Details
 from fusenotify.proc import shows_our_numbers
 
 _UCRED = struct.Struct("=iII")
@@ -38,6 +39,17 @@ def credentials(descriptor: int) -> Credentials:
 def is_privileged(who: Credentials) -> bool:
     """Return whether the user is root or the daemon's user, who may see and set everything."""
     return who.uid in (0, os.geteuid())
+
+
+def own_process(details: Details, who: Credentials) -> int:
+    """Return the id of the process that connected.
+
+    Raises OSError (EOPNOTSUPP) if the daemon does not see the process, and so cannot tell
+    which threads belong to it.
+    """
+    if not who.pid or details.process_of(who.pid) != who.pid:
+        raise OSError(errno.EOPNOTSUPP, "ignore_self: the daemon does not see your process")
+    return who.pid
 
 
 def named(who: Credentials) -> str:

@@ -69,7 +69,7 @@ class Server:
         self.quotas = quotas
         self._started = time.monotonic()
         self.turns = Turns()
-        self.history = None if journal is None else History(journal, tree, self.turns)
+        self.history = None if journal is None else History(journal, tree, self.turns, table)
         # In the order in which they came.
         self._sessions: dict[Session, None] = {}
         self._by_user: dict[int, dict[Session, None]] = {}

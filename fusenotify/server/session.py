@@ -68,7 +68,6 @@ from fusenotify.server.turns import Turns
 
 # How long a client that sends no more requests may take to read its last answers.
 FAREWELL_SECONDS = 5.0
-
 # The most bytes in a frame of a stream: one of a million bytes takes ten milliseconds.
 _MOST_STREAMED = 1 << 16
 
@@ -104,7 +103,8 @@ class Session:
 
     def __init__(self, shared: Shared, stream: trio.SocketStream, who: Credentials) -> None:
         self.who = who
-        self.devices = ConnectionDevices(shared.table, shared.tree, who, shared.device_numbers())
+        numbers, history = shared.device_numbers(), shared.history
+        self.devices = ConnectionDevices(shared.table, shared.tree, who, numbers, history)
         self._shared = shared
         self._scope = trio.CancelScope()
         self._outlet = Outlet(stream)

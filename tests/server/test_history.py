@@ -34,7 +34,7 @@ def history(tmp_path: Path, tree: MemoryTree) -> Iterator[History]:
     for first in (1, 11, 21):
         store.append([Entry(n, n, IN_CREATE, b"%d" % n) for n in range(first, first + 10)])
     journal = Journal(tree.core, store)
-    yield History(journal, tree, Turns())
+    yield History(journal, tree, Turns(), tree.table)
     journal.close()
 
 

@@ -42,6 +42,11 @@ class Inotify(Generic[Told]):
     again.  A watch that cannot be made again ends with IN_IGNORED.
     ConnectionLost is raised only when the time has passed.
 
+    since is a cursor (docs/reference/history.md): reading begins with what the
+    mount's journal has after it at the watched paths, and goes on with what
+    happens from the add_watch() on, without a gap and without a repetition.
+    Changes that may be missing are an IN_Q_OVERFLOW at their place.
+
     Raises TypeError for a parameter of the wrong type, OSError: EINVAL for a
     number that is too large, ENAMETOOLONG for the socket.
     """
@@ -56,6 +61,7 @@ class Inotify(Generic[Told]):
         detailed: Literal[False] = False,
         reconnect: bool = False,
         reconnect_seconds: float = 30.0,
+        since: str | None = None,
     ) -> None: ...
 
     @overload
@@ -68,6 +74,7 @@ class Inotify(Generic[Told]):
         detailed: Literal[True],
         reconnect: bool = False,
         reconnect_seconds: float = 30.0,
+        since: str | None = None,
     ) -> None: ...
 
     def __init__(
@@ -79,6 +86,7 @@ class Inotify(Generic[Told]):
         detailed: bool = False,
         reconnect: bool = False,
         reconnect_seconds: float = 30.0,
+        since: str | None = None,
     ) -> None:
         self._logic: InotifyLogic[Told] = InotifyLogic(
             ANYIO,
@@ -88,6 +96,7 @@ class Inotify(Generic[Told]):
             detailed=detailed,
             reconnect=reconnect,
             reconnect_seconds=reconnect_seconds,
+            since=since,
         )
 
     async def __aenter__(self) -> Self:
@@ -127,7 +136,8 @@ class Inotify(Generic[Told]):
         Raises TypeError for a parameter of the wrong type, ValueError for a word
         that names no event, OSError: as inotify_add_watch(2), EXDEV for a path on
         no fusenotify mount or on another one than before, ENOTCONN if the mount's
-        daemon is dead.
+        daemon is dead; with since, also EOPNOTSUPP if the mount keeps no journal, EINVAL
+        for an invalid cursor or IN_ONESHOT, ENOENT for an object without a name.
         """
         return await self._logic.add_watch(path, mask, kind_of(tree, exclude, ignore_self))
 
@@ -169,6 +179,17 @@ class Inotify(Generic[Told]):
         Raises OSError (EBADF) if this was closed, ConnectionLost.
         """
         await self._logic.sync()
+
+    async def cursor(self) -> str:
+        """Return a cursor: the place in the mount's journal after everything done before this call.
+
+        The events of everything before it are queued when the call returns.  If the cursor is
+        stored when these have been read and handled, an Inotify that is made with it goes on there.
+
+        Raises OSError: EINVAL if nothing was ever watched, EBADF if this was closed, EOPNOTSUPP
+        if the mount keeps no journal; ConnectionLost.
+        """
+        return await self._logic.cursor()
 
     async def close(self) -> None:
         """Drop the watches.  Closing twice is harmless."""
