@@ -3,16 +3,23 @@
 
 run.calls uses it.  A supervisor has one connection to each daemon; the devices of all
 descriptors are on it.
+
+A mount says where its daemon's socket is.  If no daemon answers there, as in a container that sees
+the socket elsewhere, FUSENOTIFY_SOCKET is tried.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 from collections.abc import Callable
 
-from fusenotify.client.calls import ClientLogic
+from fusenotify.bits import IN_DELETE_SELF
+from fusenotify.client.calls import ClientLogic, unread_of
 from fusenotify.client.common import socket_name
-from fusenotify.client.locate import SOCKET_XATTR, Opened
+from fusenotify.client.locate import SOCKET_VARIABLE, SOCKET_XATTR, Opened
+from fusenotify.client.watched import ORDINARY
 from fusenotify.mountinfo import FSTYPE, Mount, parse
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.status import LimitsStatus
@@ -34,6 +41,7 @@ class Mounts:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._served: dict[int, Served] = {}
+        self._connecting: dict[int, asyncio.Lock] = {}
 
     async def serving(self, target: Target, opened: Opened) -> Served | None:
         """Return the daemon whose mount an object is in; None if the kernel has to serve it.
@@ -47,10 +55,14 @@ class Mounts:
         mount = None if os.major(device) else _mount_of(target, device)
         if mount is None:
             return None
-        served = await self._connected(target, mount, opened)
-        if served is not None:
-            self._served[device] = served
-        return served
+        # Two threads may watch the first objects of a mount at the same time.
+        async with self._connecting.setdefault(device, asyncio.Lock()):
+            if device not in self._served:
+                served = await self._connected(target, mount, opened)
+                if served is None:
+                    return None
+                self._served[device] = served
+            return self._served[device]
 
     def close(self) -> None:
         """Close the connections."""
@@ -60,7 +72,7 @@ class Mounts:
 
     async def _connected(self, target: Target, mount: Mount, opened: Opened) -> Served | None:
         try:
-            client = ClientLogic(await Link.connected(_socket_of(target, opened, mount)))
+            client = ClientLogic(await _link(target, opened, mount))
             return Served(client, await client.limits())
         except (OSError, ProtocolError) as error:
             where = os.fsdecode(mount.mountpoint)
@@ -86,6 +98,36 @@ def _mount_of(target: Target, device: int) -> Mount | None:
     found = parse(b"\n".join(lines)) if lines else []
     ours = (mount for mount in found if mount.fstype == FSTYPE and mount.device == number)
     return next(ours, None)
+
+
+async def _link(target: Target, opened: Opened, mount: Mount) -> Link:
+    """Connect to the daemon of the mount that an object is in.
+
+    Raises OSError, ProtocolError.
+    """
+    try:
+        return await Link.connected(_socket_of(target, opened, mount))
+    except OSError:
+        other = os.environ.get(SOCKET_VARIABLE)
+        if not other:
+            raise
+        link = await Link.connected(other)
+        if await _is_served_by(link, opened):
+            return link
+        link.close()
+        raise
+
+
+async def _is_served_by(link: Link, opened: Opened) -> bool:
+    """Return whether an object is in the mount of the daemon that we are connected to."""
+    device = await ClientLogic(link).init(None, None, unread_of(False))
+    try:
+        await device.add_watch(opened, IN_DELETE_SELF, ORDINARY)
+    except OSError as error:
+        return error.errno != errno.EXDEV
+    finally:
+        await device.close()
+    return True
 
 
 def _socket_of(target: Target, opened: Opened, mount: Mount) -> str:

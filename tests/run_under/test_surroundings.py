@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fusenotify.testing import TemporaryMount
+from fusenotify.testing import TemporaryMount, temporary_mount
 from tests.cli.command import environment
 from tests.run_under.programs import run_command, under
 
@@ -105,3 +105,53 @@ def test_a_log_that_nobody_reads_ends_and_the_program_goes_on(
             check=False,
         )
     assert done.stdout == "read: 32: 1/2/a\n" * 3 + "read: EAGAIN\n"
+
+
+@pytest.mark.mount
+def test_a_socket_that_is_seen_elsewhere_is_named_by_the_environment(
+    scenarios: Path, fusenotify_mount: TemporaryMount, tmp_path: Path
+) -> None:
+    socket = Path(os.fsdecode(os.getxattr(fusenotify_mount.path, "user.fusenotify.socket")))
+    elsewhere = tmp_path / "elsewhere"
+    socket.rename(elsewhere)
+    try:
+        for named, warns in ((elsewhere, False), (tmp_path / "nothing", True)):
+            run = run_command("--", scenarios, fusenotify_mount.path, "merging")
+            done = subprocess.run(
+                run,
+                env=environment() | {"FUSENOTIFY_SOCKET": str(named)},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.stdout == "read: 32: 1/2/a\n" * 3 + "read: EAGAIN\n"
+            assert ("the kernel's inotify is used" in done.stderr) == warns
+    finally:
+        elsewhere.rename(socket)
+
+
+@pytest.mark.mount
+def test_the_socket_of_another_mount_is_used_for_that_mount_only(
+    scenarios: Path, fusenotify_mount: TemporaryMount, tmp_path: Path
+) -> None:
+    with temporary_mount(tmp_path) as other:
+        socket = os.fsdecode(os.getxattr(other.path, "user.fusenotify.socket"))
+        hidden = Path(os.fsdecode(os.getxattr(fusenotify_mount.path, "user.fusenotify.socket")))
+        for hide in (False, True):
+            if hide:
+                hidden.rename(tmp_path / "hidden")
+            try:
+                done = subprocess.run(
+                    run_command("--", scenarios, fusenotify_mount.path, "merging"),
+                    env=environment() | {"FUSENOTIFY_SOCKET": socket},
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=False,
+                )
+            finally:
+                if hide:
+                    (tmp_path / "hidden").rename(hidden)
+            assert done.stdout == "read: 32: 1/2/a\n" * 3 + "read: EAGAIN\n"
+            assert ("the kernel's inotify is used" in done.stderr) == hide
