@@ -22,7 +22,7 @@ from fusenotify.bits import IN_ALL_EVENTS, names
 from fusenotify.cli import log_options
 from fusenotify.cli.counts import LIMITS, QUOTAS, add_options, count
 from fusenotify.masks import plain
-from fusenotify.mounting.mountpoints import resolve
+from fusenotify.mounting.mountpoints import resolve, resolve_source
 from fusenotify.mounting.options import MS_NOSYMFOLLOW, flags_of, value_of
 from fusenotify.mounting.settings import (
     ACCESSES,
@@ -161,7 +161,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Return the settings that the arguments of ``fusenotify mount`` ask for."""
-    source = resolve(arguments.source)
+    source = resolve_source(arguments.source)
     mountpoint = resolve(arguments.mountpoint or arguments.source)
     return Settings(
         source=source,

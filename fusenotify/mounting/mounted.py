@@ -92,9 +92,10 @@ def mounted(
     """
     import tempfile
 
+    from fusenotify.mounting.mountpoints import resolve_source
     from fusenotify.mounting.spawn import start_daemon
 
-    source = os.path.realpath(source)
+    source = resolve_source(os.fspath(source))
     mountpoint = source if mountpoint is None else os.path.realpath(mountpoint)
     settings = {
         "--socket": socket,

@@ -63,6 +63,25 @@ def resolve(path: str) -> str:
     return os.path.realpath(path)
 
 
+def resolve_source(path: str) -> str:
+    """Return resolve(path), or path itself, made absolute, if that leads elsewhere.
+
+    A link in /proc can lead to another mount namespace, in which its text has another meaning.
+    """
+    resolved, absolute = resolve(path), os.path.abspath(path)
+    if absolute.startswith("/proc/") and _identity(absolute) not in (None, _identity(resolved)):
+        return os.path.join(absolute, ".") if os.path.islink(absolute) else absolute
+    return resolved
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def find(path: str) -> mountinfo.Mount | None:
     """Return the mount on a directory if the uppermost one there is ours, otherwise None.
 

@@ -364,23 +364,3 @@ def test_an_ordinary_user_gets_changes_of_watched_objects(public_path: Path, nob
     assert told[-1] == "DELETE|ISDIR c"
     ran = nobody.run_with_fuse(nobody.python, "-c", _AS_USER, public_path, "all")
     assert ran.stdout == "nothing: only root hears of a whole filesystem\n"
-
-
-def test_filesystems_below_source_are_heard_and_one_that_cannot_be_is_shown_as_without(
-    tmp_path: Path,
-) -> None:
-    source, mnt = tmp_path / "source", tmp_path / "mnt"
-    for directory in (source / "t", mnt):
-        directory.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", source / "t"], check=True)
-    try:
-        with fusenotify.mounted(source, mnt, behind="all") as mount, mount.client() as client:
-            device = client.init(nonblock=True)
-            device.add_watch("/", IN_CREATE, tree=True)
-            done(source, "mkdir t/d; touch t/d/f g")
-            assert heard(client, device) == ["CREATE|ISDIR t/d", "CREATE t/d/f", "CREATE g"]
-            subprocess.run(["umount", "--lazy", source / "t"], check=True)
-            done(source, "touch h")
-            assert "CREATE h" in heard(client, device)
-    finally:
-        subprocess.run(["umount", "--lazy", source / "t"], check=False, capture_output=True)
