@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "fusenotify(max_queued_events=N, max_user_watches=N, max_user_trees=N, max_user_instances=N, "
-    "semantics=NAME, access=NAME, faults=BOOL, detailed=BOOL, options=[WORD, ...]): settings of "
-    "the test's fusenotify fixtures"
+    "semantics=NAME, access=NAME, behind=NAME, faults=BOOL, detailed=BOOL, options=[WORD, ...]): "
+    "settings of the test's fusenotify fixtures"
 )
 _CANNOT = "cannot mount: "
 

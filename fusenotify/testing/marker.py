@@ -34,6 +34,7 @@ class MountSettings(Defaults, total=False):
     max_user_trees: int
     max_user_instances: int
     access: str
+    behind: str
     faults: bool
     options: Sequence[str]
 
@@ -105,7 +106,7 @@ def check_has_a_mount(given: Settings) -> None:
 
     Raises ValueError if one of them is for mounts.
     """
-    for keyword in ("access", "faults", "options"):
+    for keyword in ("access", "behind", "faults", "options"):
         if keyword in given:
             raise ValueError(f"{keyword} is for mounts; an engine has none")
 
@@ -131,6 +132,13 @@ def _access(value: object) -> str:
     return "" if known else f"there are {' and '.join(ACCESSES)}"
 
 
+def _behind(value: object) -> str:
+    from fusenotify.heard import KINDS
+
+    known = isinstance(value, str) and value in KINDS
+    return "" if known else f"there are {', '.join(KINDS[:-1])} and {KINDS[-1]}"
+
+
 def _flag(value: object) -> str:
     return "" if isinstance(value, bool) else "not True or False"
 
@@ -154,6 +162,7 @@ _CHECKS: dict[str, Callable[[object], str]] = {
     "max_user_instances": _count,
     "semantics": _semantics,
     "access": _access,
+    "behind": _behind,
     "faults": _flag,
     "detailed": _flag,
     "options": _options,

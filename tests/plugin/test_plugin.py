@@ -266,6 +266,25 @@ def test_the_marker_may_ask_for_every_read(users: pytest.Pytester) -> None:
 
 
 @mounts
+def test_the_marker_may_ask_for_changes_behind_the_mount(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        """
+        import subprocess
+        import pytest
+        from fusenotify.testing import assert_events
+
+        @pytest.mark.fusenotify(behind="watched")
+        def test_it(fusenotify_mount, fusenotify_device):
+            fusenotify_device.watch(".", "CREATE|DELETE")
+            subprocess.run(["touch", "a"], cwd=fusenotify_mount.source, check=True)
+            (fusenotify_mount / "a").unlink()
+            assert_events(fusenotify_device, ["CREATE a", "DELETE a"])
+        """
+    )
+    users.runpytest().assert_outcomes(passed=1)
+
+
+@mounts
 def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> None:
     if os.geteuid():
         pytest.skip("only root can become another user")
@@ -299,7 +318,7 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
             "max_queued=4",
             "unknown keyword 'max_queued': did you mean max_queued_events? There are "
             "max_queued_events, max_user_watches, max_user_trees, max_user_instances, semantics, "
-            "access, faults, detailed, options",
+            "access, behind, faults, detailed, options",
             id="keyword",
         ),
         pytest.param(
@@ -328,6 +347,9 @@ def test_other_users_reach_a_mount_that_is_for_them(users: pytest.Pytester) -> N
         pytest.param("faults=1", "faults=1: not True or False", id="faults"),
         pytest.param("detailed=0", "detailed=0: not True or False", id="detailed"),
         pytest.param("access='all'", "access='all': there are open and exact", id="access"),
+        pytest.param(
+            "behind=True", "behind=True: there are off, watched and all", id="behind the mount"
+        ),
         pytest.param(
             "options='ro'", "options='ro': not a list of FUSE options, each a str", id="options"
         ),
