@@ -105,11 +105,10 @@ class Behind:
 
     def heard(self) -> Heard:
         """Return what was heard until now."""
-        refused = self.marks.refused
         return Heard(
             self.kind,
             self.kind,
-            f"{refused} marks could not be had" if refused else self.why_not,
+            self.marks.refused or self.why_not,
             self.marks.number,
             self._fanotify.read_in_all,
             self._fanotify.own,
@@ -144,7 +143,7 @@ class Behind:
     def _hear(self, device: int, fd: int) -> None:
         self._fanotify.know(fd)
         self.marks.filesystem(device, fd)
-        if not os.geteuid():
+        if self.marks.is_root:
             self._whereabouts.anchor(device, fd)
         self._heard.add(device)
 

@@ -179,7 +179,7 @@ class Fanotify:
                 self.disks[fsid] = disk
                 self.fsids[disk.device] = _FSID.pack(fsid)
                 return disk
-        raise OSError(errno.EOPNOTSUPP, "its objects cannot be told apart")
+        raise OSError(errno.EOPNOTSUPP, _REASONS[errno.EOPNOTSUPP])
 
     def key(self, fd: int, device: int) -> bytes:
         """Return the handle of an open object as in records; device is its st_dev.
@@ -282,8 +282,8 @@ def _check(result: int) -> None:
 
 
 _REASONS = {
-    errno.ENOSYS: "this kernel has no fanotify",
-    errno.EPERM: "only root hears of a whole filesystem",
+    errno.ENOSYS: "this kernel has no fanotify, or a filter of system calls hides it",
+    errno.EPERM: "fanotify or file handles are forbidden here",
     errno.EINVAL: "this kernel's fanotify has no names and handles (Linux 5.17 has)",
     errno.EOPNOTSUPP: "the handles of SOURCE's kind of filesystem are not known",
     errno.EXDEV: "the filesystem of SOURCE has several of its own (subvolumes)",
@@ -295,4 +295,5 @@ _REASONS = {
 
 def why_not_heard(error: OSError) -> str:
     """Return why fanotify cannot be used, as a text for messages."""
-    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+    code, said = error.errno or 0, error.strerror or str(error)
+    return _REASONS.get(code, said) if said == os.strerror(code) else said

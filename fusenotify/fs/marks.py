@@ -8,12 +8,14 @@ Invariants
         them.
     A watched object has a mark.  So has the directory that it is in, whose records tell when
         the object is moved or removed.
-    Only root can mark filesystems.  For other users, tree watches hear of the directories that
-        are known: each known directory has a mark.
+    Only root can mark filesystems and open handles, and not in a user namespace.  For others,
+        tree watches hear of the directories that are known: each has a mark.
+    If the kernel refuses a mark, status says so.  The watch is added all the same.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -30,6 +32,7 @@ from fusenotify.fs.fanotify import (
     FAN_RENAME,
     ON_DEMAND,
     Fanotify,
+    why_not_heard,
 )
 from fusenotify.fs.inodes import Inode, Inodes
 
@@ -39,6 +42,8 @@ _DIRECTORY = CHANGES | FAN_EVENT_ON_CHILD | FAN_ONDIR
 _FILE = FAN_MODIFY | FAN_ATTRIB
 _ABOVE = FAN_DELETE | FAN_RENAME | FAN_ONDIR
 _FILESYSTEM = CHANGES | FAN_ONDIR
+_ONLY_ROOT = "only root hears of a whole filesystem"
+_NO_HANDLES = "root may not open file handles here, as in a user namespace"
 # A bit besides those that a watch asks for: there is a watch.
 _WATCHED = 1 << 32
 # IN_ACCESS and the like have the same values as FAN_ACCESS and the like.
@@ -49,13 +54,12 @@ class Marks:
     """The marks of a mount.
 
     If is_all is true, filesystems are always marked.  Otherwise they are marked only for root,
-    while there is a tree watch.  number counts the marks of single objects; refused counts the
-    marks that the kernel refused.
+    while there is a tree watch.  number counts the marks of single objects.
     """
 
     def __init__(self, is_all: bool, fanotify: Fanotify, inodes: Inodes, names: core.Core) -> None:
         self._is_all = is_all
-        self._is_root = not os.geteuid()
+        self.is_root = inodes.descriptors.handles.opens
         self._fanotify = fanotify
         self._inodes = inodes
         self._tree_roots = names.trees.roots
@@ -69,11 +73,20 @@ class Marks:
         self._watched_in: Counter[Inode] = Counter()
         self._above: dict[Inode, Inode] = {}
         self._marks_each = False
-        self.refused = 0
+        # What the kernel refused to mark: objects, and filesystems by their st_dev.
+        self._refused: set[Inode | int] = set()
+        self._why_refused = ""
 
     @property
     def number(self) -> int:
         return len(self._marked)
+
+    @property
+    def refused(self) -> str:
+        """What is not heard because the kernel refused a mark, as a text for messages; or ""."""
+        if not self._refused:
+            return ""
+        return f"refused marks: {len(self._refused)}; {self._why_refused}"
 
     @property
     def watches(self) -> bool:
@@ -86,15 +99,21 @@ class Marks:
         return self._marks_each
 
     def filesystem(self, device: int, fd: int) -> None:
-        """Add a filesystem of SOURCE; fd is a directory in it.  Raises OSError."""
+        """Add a filesystem of SOURCE; fd is a directory in it.
+
+        Raises OSError: EPERM (only root may), ENOSPC, and as fanotify_mark(2).
+        """
+        if self._is_all and not self.is_root:
+            raise PermissionError(errno.EPERM, _ONLY_ROOT if os.geteuid() else _NO_HANDLES)
+        wants = _FILESYSTEM if self._is_all and not self._asked else self._asked
+        if wants:
+            self._fanotify.mark_filesystem(fd, wants)
+        self._asked = wants
         self._filesystems[device] = fd
-        if self._asked:
-            self._fanotify.mark_filesystem(fd, self._asked)
-        elif self._is_all:
-            self._ask(_FILESYSTEM)
 
     def forget_filesystem(self, device: int) -> None:
         """Remove a filesystem that does not belong to SOURCE any more."""
+        self._refused.discard(device)
         fd = self._filesystems.pop(device, None)
         if fd is not None and self._asked:
             with suppress(OSError):  # the filesystem is gone
@@ -113,7 +132,7 @@ class Marks:
         for bit in _BITS:
             self._demand[bit] += bool(wants & bit) - bool(before & bit)
         demand = sum(bit for bit in _BITS if self._demand[bit])
-        hears = self._is_all or (self._is_root and bool(self._tree_roots))
+        hears = self._is_all or (self.is_root and bool(self._tree_roots))
         self._ask(_FILESYSTEM | demand if hears else 0)
         each = bool(self._tree_roots) and not hears
         if each != self._marks_each:
@@ -140,6 +159,7 @@ class Marks:
         """Note that an object is no longer known; its descriptor is still open."""
         if inode in self._marked:
             self._set(inode, 0)
+        self._refused.discard(inode)
 
     def _follow(self, inode: Inode, is_watched: bool) -> None:
         """Mark the directory that an object is in, as long as the object is watched."""
@@ -170,6 +190,7 @@ class Marks:
     def _set(self, inode: Inode, mask: int) -> None:
         before = self._marked.get(inode, 0)
         if mask == before or not (before or inode.is_known):
+            self._refused.discard(inode)
             return
         if before & ~mask:
             with suppress(OSError):  # the object is gone, and its mark with it
@@ -180,23 +201,34 @@ class Marks:
             if mask & ~before:
                 self._fanotify.mark(inode.fd, mask & ~before)
         except OSError as error:
-            if not self.refused:
-                log.warning("not all that is watched is heard behind the mount: %s", error.strerror)
-            self.refused += 1
+            self._refuse(inode, error)
             return
+        self._refused.discard(inode)
         if mask:
             self._marked[inode] = mask
         else:
             self._marked.pop(inode, None)
 
     def _ask(self, mask: int) -> None:
-        """Set the mask of the filesystems' marks.  Raises OSError."""
+        """Set the mask of the filesystems' marks."""
         more, less = mask & ~self._asked, self._asked & ~mask
-        if not (more or less):
-            return
-        for fd in self._filesystems.values():
-            if more:
-                self._fanotify.mark_filesystem(fd, more)
-            if less:
-                self._fanotify.mark_filesystem(fd, less, on=False)
+        for device, fd in self._filesystems.items() if more or less else ():
+            try:
+                if more:
+                    self._fanotify.mark_filesystem(fd, more)
+                if less:
+                    self._fanotify.mark_filesystem(fd, less, on=False)
+            except OSError as error:
+                self._refuse(device, error)
+            else:
+                self._refused.discard(device)
         self._asked = mask
+
+    def _refuse(self, what: Inode | int, error: OSError) -> None:
+        """Note that the kernel refused a mark.  The first time, the log says so."""
+        if not self._why_refused:
+            log.warning(
+                "not all that is watched is heard behind the mount: %s", why_not_heard(error)
+            )
+        self._why_refused = why_not_heard(error)
+        self._refused.add(what)
