@@ -29,7 +29,8 @@ from fusenotify.run.architectures import architectures_here
 from fusenotify.run.calls import Calls, Settings
 from fusenotify.run.child import NotStarted, start
 from fusenotify.run.filter import Range, reserved_range
-from fusenotify.run.front import ENDED, FAILED, HANDED_ON, STARTED
+from fusenotify.run.front import ENDED, FAILED, STARTED
+from fusenotify.run.inherited import HANDED_ON, Inherited
 from fusenotify.run.notify import Listener
 from fusenotify.run.recorder import Recorder
 from fusenotify.run.supervisor import Supervisor
@@ -37,11 +38,11 @@ from fusenotify.run.supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: a command, its directory (None for ours), and the signals to block in it."""
+    """What to run: a command, its directory (None for ours), and the signals that it inherits."""
 
     command: Sequence[str]
     directory: str | None
-    blocked: set[int]
+    signals: Inherited
     settings: Settings
     recorder: Recorder
 
@@ -88,7 +89,7 @@ def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None
     reporter = Reporter(reports)
     reserved = reserved_range()
     try:
-        pid, listener = start(order.command, reserved, order.blocked, order.directory)
+        pid, listener = start(order.command, reserved, order.signals, order.directory)
     except NotStarted as failure:
         reporter.say(FAILED, b"%d %b" % (failure.status, os.fsencode(str(failure))))
         return

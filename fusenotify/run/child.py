@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from fusenotify.run.architectures import architectures_here
 from fusenotify.run.filter import Range, install, program
+from fusenotify.run.inherited import Inherited
 
 # The exit statuses of env(1) and timeout(1).
 CANNOT_RUN = 125
@@ -29,8 +30,6 @@ NOT_FOUND = 127
 
 _PR_SET_PDEATHSIG = 1
 _LISTENER, _NO_FILTER, _NO_PROGRAM = b"L", b"F", b"P"
-# Python ignores these signals; programs expect the default action.
-_CHANGED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
 # What Python makes of the "C" locale where it starts.
 _COERCED = {b"C.UTF-8", b"C.utf8", b"UTF-8"}
@@ -54,11 +53,12 @@ class NotStarted(Exception):
 
 
 def start(
-    command: Sequence[str], reserved: Range, signals: set[int], directory: str | None
+    command: Sequence[str], reserved: Range, signals: Inherited, directory: str | None
 ) -> tuple[int, int]:
     """Start a program, and return its process id and the listener of its filter.
 
-    signals are blocked in the program.  It starts in directory, or in ours if that is None.
+    signals are those that the program inherits.  It starts in directory, or in ours if that is
+    None.
 
     Raises NotStarted.
     """
@@ -87,7 +87,7 @@ def start(
 def _become(
     command: Sequence[str],
     code: bytes,
-    signals: set[int],
+    signals: Inherited,
     answer: socket.socket,
     parent: int,
     directory: str | None,
@@ -100,13 +100,11 @@ def _become(
             os._exit(CANNOT_RUN)
         if directory is not None:
             os.chdir(directory)
-        for number in _CHANGED_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
         listener = install(code)
         socket.send_fds(answer, [_LISTENER], [listener])
         os.close(listener)
         stage = _NO_PROGRAM
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        signals.restore()
         _restore_locale()
         _execute(command)
     except OSError as error:

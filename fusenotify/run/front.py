@@ -18,33 +18,17 @@ import os
 import resource
 import signal
 
+from fusenotify.run.inherited import ALWAYS, HANDED_ON
 from fusenotify.run.witness import Witness
 
 # si_code of signals that the kernel sends: the terminal's, which the whole group gets.
 _SI_KERNEL = 0x80
-# Signals that report a fault of this process, and those that cannot be blocked.
-_OURS = {
-    signal.SIGSEGV,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGTRAP,
-    signal.SIGPIPE,
-    signal.SIGABRT,
-}
-_ALWAYS = {signal.SIGKILL, signal.SIGSTOP}
-HANDED_ON = signal.valid_signals() - _OURS - _ALWAYS
 
 STARTED, FAILED, ENDED = b"started", b"failed", b"ended"
 
 
 class SupervisorLost(Exception):
     """The supervisor was killed, and the program was killed with it."""
-
-
-def block_signals() -> set[int]:
-    """Block the signals that are handed on; return those that were blocked before."""
-    return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)}
 
 
 class Front:
@@ -87,7 +71,8 @@ class Front:
                 return status
             info = signal.sigwaitinfo(HANDED_ON)
             number = info.si_signo
-            is_ours = number == signal.SIGCHLD or info.si_pid == self._supervisor
+            # SIGPIPE comes from ourselves where the supervisor or the witness is gone.
+            is_ours = number == signal.SIGCHLD or info.si_pid in (self._supervisor, os.getpid())
             was_for_all = self._witness.saw(number) or info.si_code == _SI_KERNEL
             if not (is_ours or was_for_all):
                 self._hand_on(number)
@@ -124,7 +109,7 @@ def end_as(status: int) -> int:
     number = -status
     # The program has dumped core already; this process must not.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    if number not in _ALWAYS:
+    if number not in ALWAYS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)

@@ -16,7 +16,8 @@ from fusenotify.proc import shows_our_numbers
 from fusenotify.run.back import Order, supervise
 from fusenotify.run.calls import Settings
 from fusenotify.run.child import CANNOT_RUN, NotStarted
-from fusenotify.run.front import FAILED, Front, SupervisorLost, block_signals
+from fusenotify.run.front import FAILED, Front, SupervisorLost
+from fusenotify.run.inherited import Inherited
 from fusenotify.run.recorder import Recorder
 from fusenotify.run.witness import Witness
 
@@ -33,7 +34,7 @@ def run_program(
     if not shows_our_numbers():
         raise NotStarted(CANNOT_RUN, "/proc belongs to another pid namespace: mount our own there")
     _occupy_standard_descriptors()
-    order = Order(command, directory, block_signals(), settings, recorder)
+    order = Order(command, directory, Inherited.taken(), settings, recorder)
     witness = Witness()
     reports, to_report = os.pipe()
     lifeline, alive = os.pipe()
