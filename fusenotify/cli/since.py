@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``fusenotify since CURSOR PATH``: print what happened at and below a path since a cursor.
+"""``fusenotify since CURSOR|TIME PATH``: print what happened at and below a path since then.
 
 The events come from the mount's journal; client.changes summarizes them.  If changes may be
 missing, that is printed on stderr and shown by the exit status; with --json, it is also an
@@ -20,6 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from fusenotify.bits import IN_ISDIR, IN_MOVED_FROM, IN_Q_OVERFLOW, names
+from fusenotify.cli import times
 from fusenotify.cli.lines import event_words, json_object
 from fusenotify.client import Client, PastEvent
 from fusenotify.client.changes import Change, Changes
@@ -39,6 +40,7 @@ _REASONS = {
     "overflow": "they came faster than the journal could be written",
     "path": "a path was too long",
     "expired": "the journal does not go back so far",
+    "damaged": "the journal is damaged",
     "other journal": "the cursor is of another journal",
     "too large": "a message would have been too large",
     "future": "the cursor is newer than the journal",
@@ -49,10 +51,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "words",
-        metavar="CURSOR PATH",
+        metavar="CURSOR|TIME PATH",
         nargs="+",
-        help="a cursor that 'fusenotify cursor' printed, and a path in the mount; with "
-        "--cursor-file only the path",
+        help="a cursor that 'fusenotify cursor' printed, or " + times.EXAMPLES + ", and a path in "
+        "the mount; with --cursor-file only the path",
     )
     parser.add_argument(
         "--cursor-file",
@@ -79,13 +81,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print events or changes."""
-    if len(arguments.words) != (1 if arguments.cursor_file else 2):
-        raise Failure("since takes a cursor and a path, or --cursor-file FILE and a path")
+    *begin, path = arguments.words
+    if bool(begin) == bool(arguments.cursor_file):
+        raise Failure(
+            "since takes a cursor or a time, and a path; or --cursor-file FILE and a path"
+        )
     if arguments.changes and arguments.follow:
         raise Failure("--changes summarizes past events, so it does not go with --follow")
     if arguments.scan and not arguments.changes:
         raise Failure("--scan goes with --changes")
-    place = _find(os.fsencode(arguments.words[-1]))
+    when = None if arguments.cursor_file else _time_of(" ".join(begin))
+    place = _find(os.fsencode(path))
     with Client(place.socket) as client:
         if arguments.cursor_file:
             cursor = _kept(arguments.cursor_file)
@@ -93,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
                 cursor = client.cursor()
                 _keep(arguments.cursor_file, cursor)
         else:
-            cursor = arguments.words[0]
+            cursor = " ".join(begin) if when is None else client.cursor(when)
         ends = not arguments.follow
         end = client.cursor() if arguments.cursor_file and ends else None
         events = client.since(cursor, place.inner, follow=arguments.follow)
@@ -109,6 +115,19 @@ def run(arguments: argparse.Namespace) -> int:
                     found = merged(found, scanned)
                 return _print_changes(changes.gaps, found, place, arguments.json)
             return _print_events(progress.of(events), place, arguments)
+
+
+def _time_of(text: str) -> int | None:
+    """Return the time that a text means, in ns since 1970; None if it is a cursor.
+
+    Raises Failure.
+    """
+    if text == BEGINNING or text.startswith("c:"):
+        return None
+    try:
+        return times.nanoseconds(times.moment(text))
+    except ValueError:
+        raise Failure(f"{text!r} is neither a cursor nor {times.EXAMPLES}") from None
 
 
 class _Place(NamedTuple):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fusenotify.bits import IN_ISDIR, IN_MOVED_FROM, IN_Q_OVERFLOW, names
+from fusenotify.cli import times
 from fusenotify.cli.lines import json_object
 from fusenotify.cli.nats_options import add_server, address_of, extra
 from fusenotify.cli.printable import printable
@@ -41,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--since",
         metavar="TIME|NUMBER",
         type=_since,
-        help="begin with the events published since a time (2026-01-31T12:00), or with a message "
+        help="begin with the events published since " + times.EXAMPLES + ", or with a message "
         "of the stream, 1 being the first (only new events)",
     )
     parser.add_argument(
@@ -137,8 +138,8 @@ def _since(text: str) -> int | datetime:
     if text.isdecimal():
         return int(text)
     try:
-        return datetime.fromisoformat(text).astimezone()
+        return times.moment(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"'{text}' is neither a time such as 2026-01-31T12:00 nor a number"
+            f"{text!r} is neither a number nor {times.EXAMPLES}"
         ) from None

@@ -122,15 +122,19 @@ class Client:
         """
         run(self._logic.notify, path, what)
 
-    def cursor(self) -> str:
+    def cursor(self, time: int | None = None) -> str:
         """Return a cursor: the place in the mount's journal after everything done before.
+
+        With a time, in ns since 1970, return the place before the first change that is not older.
+        If the journal does not reach back so far, since() begins with a gap.
 
         A cursor is a string.  It can be stored, and passed to since() at any later time, also
         with a later daemon of the mount.
 
-        Raises OSError: EOPNOTSUPP if the mount keeps no journal, EPROTO if the daemon is too old.
+        Raises OSError: EOPNOTSUPP if the mount keeps no journal, EINVAL for a negative time,
+        EPROTO if the daemon is too old.
         """
-        return run(self._logic.cursor)
+        return run(self._logic.cursor, time)
 
     def since(
         self,

@@ -115,8 +115,8 @@ class ClientLogic:
     async def notify(self, path: AnyPath, what: AnyMask) -> None:
         await ask(self.link, Notify(path=wire_path(path), what=plain(what) if what else 0), Done)
 
-    async def cursor(self) -> str:
-        return (await ask(self.link, CursorOf(), CursorIs)).cursor
+    async def cursor(self, time: int | None = None) -> str:
+        return (await ask(self.link, CursorOf(time=time), CursorIs)).cursor
 
     async def since(self, cursor: str, path: AnyPath, wait: bool, kind: Kind = ORDINARY) -> Past:
         """Return some of what happened behind a cursor, and wait for the first of it."""

@@ -6,6 +6,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+# The run of the place before everything that a journal knows, whose number is 0.
+BEFORE = "0" * 16
+
 _FORM = re.compile(r"c:([0-9a-f]{16}):([0-9a-f]{16}):([0-9a-f]{1,15})")
 
 

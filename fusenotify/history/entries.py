@@ -21,6 +21,7 @@ class Reason(StrEnum):
     OVERFLOW = "overflow"  # changes came faster than they could be written
     PATH = "path"  # a path was too long to be kept
     EXPIRED = "expired"  # the journal no longer has the entries after the cursor
+    DAMAGED = "damaged"  # the journal cannot be read at this place
     OTHER = "other journal"  # the cursor is of another journal
     FUTURE = "future"  # the cursor is newer than the journal
 

@@ -14,6 +14,7 @@ Invariants
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -227,8 +228,7 @@ class Journal:
         self._try(partial(self.store.begin, time.time_ns()))
         while not (self._closed and not self._waiting):
             if not self._wake.wait(_ALIVE_SECONDS):
-                # A change that has its time but does not wait yet is younger than a second.
-                self._try(partial(self.store.keep_alive, time.time_ns() - 10**9))
+                self._try(self._keep_alive)
                 continue
             self._hurry.wait(self._batch_seconds)
             self._hurry.clear()
@@ -242,6 +242,8 @@ class Journal:
         batch: list[Entry] = []
         size = 0
         while self._waiting and len(batch) < _MOST_TOGETHER and size < _BYTES_TOGETHER:
+            if batch and self._waiting[0].time < batch[-1].time:
+                break  # the clock was set back
             batch.append(self._waiting.popleft())
             size += batch[-1].size
         # These are reset after entries are taken and before those are written, so what they
@@ -254,7 +256,7 @@ class Journal:
         """Write entries, trying again and again; return False if the last try at the end fails."""
         while True:
             is_last = self._closed
-            if self._try(partial(self.store.append, batch)):
+            if self._try(partial(self._store, batch)):
                 break
             if is_last:
                 log.warning("%d changes are not in the journal", len(batch) + len(self._waiting))
@@ -263,6 +265,25 @@ class Journal:
             self._hurry.clear()
         self._written_bytes += sum([entry.size for entry in batch])
         return True
+
+    def _store(self, batch: list[Entry]) -> None:
+        self._look_for_files()
+        self.store.append(batch)
+
+    def _keep_alive(self) -> None:
+        self._look_for_files()
+        # A change that has its time but does not wait yet is younger than a second.
+        self.store.keep_alive(time.time_ns() - 10**9)
+
+    def _look_for_files(self) -> None:
+        """Open the journal again if somebody has removed or replaced its files."""
+        if not self.store.is_there():
+            log.warning(
+                "%s: the journal was removed or replaced; what follows is kept in the file that "
+                "is there now, or in a new one, and cursors from before report a gap",
+                os.fsdecode(self.store.path),
+            )
+            self.store.open_again()
 
     def _try(self, work: Callable[[], None]) -> bool:
         """Call work, which uses the store; log the first failure, and the next success."""

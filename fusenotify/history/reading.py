@@ -18,7 +18,7 @@ from fusenotify.bits import (
     IN_MOVED_TO,
     IN_Q_OVERFLOW,
 )
-from fusenotify.history.cursors import Cursor, parse
+from fusenotify.history.cursors import BEFORE, Cursor, parse
 from fusenotify.history.entries import Entry, Reason, gap
 from fusenotify.history.store import Store
 
@@ -49,6 +49,8 @@ class Reading:
         self._missing: Reason | None = None
         if place.journal != store.id:
             self._missing = Reason.OTHER
+        elif (place.run, place.sequence) == (BEFORE, 0):
+            self._missing = Reason.EXPIRED
         elif (reached := store.reached(place)) != place.sequence:
             self._missing = Reason.FUTURE
             self._sequence = store.last if reached < 0 else reached
@@ -75,7 +77,7 @@ class Reading:
         if reason is None:
             if not entries and sequence >= newest:
                 return None
-            if entries and entries[0].sequence == sequence + 1:
+            if entries and (entries[0].sequence == sequence + 1 or _is_damaged(entries[0])):
                 self._sequence = entries[-1].sequence
                 return [seen for entry in entries if (seen := self._seen(entry))]
             reason = Reason.EXPIRED
@@ -85,7 +87,9 @@ class Reading:
         if reason is not Reason.FUTURE:
             self._sequence = entries[0].sequence - 1 if entries else newest
         until = entries[0].time if entries else time.time_ns()
-        return [gap(self._sequence, since, until, reason)]
+        if reason is Reason.EXPIRED and self._sequence == 0:
+            until = store.begun
+        return [gap(self._sequence, min(since, until), until, reason)]
 
     def _seen(self, entry: Entry) -> Entry | None:
         """Return an entry as it looks for a reader below the path; None if it is not to be seen.
@@ -109,6 +113,10 @@ class Reading:
         if path == self._path or path.startswith(self._inside):
             return True
         return bool(entry.mask & _NAMES) and (not path or self._inside.startswith(path + b"/"))
+
+
+def _is_damaged(entry: Entry) -> bool:
+    return entry.reason is Reason.DAMAGED
 
 
 def half(rename: Entry, bit: int) -> Entry:

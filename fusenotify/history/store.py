@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The journal's file: a SQLite database in WAL mode, with a row for each batch of entries.
+"""The journal's entries on disk: a SQLite database with a row for each batch of entries.
 
-history.journal writes to it from a thread of its own, and others read at the same time.
+history.database opens the files.  history.journal writes from a thread of its own, and others
+read at the same time.
 
 Invariants
     Entries are numbered without holes, and a batch is in the file whole or not at all.
-    Only one store at a time has a file: it holds a lock on another file beside it.
     The batches take at most Bounds.size bytes; the oldest are removed first, and their
         room is used again.
+    Within a batch, times never fall.
     When a store is opened again, a gap covers the time in which it was closed.  The gap and the
         new run are in the file together, or neither is.
 """
@@ -17,7 +18,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -30,23 +30,10 @@ from typing import Any
 import msgspec
 
 from fusenotify.history.bounds import Bounds
-from fusenotify.history.cursors import Cursor
+from fusenotify.history.cursors import BEFORE, Cursor
+from fusenotify.history.database import Database, checked
 from fusenotify.history.entries import Entry, Reason, gap
 
-# The application id of our journals ("fuse"), and the version of their format.
-_APPLICATION = 0x66757365
-VERSION = 2
-
-_SCHEMA = (
-    "CREATE TABLE journal (id TEXT NOT NULL, source BLOB NOT NULL)",
-    # last is the number of the newest entry in the batch, and oldest that of the oldest.
-    "CREATE TABLE batches (last INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, "
-    "time INTEGER NOT NULL, entries BLOB NOT NULL)",
-    # The times in which a daemon kept the journal.  first and last are the numbers of the run's
-    # entries.  Nothing is missing up to alive; ended is true if the daemon closed the journal.
-    "CREATE TABLE runs (run INTEGER PRIMARY KEY, id TEXT NOT NULL, first INTEGER NOT NULL, "
-    "last INTEGER NOT NULL, alive INTEGER NOT NULL, ended INTEGER NOT NULL)",
-)
 # About how many bytes a batch takes in the file besides its entries.
 _ROW_BYTES = 40
 # When the file is full, one part in so many of the size is made free at once.
@@ -76,12 +63,14 @@ class Store:
     otherwise it survives the end of the process.
 
     used is about how many bytes of the file the entries take.  opened is when the store was
-    opened, in ns since 1970.
+    opened, and begun when the journal was made, in ns since 1970.
 
     Raises OSError: EINVAL (not a journal, a damaged one, one of another directory or of another
-    format), EBUSY (another daemon has it), and as open(2).
+    format), and as Database.
     """
 
+    id: str
+    begun: int
     last: int
     oldest: int
     used: int
@@ -90,20 +79,12 @@ class Store:
     def __init__(self, path: bytes, source: bytes, bounds: Bounds, *, synced: bool = False) -> None:
         self.bounds = bounds
         self.path = path
+        self._source = source
+        self._synced = synced
         self._reading = threading.Lock()
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(list[Entry]).decode
-        with contextlib.ExitStack() as opened, self._errors():
-            self._lock = _locked(path)
-            opened.callback(os.close, self._lock)
-            self._writer = _connected(path, synced)
-            opened.callback(self._writer.close)
-            with self._transaction():
-                self.id = self._checked(source)
-            self._reader = _connected(path, synced)
-            opened.callback(self._reader.close)
-            self._start_run()
-            opened.pop_all()
+        self._open(None)
 
     def close(self, until: int | None) -> None:
         """Record that nothing is missing up to a time, in ns since 1970, and close the file.
@@ -117,10 +98,8 @@ class Store:
                 with self._errors(), self._transaction():
                     self._keep_alive(self.last, until, ended=True)
         finally:
-            self._writer.close()
             with self._reading:
-                self._reader.close()
-            os.close(self._lock)
+                self._database.close()
 
     # For the thread that writes.
 
@@ -137,6 +116,23 @@ class Store:
                     "UPDATE batches SET time = ?, entries = ? WHERE last = ?",
                     (missing.time, self._packed([missing]), missing.sequence),
                 )
+
+    def is_there(self) -> bool:
+        """Return whether the journal's files are still the ones that were opened."""
+        return self._database.is_there()
+
+    def open_again(self) -> None:
+        """Open what is at the path now; if nothing is there, a new journal begins.
+
+        Numbers go on, so readers notice which entries are gone.
+
+        Raises OSError, as Store.
+        """
+        with self._reading:
+            self._database.close()
+            with self._errors():
+                self._database.remove_log()
+            self._open(self.last)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep entries; their numbers begin with last + 1.
@@ -168,24 +164,54 @@ class Store:
     def read(self, sequence: int) -> list[Entry]:
         """Return the oldest kept entries with larger numbers, or [] if there are none.
 
-        There may be more after those.
+        There may be more after those.  Damaged ones are a gap, with the number of the last one.
 
         Raises OSError (EIO).
         """
         with self._reading, self._errors():
             row = self._reader.execute(
-                "SELECT entries FROM batches WHERE last > ? ORDER BY last LIMIT 1", (sequence,)
+                "SELECT entries, last, time FROM batches WHERE last > ? ORDER BY last LIMIT 1",
+                (sequence,),
             ).fetchone()
         if row is None:
             return []
-        with self._errors():
-            entries = self._decode(zlib.decompress(row[0]))
+        data, last, until = row
+        try:
+            entries = self._decode(zlib.decompress(data))
+        except (zlib.error, msgspec.MsgspecError):
+            return [gap(last, min(self.time_before(sequence), until), until, Reason.DAMAGED)]
         return [entry for entry in entries if entry.sequence > sequence]
 
     def cursor(self, sequence: int) -> Cursor:
         """Return the place after the entry with a number."""
         place = bisect.bisect_right(self._runs, sequence, key=lambda run: run[0])
         return Cursor(self.id, self._runs[max(place - 1, 0)][1], sequence)
+
+    def place_at(self, time: int) -> Cursor:
+        """Return the place before the first entry that is not older than a time.
+
+        If the journal does not know everything since then, it is a place before the journal.
+
+        Raises OSError (EIO).
+        """
+        with self._reading, self._errors():
+            row = self._reader.execute(
+                "SELECT last FROM batches WHERE time >= ? ORDER BY last LIMIT 1", (time,)
+            ).fetchone()
+        begin = self.last + 1 if row is None else row[0]
+        if row is not None:
+            # Within the batch: the place before it is that after the batch before.
+            with self._reading, self._errors():
+                before = self._reader.execute(
+                    "SELECT max(last) FROM batches WHERE last < ?", (begin,)
+                ).fetchone()[0]
+            entries = self.read(before or 0)
+            newer = [entry.sequence for entry in entries if entry.time >= time]
+            begin = newer[0] if newer else begin
+        removed = begin == self.oldest > self._runs[0][0]
+        if removed or time < self.begun:
+            return Cursor(self.id, BEFORE, 0)
+        return self.cursor(begin - 1)
 
     def reached(self, cursor: Cursor) -> int:
         """Return how far this journal has what the journal had in which a cursor was made.
@@ -214,41 +240,31 @@ class Store:
 
     # Opening.
 
-    def _checked(self, source: bytes) -> str:
-        """Check the file, and return the id of the journal; an empty file becomes a new one.
+    def _open(self, last: int | None) -> None:
+        """Open the files and begin a run; last is the number of the newest entry, if known."""
+        with contextlib.ExitStack() as opened, self._errors():
+            self._database = database = Database(self.path, self._synced)
+            opened.callback(database.close)
+            self._writer, self._reader = database.writer, database.reader
+            with self._transaction():
+                self.id, self.begun = checked(self._writer, self._source)
+            self._start_run(last)
+            database.settle()
+            opened.pop_all()
 
-        Raises OSError (EINVAL).
+    def _start_run(self, last: int | None) -> None:
+        """Begin a run; if there was one before, with a gap.
+
+        If the number of the newest entry is known, the run goes on without a gap: readers notice
+        where numbers are missing.
         """
-        (tables,) = self._one("SELECT count(*) FROM sqlite_master")
-        (application,) = self._one("PRAGMA application_id")
-        (version,) = self._one("PRAGMA user_version")
-        if not tables and not application:
-            for statement in _SCHEMA:
-                self._writer.execute(statement)
-            self._writer.execute(f"PRAGMA application_id = {_APPLICATION}")
-            self._writer.execute(f"PRAGMA user_version = {VERSION}")
-            new = secrets.token_hex(8), source
-            self._writer.execute("INSERT INTO journal VALUES (?, ?)", new)
-        elif application != _APPLICATION:
-            raise OSError(errno.EINVAL, "this is a database, but not a journal of fusenotify")
-        elif version != VERSION:
-            raise OSError(
-                errno.EINVAL,
-                f"the journal has format {version}, but this fusenotify knows only {VERSION}",
-            )
-        journal, kept = self._one("SELECT id, source FROM journal")
-        if kept != source:
-            raise OSError(
-                errno.EINVAL, f"this is the journal of another directory, {os.fsdecode(kept)}"
-            )
-        return str(journal)
-
-    def _start_run(self) -> None:
-        """Begin a run; if there was one before, with a gap."""
         before = self._one("SELECT last, alive, ended FROM runs ORDER BY run DESC LIMIT 1")
-        self.last = before[0] if before else 0
-        if not 0 <= self.last < _TOO_MANY:
+        kept = before[0] if before else 0
+        if not 0 <= kept < _TOO_MANY:
             raise OSError(errno.EINVAL, "its numbers are impossible (is the journal damaged?)")
+        if last is not None and kept > last:
+            raise OSError(errno.EINVAL, "another journal has taken the place of this one")
+        self.last = kept if last is None else last
         self.used, oldest = self._one(
             "SELECT ifnull(sum(length(entries) + ?), 0), min(oldest) FROM batches", _ROW_BYTES
         )
@@ -261,7 +277,7 @@ class Store:
                 "INSERT INTO runs (id, first, last, alive, ended) VALUES (?, ?, ?, ?, 0)",
                 (secrets.token_hex(8), first, self.last, now),
             ).lastrowid
-            if before:
+            if before and last is None:
                 _, alive, ended = before
                 reason = Reason.STOPPED if ended else Reason.CRASHED
                 # The clock may have been set back meanwhile.
@@ -356,36 +372,3 @@ class Store:
         except OSError as error:
             error.filename = os.fsdecode(self.path)
             raise
-
-
-def _locked(path: bytes) -> int:
-    """Return a descriptor that holds the lock of a journal's file, which is made if missing.
-
-    The lock is on a file beside it: closing any descriptor of the database itself would end
-    SQLite's own locks in this process.
-
-    Raises OSError; EBUSY if another process holds the lock.
-    """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    descriptor = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise OSError(errno.EBUSY, "another daemon keeps this journal") from None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _connected(path: bytes, synced: bool) -> sqlite3.Connection:
-    """Return a connection that any thread may use, one at a time, without implicit transactions."""
-    connection = sqlite3.connect(os.fsdecode(path), isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection

@@ -10,8 +10,8 @@ Invariants
         a message of the right shape with a wrong value is answered with an
         errno.
     A request with a field that the server does not know is refused, so that a
-        client notices when the server cannot do what it asks.  Answers may get
-        new fields.
+        client notices when the server cannot do what it asks; fields with their
+        default value are left out.  Answers may get new fields.
 """
 
 from __future__ import annotations
@@ -72,8 +72,6 @@ class Init(Request, tag="init", omit_defaults=True):
 
     max_queued_events and semantics default to the mount's.  detailed asks for a device
     that answers reads with Events instead of Records.
-    Fields with their default value are left out, so that earlier servers understand the
-    request.
     """
 
     max_queued_events: int | None = None
@@ -91,8 +89,6 @@ class AddWatch(Request, tag="add_watch", omit_defaults=True):
     of names whose events are left out: lines of a .gitignore file in the watched
     directory.  ignore_self leaves out the events that the connected process causes.
     past asks which events of the journal were before the watch.
-    Fields with their default value are left out, so that earlier servers understand
-    the request.
     """
 
     device: int
@@ -173,8 +169,13 @@ class StatusOf(Request, tag="status"):
     """Ask for Status."""
 
 
-class CursorOf(Request, tag="cursor"):
-    """Ask for the place in the journal behind what was done before.  Answered by CursorIs."""
+class CursorOf(Request, tag="cursor", omit_defaults=True):
+    """Ask for the place in the journal behind what was done before.  Answered by CursorIs.
+
+    With a time, in ns since 1970, it is the place before the first change that is not older.
+    """
+
+    time: int | None = None
 
 
 class Since(Request, tag="since", omit_defaults=True):

@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -35,6 +37,8 @@ from fusenotify.server.tree import Tree
 from fusenotify.server.turns import Turns
 from fusenotify.server.visible import Visible
 from fusenotify.server.wanted import Wanted
+
+T = TypeVar("T")
 
 # How many users' shares are remembered.
 _MOST_USERS = 1000
@@ -167,15 +171,37 @@ class History:
             failure=None if failure is None else failure.strerror,
         )
 
-    async def cursor(self, who: Credentials) -> str:
+    async def cursor(self, who: Credentials, time: int | None = None) -> str:
         """Return the place after everything done before this call, once that is written.
 
-        Raises OSError (ENOSPC, EIO) if it cannot be written.
+        With a time, in ns since 1970, return the place before the first change that is not older.
+
+        Raises OSError: ENOSPC, EIO if it cannot be written; EINVAL for an impossible time.
         """
         await self.tree.fence()
         cursor = self.journal.now()
         await self.written(cursor.sequence, who)
+        if time is not None:
+            if not 0 <= time < 1 << 63:
+                raise OSError(errno.EINVAL, f"{time} is not a time in ns since 1970")
+            cursor = await self.apart(who, partial(self.store.place_at, time))
         return str(cursor)
+
+    async def apart(self, who: Credentials, work: Callable[[], T]) -> T:
+        """Return the result of work, which is called in a thread, in the user's share of time."""
+        share = self.user(who.uid).time
+
+        def timed() -> T:
+            share.begin()
+            try:
+                return work()
+            finally:
+                share.end()
+
+        await self.turns.take(who)
+        if not is_privileged(who):
+            await trio.sleep(share.wait())
+        return await trio.to_thread.run_sync(timed)
 
     async def written(self, sequence: int, who: Credentials) -> None:
         """Wait until the entry with that number is written.
@@ -297,12 +323,7 @@ class Asking:
     async def _read(self) -> list[Entry] | None:
         """Return what Reading.next() returns, called in a thread."""
 
-        def read() -> list[Entry] | None:
-            with self._own_time():
-                return self._reading.next()
-
-        await self._wait_for_time()
-        return await trio.to_thread.run_sync(read)
+        return await self._history.apart(self._who, self._reading.next)
 
     async def _wait_for_time(self) -> None:
         await self._history.turns.take(self._who)

@@ -353,7 +353,7 @@ class Session:
         await self._reply(Done(id=request.id))
 
     async def _cursor(self, request: CursorOf) -> None:
-        cursor = await required(self._shared.history).cursor(self.who)
+        cursor = await required(self._shared.history).cursor(self.who, request.time)
         await self._reply(CursorIs(id=request.id, cursor=cursor))
 
     async def _since(self, request: Since, pending: Pending) -> None:

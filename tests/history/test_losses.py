@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,13 +249,21 @@ def test_a_cursor_from_before_the_copy_goes_on_in_it(kept: Kept, tmp_path: Path)
     assert said(kept.since(cursor)) == ["CREATE b", "gap: stopped"]
 
 
-def test_entries_that_are_damaged_are_an_error(kept: Kept) -> None:
+@pytest.mark.parametrize("data", [b"\0", zlib.compress(b"\xc1")], ids=["zlib", "msgpack"])
+def test_entries_that_are_damaged_are_a_gap_and_reading_goes_on(kept: Kept, data: bytes) -> None:
     cursor = kept.cursor()
-    kept.create(b"f")
+    kept.create(b"a")
+    kept.create(b"b")
+    kept.again()
+    kept.create(b"c")
     with alone(kept) as store:
-        store._writer.execute("UPDATE batches SET entries = x'00'")
-        with pytest.raises(OSError, match="is the journal damaged"):
-            Reading(store, cursor, b"").next()
+        store._writer.execute("UPDATE batches SET entries = ? WHERE last = 2", (data,))
+        assert all_of(Reading(store, cursor, b"")) == [
+            "gap: damaged",
+            "gap: stopped",
+            "CREATE c",
+            "gap: stopped",
+        ]
 
 
 def test_an_impossible_number_is_a_damaged_journal(kept: Kept) -> None:

@@ -409,7 +409,7 @@ def test_a_name_that_is_no_text_comes_through(kept: Mounted) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["c:1"], "takes a cursor and a path"),
+        (["c:1"], "takes a cursor or a time"),
         (["c:1", "/", "--changes", "--follow"], "--follow"),
         (["c:1", "/", "--scan"], "goes with --changes"),
         (["c:1", "/"], "not on a fusenotify mount"),

@@ -119,9 +119,9 @@ def test_another_programs_database_is_refused_and_stays(path: Path) -> None:
 def test_a_newer_format_is_refused(path: Path) -> None:
     Store(bytes(path), SOURCE, Bounds()).close(time.time_ns())
     with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 3")
+        newer.execute("PRAGMA user_version = 9")
     newer.close()
-    assert "format 3" in str(refusal(path))
+    assert "format 9" in str(refusal(path))
 
 
 def test_the_journal_of_another_directory_is_refused(path: Path) -> None:
