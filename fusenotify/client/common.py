@@ -20,8 +20,8 @@ HELLO_SECONDS = 10.0
 READ_SIZE = MOST_BYTES
 # How many bytes of events one request asks the journal for: more than any event takes.
 PAST_SIZE = 256 * 1024
-# How many bytes one recv(2) asks for.
-RECEIVE_SIZE = 256 * 1024
+# How many bytes one recv(2) asks for.  For more, malloc(3) would map memory each time.
+RECEIVE_SIZE = 64 * 1024
 
 # Linux: sun_path has 108 bytes, with the NUL.
 _LONGEST_SOCKET_PATH = 107

@@ -107,16 +107,17 @@ class RmWatch(Request, tag="rm_watch"):
     wd: int
 
 
-class Read(Request, tag="read"):
+class Read(Request, tag="read", omit_defaults=True):
     """read(2).  Answered by Records, or by Events if the device is detailed.
 
     size is in bytes.  Waits at most timeout seconds for the first event; with None it waits
-    for ever, with 0 not at all.
+    for ever, with 0 not at all.  With fence, it first waits as Sync does.
     """
 
     device: int
     size: int
     timeout: float | None = None
+    fence: bool = False
 
 
 class Poll(Request, tag="poll"):

@@ -25,6 +25,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fusenotify.run import tasks
 from fusenotify.run.architectures import architectures_here
 from fusenotify.run.calls import Calls, Settings
 from fusenotify.run.child import NotStarted, start
@@ -101,7 +102,8 @@ def supervise(order: Order, reports: int, lifeline: int, keep: set[int]) -> None
     # Two of our descriptors serve one of the program's, and the program may have many.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asyncio.run(_supervised(order, Listener(listener), reserved, pid, reporter, lifeline))
+    with asyncio.Runner(loop_factory=tasks.Loop) as runner:
+        runner.run(_supervised(order, Listener(listener), reserved, pid, reporter, lifeline))
 
 
 async def _supervised(

@@ -274,7 +274,7 @@ class Calls:
                     source = descriptor.kernel()
                 else:
                     async with descriptor.lock:
-                        source = descriptor.of_mount(served.client) or await self._device(
+                        source = descriptor.of_mount(served.link) or await self._device(
                             descriptor, served
                         )
                 return await self._limits.kept(source, await source.add_watch(found, mask))
@@ -289,6 +289,7 @@ class Calls:
         most = served.limits.max_queued_events
         source = await MountSource.made(
             descriptor.next_wd,
+            served.link,
             served.client,
             None if wanted is None else min(wanted, most),
             self._settings.semantics,
@@ -297,7 +298,7 @@ class Calls:
         descriptor.follow_mount(source, most, semantics)
         for fault in self._settings.faults:
             try:
-                await source.fault(fault)
+                await served.client.fault(fault, source.device)
             except OSError as error:
                 self._warn(f"the fault was not caused: {error.strerror}")
         return source

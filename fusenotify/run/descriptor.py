@@ -6,9 +6,9 @@ the pipe has room.  Then they are moved to a queue (run.unread); the oldest even
 queue are in the pipe (run.pipe) as well, for poll(2) and for reads that are not trapped.
 
 Invariants
-    lock guards queue and pipe while a task waits for a source.
     A trapped read gets all events of what happened before it: it sets a fence, and pulls
         everything.
+    lock guards the making of sources; nothing else waits while it changes something here.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import errno
 from collections.abc import Callable
 
 from fusenotify.events import Event
-from fusenotify.run import tasks
+from fusenotify.run.link import Link
 from fusenotify.run.pipe import CAPACITY, Pipe
-from fusenotify.run.sources import KernelSource, MountSource, Source
+from fusenotify.run.sources import LONGEST_RECORD, KernelSource, MountSource, Source
 from fusenotify.run.unread import LINUX_6, RULES, Unread
 
-# The size of the longest record: any record fits in a read of this size.
-LONGEST_RECORD = 16 + 256
 _PULL_SIZE = 1 << 20
 # How long a read waits for a daemon to confirm that all events are queued.
 _FENCE_SECONDS = 2.0
@@ -56,11 +54,9 @@ class InotifyDescriptor:
         self.on_piped: Callable[[list[Event]], object] = _nobody
         self._last_wd = 0
         self._limit = CAPACITY
+        self._piped = 0  # how many bytes are in the pipe, when it was last looked at
         self._torn = 0
-        self._pumping = False
-        self._again = False
         self._refreshing = 0
-        self._skipped = False
         self._closed = False
         self._chosen_limit = max_queued_events
         self._kernel_limit = kernel_limit
@@ -90,10 +86,10 @@ class InotifyDescriptor:
             self._follow(self._kernel)
         return self._kernel
 
-    def of_mount(self, client: object) -> MountSource | None:
+    def of_mount(self, link: Link) -> MountSource | None:
         """Return the source that uses a connection; None if there is none."""
         for source in self._sources:
-            if isinstance(source, MountSource) and source.client is client:
+            if isinstance(source, MountSource) and source.link is link:
                 return source
         return None
 
@@ -122,26 +118,20 @@ class InotifyDescriptor:
     # Reading.
 
     async def refresh(self) -> None:
-        """Queue here all events of what happened before the call."""
-        self._refreshing += 1  # until the end, nothing else needs to ask the sources
+        """Queue here all events of what happened before the call.  Call settle() after it."""
+        self._refreshing += 1  # until the end, events need not come by themselves
         try:
             with contextlib.suppress(TimeoutError):  # the events that are there are used
                 async with asyncio.timeout(_FENCE_SECONDS):
                     for source in list(self._sources):
                         await source.fence()
-            async with self.lock:
-                self._skipped = False
-                for source in list(self._sources):
-                    while events := await source.pull(_PULL_SIZE):
-                        self._unread.add(events)
-                        if len(events) < _PULL_SIZE // LONGEST_RECORD:
-                            break  # there was room for more
-                    source.listen()
-                self._settle()
         finally:
             self._refreshing -= 1
-            if self._skipped:  # an event came after we had asked
-                self._pump()
+        if not self._closed:
+            self._settle()
+            for source in self._sources:
+                while events := source.pull(_PULL_SIZE):
+                    self._unread.add(events, self._settle)
 
     def is_empty(self) -> bool:
         """Return whether nothing is unread."""
@@ -172,6 +162,7 @@ class InotifyDescriptor:
         piped = b"".join(record for _, record in head[:in_pipe])
         if piped:
             got = self.pipe.take(len(piped))
+            self._piped -= len(got)
             if got != piped:
                 # Another read, which was not trapped, was faster; this one gets the rest.
                 self._settle()
@@ -183,7 +174,8 @@ class InotifyDescriptor:
     def put_back(self, events: list[Event]) -> None:
         """Queue events that were taken again, before the others."""
         self._settle()
-        self.pipe.take(self.pipe.unread())
+        self.pipe.take(self._piped)
+        self._piped = 0
         self._unread.put_back(events)
         self._refill()
 
@@ -195,15 +187,14 @@ class InotifyDescriptor:
 
     def room_came(self) -> None:
         """Refill the pipe, which may be empty now."""
-        self._settle()
         self._pump()
 
     def settle(self) -> None:
-        """Find out how much was read from the pipe, and refill it."""
-        self._settle()
+        """Refill the pipe, and listen for more if it has room."""
         self._refill()
-        if not all(source.is_listening() for source in self._sources):
-            self._pump()
+        if self._wants_more():
+            for source in self._sources:
+                source.listen()
 
     def close(self) -> None:
         """Close the sources and the pipe.  Closing twice is harmless."""
@@ -223,67 +214,44 @@ class InotifyDescriptor:
         source.listen()
 
     def _settle(self) -> None:
+        """Find out how much was read from the pipe."""
         if not self._closed:
-            self._torn = self._unread.consumed(self.pipe.unread())
+            self._piped = self.pipe.unread()
+            self._torn = self._unread.consumed(self._piped)
 
     def _refill(self) -> None:
         """Write into the pipe the events for which it has room."""
         if self._closed:
             return
-        room = self._limit - self.pipe.unread()
-        following = self._unread.next_for_pipe(room)
-        if following and self.pipe.write(b"".join(record for _, record in following)):
+        following = self._unread.next_for_pipe(self._limit - self._piped)
+        records = b"".join(record for _, record in following)
+        if records and self.pipe.write(records):
+            self._piped += len(records)
             self._unread.written(len(following))
             self.on_piped([event for event, _ in following])
 
     def _pump(self) -> None:
-        """Start to move events from the sources to the pipe, and listen for more."""
-        if self._pumping:
-            self._again = True
-        elif self._refreshing:
-            self._skipped = True
-        elif not self._closed:
-            self._pumping = True
-            tasks.start(self._pump_all())
-
-    async def _pump_all(self) -> None:
-        try:
-            while True:
-                self._again = False
-                await self._pump_once()
-                if not self._again or self._closed:
-                    break
-        finally:
-            self._pumping = False
-
-    async def _pump_once(self) -> None:
-        for source in list(self._sources):
-            while not self._closed:
-                async with self.lock:
-                    self._settle()
-                    self._refill()
-                    if not self._wants_more():
-                        break
-                    events = await source.pull(CAPACITY)
-                    self._unread.add(events)
-                    self._refill()
-                if not events:
-                    source.listen()
-                    break
+        """Move events from the sources to the pipe, and listen for more."""
+        if self._closed:
+            return
+        self._settle()
+        while self._wants_more() and not self._refreshing:
+            events = [event for source in self._sources for event in source.pull(CAPACITY)]
+            if not events:
+                break
+            self._unread.add(events, self._settle)
         if self._unread:
             self.on_events()
+        self.settle()
 
     def _wants_more(self) -> bool:
         """Return whether the pipe has room for another record.
 
         Otherwise events stay in their sources.
         """
-        if self._closed or self._unread.is_full():
+        if self._closed or self._torn or self._unread.is_full():
             return False
-        return self._unread.in_pipe == len(self._unread) and not self._torn_or_full()
-
-    def _torn_or_full(self) -> bool:
-        return bool(self._torn) or self._unread.size() + LONGEST_RECORD > self._limit
+        return self._unread.size() + LONGEST_RECORD <= self._limit
 
 
 def _nobody(*_: object) -> None:

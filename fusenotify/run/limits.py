@@ -54,6 +54,7 @@ class RunLimits:
             return wd
         for descriptor in list(self._descriptors.values()):
             await descriptor.refresh()  # some watches may have ended
+            descriptor.settle()
         if self._watches() > most:
             await source.take_back(wd)
             raise OSError(errno.ENOSPC, "the run has max_user_watches")

@@ -28,9 +28,10 @@ from fusenotify.run.target import Target
 
 
 class Served:
-    """A daemon that we are connected to, and the limits of its mount."""
+    """A daemon that we are connected to, by a link, and the limits of its mount."""
 
-    def __init__(self, client: ClientLogic, limits: LimitsStatus) -> None:
+    def __init__(self, link: Link, client: ClientLogic, limits: LimitsStatus) -> None:
+        self.link = link
         self.client = client
         self.limits = limits
 
@@ -67,13 +68,14 @@ class Mounts:
     def close(self) -> None:
         """Close the connections."""
         for served in self._served.values():
-            served.client.link.close()
+            served.link.close()
         self._served.clear()
 
     async def _connected(self, target: Target, mount: Mount, opened: Opened) -> Served | None:
         try:
-            client = ClientLogic(await _link(target, opened, mount))
-            return Served(client, await client.limits())
+            link = await _link(target, opened, mount)
+            client = ClientLogic(link)
+            return Served(link, client, await client.limits())
         except (OSError, ProtocolError) as error:
             where = os.fsdecode(mount.mountpoint)
             self._warn(f"{where}: the kernel's inotify is used, as the daemon fails: {error}")
@@ -85,7 +87,7 @@ class Mounts:
         Its mount is gone, and another filesystem may get its device number.
         """
         self._served = {number: one for number, one in self._served.items() if one is not served}
-        served.client.link.close()
+        served.link.close()
 
 
 def _mount_of(target: Target, device: int) -> Mount | None:

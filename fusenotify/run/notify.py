@@ -10,6 +10,7 @@ Invariants
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -17,11 +18,14 @@ import select
 import struct
 from typing import NamedTuple
 
-# The ioctls: _IOWR('!', 0, 80), _IOWR('!', 1, 24), _IOW('!', 2, 8), _IOW('!', 3, 24).
+# The ioctls: _IOWR('!', 0, 80), _IOWR('!', 1, 24), _IOW('!', 2, 8), _IOW('!', 3, 24),
+# _IOW('!', 4, 8).
 _RECV = 0xC0502100
 _SEND = 0xC0182101
 _ID_VALID = 0x40082102
 _ADDFD = 0x40182103
+_SET_FLAGS = 0x40082104
+_SYNC_WAKE_UP = 1
 _CONTINUE = 1
 _ADDFD_SETFD = 1
 _ADDFD_SEND = 2
@@ -55,6 +59,9 @@ class Listener:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # before Linux 6.6
+            # One of us and the thread always waits for the other: they share a processor.
+            fcntl.ioctl(descriptor, _SET_FLAGS, _SYNC_WAKE_UP)
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
 

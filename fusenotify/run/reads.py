@@ -68,11 +68,14 @@ class Reads:
 
     def serve(self, descriptor: InotifyDescriptor, read: TrappedRead) -> None:
         """Answer a read, or hold it back until there is an event."""
-        if not self._served(descriptor, read):
+        try:
+            if self._served(descriptor, read):
+                return
             self._held.setdefault(descriptor, []).append(read)
             if self._signals is None:
                 self._signals = tasks.start(self._look_for_signals())
-        descriptor.settle()
+        finally:
+            descriptor.settle()
 
     def _served(self, descriptor: InotifyDescriptor, read: TrappedRead) -> bool:
         """Answer a read if that is possible now; return whether it was."""

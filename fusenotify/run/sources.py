@@ -17,20 +17,28 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from fusenotify.bits import IN_DONT_FOLLOW, IN_IGNORED, IN_UNMOUNT
-from fusenotify.client.calls import ClientLogic, DeviceLogic, as_it_is, unread_of
+from fusenotify.client.calls import ClientLogic, DeviceLogic
 from fusenotify.client.locate import Opened
 from fusenotify.client.watched import ORDINARY
 from fusenotify.events import Event, unpack
-from fusenotify.protocol.connection import ConnectionLost
-from fusenotify.protocol.faults import AnyFault
-from fusenotify.protocol.messages import WatchAdded
+from fusenotify.protocol.connection import Call
+from fusenotify.protocol.errors import ProtocolError
+from fusenotify.protocol.messages import Error, Read, Records, WatchAdded
+from fusenotify.protocol.unread import UnreadRecords
 from fusenotify.run import tasks
+from fusenotify.run.link import Link
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# A buffer of this size holds any record.
-_LEAST_SIZE = 512
+# The size of the longest record: any record fits in a read of this size.
+LONGEST_RECORD = 16 + 256
+# How much is read at once from a daemon, before a trapped read and while listening.
+_FENCED_SIZE = 1 << 20
+_LISTENED_SIZE = 4096
+_ANY_SIZE = 1 << 62
+_BUSY_SECONDS = 0.05
 
 
 class Source(ABC):
@@ -95,11 +103,11 @@ class Source(ABC):
 
     @abstractmethod
     async def fence(self) -> None:
-        """Wait until all events of what happened before the call are queued."""
+        """Wait until pull() returns all events of what happened before the call."""
 
     @abstractmethod
-    async def pull(self, size: int) -> list[Event]:
-        """Take up to size bytes of records out of the queue, at least one if there are any."""
+    def pull(self, size: int) -> list[Event]:
+        """Take the events that are here; about size bytes of records if there are many."""
 
     @abstractmethod
     def close(self) -> None:
@@ -110,32 +118,37 @@ class Source(ABC):
         """Call on_ready once, as soon as there is something to pull."""
 
     @abstractmethod
-    def is_listening(self) -> bool:
-        """Return whether on_ready will be called."""
-
-    @abstractmethod
     async def _rm_watch(self, wd: int) -> None: ...
 
 
 class MountSource(Source):
     """A device of a mount's daemon.
 
-    When the daemon is gone, the watches end as if the filesystem had been unmounted.
+    A read is under way in the daemon while we listen, so records come by themselves; they wait
+    in _records.  When the daemon is gone, the watches end as if the filesystem had been
+    unmounted.
     """
 
     def __init__(
-        self, next_wd: Callable[[], int], client: ClientLogic, device: DeviceLogic[bytes]
+        self,
+        next_wd: Callable[[], int],
+        link: Link,
+        device: DeviceLogic[bytes],
+        records: UnreadRecords,
     ) -> None:
         super().__init__(next_wd)
-        self.client = client
+        self.link = link
         self._device = device
-        self._listening: asyncio.Task[None] | None = None
-        self.is_lost = False
+        self._records = records
+        self._listening = False
+        self._is_lost = False  # and nobody was told
+        self._is_over = False
 
     @classmethod
     async def made(
         cls,
         next_wd: Callable[[], int],
+        link: Link,
         client: ClientLogic,
         max_queued_events: int | None,
         semantics: str | None,
@@ -144,15 +157,14 @@ class MountSource(Source):
 
         Raises OSError: EMFILE, EPERM, ConnectionLost.
         """
-        device = await client.init(max_queued_events, semantics, unread_of(False))
-        return cls(next_wd, client, device)
+        records = UnreadRecords()
+        device = await client.init(max_queued_events, semantics, records)
+        return cls(next_wd, link, device, records)
 
-    async def fault(self, fault: AnyFault) -> None:
-        """Cause a fault of the device.
-
-        Raises OSError: EPERM where the mount was made without --faults.
-        """
-        await self.client.fault(fault, self._device.number)
+    @property
+    def device(self) -> int:
+        """The daemon's number of the device."""
+        return self._device.number
 
     async def add_watch(self, target: Opened, mask: int) -> int:
         def note(added: WatchAdded) -> None:
@@ -161,39 +173,78 @@ class MountSource(Source):
         return self.added(await self._device.add_watch(target, mask, ORDINARY, note))
 
     async def fence(self) -> None:
-        if not self.is_lost:
-            with contextlib.suppress(ConnectionLost):
-                await self.client.sync()
+        fenced = True
+        while not self._is_over:
+            call = self._read(_FENCED_SIZE, 0.0, fence=fenced)
+            if call is None:
+                return
+            records = await self.link.wait(call, partial(self._answer_to, call))
+            if len(records) <= _FENCED_SIZE - LONGEST_RECORD:
+                return
+            fenced = False
 
-    async def pull(self, size: int) -> list[Event]:
-        if self.is_lost:
+    def pull(self, size: int) -> list[Event]:
+        if self._records:
+            return list(self.translated(self._records.take(_ANY_SIZE)))
+        if not self._is_lost or self._is_over:
             return []
-        try:
-            records = await self._device.read(max(size, _LEAST_SIZE), 0.0, as_it_is)
-        except BlockingIOError:
-            return []
-        except OSError:  # ConnectionLost, EBADF: nothing will come any more
-            return self._ended()
-        return list(self.translated(records))
+        self._is_over = True
+        gone = list(self._own)
+        self._own.clear()
+        self._shown.clear()
+        return [Event(wd, mask) for wd in gone for mask in (IN_UNMOUNT, IN_IGNORED)]
 
     def listen(self) -> None:
-        if self._listening is None and not self.is_lost:
-            self._listening = tasks.start(self._listen())
-
-    def is_listening(self) -> bool:
-        return self._listening is not None or self.is_lost
-
-    async def _listen(self) -> None:
-        with contextlib.suppress(OSError):  # pull() says what it is
-            await self._device.poll(None)
-        self._listening = None
-        self.on_ready()
+        if self._listening or self._is_over:
+            return
+        self._listening = True
+        call = self._read(_LISTENED_SIZE, None)
+        if call is None:
+            asyncio.get_running_loop().call_soon(self._came)
+        else:
+            self.link.when_answered(call, partial(self._answered, call))
 
     def close(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-        self.is_lost = True
+        self._is_over = True
         tasks.start(self._close())
+
+    def _read(self, size: int, timeout: float | None, *, fence: bool = False) -> Call | None:
+        """Ask for records; return None if the daemon is gone."""
+        request = Read(device=self.device, size=size, timeout=timeout, fence=fence)
+        try:
+            return self.link.send(request, self._records)
+        except OSError:
+            self._is_lost = True
+            return None
+
+    def _answered(self, call: Call) -> None:
+        if isinstance(call.answer, Error) and call.answer.errno == errno.EBUSY:
+            tasks.start(self._ask_later())
+        else:
+            self._answer_to(call)
+            self._came()
+
+    def _came(self) -> None:
+        self._listening = False
+        if not self._is_over:
+            self.on_ready()
+
+    async def _ask_later(self) -> None:
+        """Ask from time to time, because too many requests wait in the daemon."""
+        await asyncio.sleep(_BUSY_SECONDS)
+        await self.fence()
+        self._came()
+
+    def _answer_to(self, call: Call) -> bytes:
+        """Return the records that answered a read, which are in _records, too."""
+        try:
+            answer = call.take(Records)
+        except BlockingIOError:
+            return b""
+        except (OSError, ProtocolError):  # ConnectionLost, EBADF: nothing will come any more
+            self._is_lost = True
+            return b""
+        return b"" if answer is None else answer.data
 
     async def _close(self) -> None:
         with contextlib.suppress(OSError):
@@ -201,13 +252,6 @@ class MountSource(Source):
 
     async def _rm_watch(self, wd: int) -> None:
         await self._device.rm_watch(wd)
-
-    def _ended(self) -> list[Event]:
-        self.is_lost = True
-        gone = list(self._own)
-        self._own.clear()
-        self._shown.clear()
-        return [Event(wd, mask) for wd in gone for mask in (IN_UNMOUNT, IN_IGNORED)]
 
 
 class KernelSource(Source):
@@ -229,9 +273,9 @@ class KernelSource(Source):
     async def fence(self) -> None:
         """Do nothing: the kernel queues an event before the call that causes it returns."""
 
-    async def pull(self, size: int) -> list[Event]:
+    def pull(self, size: int) -> list[Event]:
         try:
-            return list(self.translated(os.read(self._descriptor, max(size, _LEAST_SIZE))))
+            return list(self.translated(os.read(self._descriptor, size)))
         except BlockingIOError:
             return []
 
@@ -239,9 +283,6 @@ class KernelSource(Source):
         if not self._listening:
             self._listening = True
             self._loop.add_reader(self._descriptor, self._ready)
-
-    def is_listening(self) -> bool:
-        return self._listening
 
     def _ready(self) -> None:
         self._unlisten()

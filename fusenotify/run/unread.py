@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fusenotify.bits import IN_Q_OVERFLOW
@@ -59,12 +59,16 @@ class Unread:
         """Return whether another event would be lost without another IN_Q_OVERFLOW."""
         return len(self._events) > self.max_events
 
-    def add(self, events: Iterable[Event]) -> None:
-        """Queue events as one device for all sources would."""
+    def add(self, events: Iterable[Event], look: Callable[[], object] | None = None) -> None:
+        """Queue events as one device for all sources would.
+
+        look is called before an event merges with one in the pipe, which may have been read
+        from there already: then it calls consumed().
+        """
         for event in events:
             if event.mask & IN_Q_OVERFLOW:
                 self._overflow(event.cookie)
-            elif not self._merges(event):
+            elif not self._merges(event, look):
                 if len(self._events) < self.max_events:
                     self._append(event)
                 else:
@@ -134,16 +138,19 @@ class Unread:
     def _piped(self) -> Iterable[tuple[Event, bytes]]:
         return (self._events[place] for place in range(self.in_pipe))
 
-    def _merges(self, event: Event) -> bool:
+    def _merges(self, event: Event, look: Callable[[], object] | None) -> bool:
         rules = self.rules
         if not self._events:
             return False
         if len(self._events) >= self.max_events and not rules.merge_into_full_queue:
             return False
         other = self._events[-1 if rules.merge_with_newest else 0][0]
-        if rules.merge_compares_cookies:
+        if not rules.merge_compares_cookies:
+            event = event._replace(cookie=other.cookie)
+        if look is None or other != event or not self.in_pipe:
             return other == event
-        return (other.wd, other.mask, other.name) == (event.wd, event.mask, event.name)
+        look()
+        return self._merges(event, None)
 
     def _append(self, event: Event) -> None:
         self._events.append((event, pack(event)))

@@ -56,7 +56,7 @@ from fusenotify.protocol.messages import (
     Sync,
     Welcome,
 )
-from fusenotify.server.deadlines import AT_ONCE, deadline_of
+from fusenotify.server.deadlines import deadline_of
 from fusenotify.server.devices import ConnectionDevices, Waiting, read_from
 from fusenotify.server.history import Asking, History, Pending, required
 from fusenotify.server.inlet import Inlet
@@ -154,10 +154,7 @@ class Session:
 
     async def _answer_all(self, nursery: trio.Nursery) -> None:
         decoder = request_decoder()
-        while True:
-            data = await self._inlet.receive()
-            if not data:
-                return
+        while data := await self._inlet.receive():
             for request in decoder.feed(data):
                 self._check_order(request)
                 try:
@@ -196,11 +193,13 @@ class Session:
         """
         match request:
             case Read():
+                if request.fence:
+                    await self._shared.tree.fence()
                 deadline = deadline_of(request.timeout)
                 if request.size < 0:
                     raise OSError(errno.EINVAL, "a size cannot be negative")
                 waiting = Waiting(self.devices[request.device])
-                if not await self._read_now(request, waiting, may_wait=deadline != AT_ONCE):
+                if not await self._read_now(request, waiting, deadline):
                     self._start(nursery, request, waiting, self._read(request, waiting, deadline))
             case Poll():
                 deadline = deadline_of(request.timeout)
@@ -220,8 +219,7 @@ class Session:
                 self._welcomed = True
                 await self._reply(self._welcome(request))
             case Cancel():
-                cancelled = self._waiting.get(request.request)
-                if cancelled is not None:
+                if (cancelled := self._waiting.get(request.request)) is not None:
                     cancelled.cancel()
                 await self._reply(Done(id=request.id))
             case StatusOf():
@@ -298,14 +296,14 @@ class Session:
                 await waiting.served.readable(waiting)
             _check_cancelled(waiting)
             # If another read was faster, wait again.
-            may_wait = trio.current_time() < deadline
-            answered = await self._read_now(request, waiting, may_wait=may_wait)
+            answered = await self._read_now(request, waiting, deadline)
 
-    async def _read_now(self, request: Read, waiting: Waiting, *, may_wait: bool) -> bool:
+    async def _read_now(self, request: Read, waiting: Waiting, deadline: float) -> bool:
         """Answer a read; return False if nothing is queued and the read may wait.
 
         Raises OSError for a refusal.
         """
+        may_wait = trio.current_time() < deadline
         device = waiting.served.device
         if may_wait and not device.queued():
             return False

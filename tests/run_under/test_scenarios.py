@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fusenotify import mounted
 from fusenotify.bits import IN_IGNORED, IN_ISDIR, IN_UNMOUNT
 from fusenotify.testing import TemporaryMount, temporary_mount
 from tests.cli.command import FUSENOTIFY
@@ -207,6 +208,15 @@ def test_a_directory_that_is_mounted_again_is_watched_again(
     ended = [f"[{IN_UNMOUNT | IN_ISDIR}, {IN_IGNORED}]"]
     lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
     assert (done.returncode, lines) == (0, ["['0']", *ended, "['1']", *ended])
+
+
+def test_events_come_where_a_daemon_lets_no_request_wait(
+    scenarios: Path, tmp_path: Path, public_path: Path
+) -> None:
+    with mounted(tmp_path, public_path, max_waiting_requests=0) as mount:
+        done = under("--", scenarios, mount.mountpoint, "polled", "threads")
+    (tmp_path / "native").mkdir()
+    assert answers(done.stdout) == natively(scenarios, tmp_path / "native", "polled", "threads")
 
 
 def test_the_watches_of_a_run_are_limited(

@@ -54,6 +54,15 @@ def test_what_was_read_from_the_pipe_makes_room() -> None:
     assert queued(unread) == [B, A]
 
 
+@pytest.mark.parametrize("was_read", [False, True])
+def test_an_event_merges_only_with_one_that_is_still_in_the_pipe(was_read: bool) -> None:
+    unread = Unread(MODERN, 2)
+    unread.add([A])
+    unread.written(len(unread.next_for_pipe(4096)))
+    unread.add([A], lambda: unread.consumed(0 if was_read else 32))
+    assert (queued(unread), unread.in_pipe) == ([A], 0 if was_read else 1)
+
+
 def test_a_record_that_was_read_in_part_is_forgotten() -> None:
     unread = Unread(MODERN, 8)
     unread.add([A, B])

@@ -411,6 +411,14 @@ async def test_sync_is_answered_after_the_fence(served: Served) -> None:
     assert len(events(await peer.ask(Read(device=1, size=4096, timeout=0)))) == 1
 
 
+@pytest.mark.trio
+async def test_a_read_with_a_fence_has_what_was_done_before(served: Served) -> None:
+    peer = await watching(served)
+    served.tree.on_fence = partial(served.tree.make, "a")
+    assert code(await peer.ask(Read(device=1, size=4096, timeout=0))) == "EAGAIN"
+    assert len(events(await peer.ask(Read(device=1, size=4096, timeout=0, fence=True)))) == 1
+
+
 # Streams.
 
 
