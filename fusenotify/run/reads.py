@@ -30,6 +30,8 @@ _ERESTARTSYS = 512
 # How often the threads of calls that we hold back are checked for a signal.
 _SIGNAL_SECONDS = 0.05
 _MOST_READ = 0x7FFFF000
+# All addresses below this may be a program's.
+_ADDRESSES = (1 << 47) - 4096
 
 
 @dataclass(slots=True)
@@ -44,7 +46,11 @@ class TrappedRead:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = sum(size for _, size in self.places)
+        self.size = min(sum(size for _, size in self.places), _MOST_READ)
+
+    def ends_beyond(self, address: int) -> bool:
+        """Return whether a buffer ends above an address."""
+        return any(place + size > address for place, size in self.places)
 
 
 class Reads:
@@ -79,9 +85,8 @@ class Reads:
 
     def _served(self, descriptor: InotifyDescriptor, read: TrappedRead) -> bool:
         """Answer a read if that is possible now; return whether it was."""
-        if read.size > _MOST_READ:
-            # The buffer may end behind the addresses of programs.  The kernel knows, and it
-            # looks before it reads.
+        if read.ends_beyond(_ADDRESSES):
+            # The kernel knows where the program's addresses end, and it looks before it reads.
             descriptor.settle()
             self._listener.let_continue(read.notification.id)
             self._tell_of(read, "from the pipe")

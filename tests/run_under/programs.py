@@ -16,7 +16,7 @@ _ALIKE = (
     "bad_buffer half_mapped endless_buffer fionread nonblock_later polled epoll_level "
     "epoll_edge duplicated forked executed executed_without threads merging removing refused "
     "own_paths links_to_self both_worlds interrupted restarted signal_storm by_signal vectors "
-    "signals_to_threads many_descriptors storm_of_500 old_init"
+    "signals_to_threads workers many_descriptors storm_of_500 old_init"
 )
 ALIKE = _ALIKE.split()
 # Those of them that only root can run.

@@ -932,6 +932,55 @@ static void signals_to_threads(void)
 	wait(NULL);
 }
 
+/* Several threads watch and work, and one reads: each watch has its events, in order, and an end. */
+enum { WORKERS = 4, TURNS = 15 };
+
+static void *work_and_watch(void *number)
+{
+	char name[16], file[32];
+	snprintf(name, sizeof name, "t%ld", (long)number);
+	mkdir(name, 0777);
+	for (int i = 0; i < TURNS; i++) {
+		int wd = inotify_add_watch(shared_fd, name, IN_CREATE | IN_DELETE);
+		for (int j = 0; j < 3; j++) {
+			snprintf(file, sizeof file, "%s/%d", name, j);
+			touch(file);
+			unlink(file);
+		}
+		if (wd < 1 || inotify_rm_watch(shared_fd, wd) || !inotify_rm_watch(shared_fd, wd))
+			say("watch", wd);
+	}
+	return NULL;
+}
+
+static void workers(void)
+{
+	long sizes[] = {40, 300, 4096, sizeof buffer};
+	for (int round = 0; round < 4; round++) {
+		int seen[WORKERS * TURNS + 1] = {0}, good = 0, ends = 0;
+		pthread_t threads[WORKERS];
+		shared_fd = inotify(0);
+		for (long i = 0; i < WORKERS; i++)
+			pthread_create(&threads[i], NULL, work_and_watch, (void *)i);
+		while (ends < WORKERS * TURNS) {
+			ssize_t got = read(shared_fd, buffer, sizes[round]);
+			for (char *at = buffer; at < buffer + got;) {
+				struct inotify_event *event = (struct inotify_event *)at;
+				int *count = &seen[event->wd];
+				if (event->mask & IN_IGNORED)
+					ends++, good += *count == 6;
+				else
+					good += event->mask == ((*count)++ % 2 ? IN_DELETE : IN_CREATE);
+				at += sizeof *event + event->len;
+			}
+		}
+		for (int i = 0; i < WORKERS; i++)
+			pthread_join(threads[i], NULL);
+		say("good", good);
+		close(shared_fd);
+	}
+}
+
 static void closed_by_another_thread(void)
 {
 	pthread_t other;
@@ -964,7 +1013,7 @@ static struct {
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
 	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
 	S(all_instances),
-	S(signals_to_threads), S(closed_by_another_thread), S(waits_for_ever), S(not_dumpable), S(timings),
+	S(signals_to_threads), S(workers), S(closed_by_another_thread), S(waits_for_ever), S(not_dumpable), S(timings),
 };
 
 /* Prints events for ever, by reads of a size. */
