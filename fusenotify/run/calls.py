@@ -39,7 +39,7 @@ from fusenotify.run.notify import Listener, Notification
 from fusenotify.run.paths import opened
 from fusenotify.run.reads import Reads, TrappedRead
 from fusenotify.run.recorder import Recorder
-from fusenotify.run.sources import MountSource, Source
+from fusenotify.run.sources import LONGEST_RECORD, MountSource, Source
 from fusenotify.run.target import Target
 
 
@@ -199,6 +199,8 @@ class Calls:
         if number is None:
             made.close()
             return
+        if not self._reserved.first <= number < self._reserved.end:
+            made.expect(LONGEST_RECORD)  # reads of any larger size get whole records
         self._made += 1
         self._descriptors[made.pipe.name] = made
         made.on_events = lambda: self._reads.serve_held(made)

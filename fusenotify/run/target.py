@@ -134,8 +134,7 @@ class Target:
 
         Raises OSError.
         """
-        with open(self.proc + b"status", "rb") as lines:
-            return {name: value.strip() for name, _, value in (ln.partition(b":") for ln in lines)}
+        return status_at(self.proc + b"status")
 
     def has_signal(self, taken: set[int]) -> bool:
         """Return whether a signal is pending that this thread will handle.
@@ -172,3 +171,9 @@ class Target:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         return done
+
+
+def status_at(path: bytes) -> dict[bytes, bytes]:
+    """Return the values in a file as /proc/PID/status by their names.  Raises OSError."""
+    with open(path, "rb") as lines:
+        return {name: value.strip() for name, _, value in (ln.partition(b":") for ln in lines)}

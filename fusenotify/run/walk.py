@@ -12,6 +12,7 @@ Invariant
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -20,7 +21,7 @@ import struct
 from collections import deque
 
 from fusenotify.client.locate import Opened
-from fusenotify.run.target import Target
+from fusenotify.run.target import Target, status_at
 
 _OPENAT2 = 437
 NO_MAGICLINKS = 0x02
@@ -101,18 +102,33 @@ def _names(path: bytes) -> list[bytes]:
 
 def _jump(target: Target, directory: Opened, name: bytes) -> Opened | None:
     """Return what a link in /proc leads a thread to; None if the link's text is a path."""
-    if os.fstat(directory.number).st_ino == _PROC_ROOT_INO:
-        process = b"/proc/%b" % target.status()[b"Tgid"]
-        if name == b"self":
-            return _directory(process)
-        if name == b"thread-self":
-            return _directory(b"%b/task/%d" % (process, target.thread))
+    if name in (b"self", b"thread-self") and os.fstat(directory.number).st_ino == _PROC_ROOT_INO:
+        return _itself(target, directory, thread=name == b"thread-self")
     try:
         open_at(directory.number, name, os.O_PATH | os.O_CLOEXEC, NO_MAGICLINKS)
     except OSError as error:
         if error.errno == errno.ELOOP:
             return open_at(directory.number, name, os.O_PATH | os.O_CLOEXEC)
     return None
+
+
+def _itself(target: Target, proc: Opened, *, thread: bool) -> Opened:
+    """Return the directory of a process, or of its thread, in a /proc of any pid namespace.
+
+    Raises OSError: ENOENT if the process is in another namespace.
+    """
+    status = target.status()
+    processes, threads = status[b"NStgid"].split(), status[b"NSpid"].split()
+    # Its numbers in our namespace, and in those further in.
+    for level, (process, number) in enumerate(zip(processes, threads, strict=True)):
+        path = b"%b/task/%b" % (process, number) if thread else process
+        with contextlib.suppress(OSError):
+            found = open_at(proc.number, path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            seen = status_at(b"/proc/self/fd/%d/status" % found.number)
+            # Further out another process may have the number.
+            if seen[b"NStgid"].split() == processes[level:]:
+                return found
+    raise _error(errno.ENOENT)
 
 
 def _directory(path: bytes) -> Opened:

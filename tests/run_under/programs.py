@@ -13,7 +13,7 @@ SOURCE = Path(__file__).with_name("scenarios.c")
 # Those that answer the same natively and under run.
 _ALIKE = (
     "events_are_read size_40 size_300 size_4096 size_8192 short_buffer short_buffer_blocking "
-    "bad_buffer half_mapped endless_buffer fionread nonblock_later polled epoll_level "
+    "bad_buffer limited half_mapped endless_buffer fionread nonblock_later polled epoll_level "
     "epoll_edge duplicated forked executed executed_without threads merging removing refused "
     "own_paths links_to_self both_worlds interrupted restarted signal_storm by_signal vectors "
     "signals_to_threads workers many_descriptors storm_of_500 old_init"

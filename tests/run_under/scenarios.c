@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -158,6 +159,31 @@ static void bad_buffer(void)
 	say("read", syscall(SYS_read, fd, 8L, 100L));
 	touch("b");
 	read_and_show(fd, 300);
+}
+
+/* From a descriptor of any number. */
+static void limited(void)
+{
+	struct rlimit few = {64, 64};
+	char name[64];
+	setrlimit(RLIMIT_NOFILE, &few);
+	int good = 0, expected = 0, fd = inotify(0);
+	inotify_add_watch(fd, directory, IN_CREATE);
+	for (int i = 0; i < 300; i++) {
+		snprintf(name, sizeof name, "%0*d", 3 + i % 50, i);
+		touch(name);
+	}
+	while (expected < 300) {
+		ssize_t got = read(fd, buffer, expected % 2 ? 300 : 4096);
+		if (got <= 0)
+			break;
+		for (char *at = buffer; at < buffer + got; expected++) {
+			struct inotify_event *event = (struct inotify_event *)at;
+			at += sizeof *event + event->len;
+			good += at <= buffer + got && atoi(event->name) == expected;
+		}
+	}
+	say("good", good);
 }
 
 /* The buffer ends before it is full. */
@@ -523,7 +549,8 @@ static void in_a_container(void)
 		if (chroot("root") || chdir("/d"))
 			say("chroot", -1);
 		const char *paths[] = {"/d", "/d/link", "link", "link/e/link", "../d/link/e/../link",
-			"/proc/self/cwd", "/proc/1/cwd", "/proc/1/root/../../d", "e", "/d/e/.", "../../../d"};
+			"/proc/self/cwd", "/proc/1/cwd", "/proc/self/task/1/cwd/.", "/proc/thread-self/cwd/e",
+			"/proc/1/root/../../d", "e", "/d/e/.", "../../../d"};
 		for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++)
 			say(paths[i], inotify_add_watch(fd, paths[i], IN_CREATE));
 		say("root", inotify_add_watch(fd, "../..", IN_CREATE));
@@ -1007,7 +1034,7 @@ static struct {
 } scenarios[] = {
 #define S(name) {#name, name}
 	S(events_are_read), S(size_40), S(size_300), S(size_4096), S(size_8192), S(short_buffer),
-	S(short_buffer_blocking), S(bad_buffer), S(half_mapped), S(endless_buffer), S(fionread), S(nonblock_later), S(polled),
+	S(short_buffer_blocking), S(bad_buffer), S(limited), S(half_mapped), S(endless_buffer), S(fionread), S(nonblock_later), S(polled),
 	S(epoll_level), S(epoll_edge), S(duplicated), S(forked), S(executed), S(executed_without),
 	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(links_to_self), S(in_a_container), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
