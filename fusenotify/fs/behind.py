@@ -12,12 +12,14 @@ So changes of names are told in the order in which they happened in SOURCE.  If 
 the name, echoes are read many at a time.
 
 Invariants
-    Nothing here waits for the kernel or for a program.  All of it runs in the serving thread,
-        except for a thread of fs.forgetting.
+    Nothing here waits for a program, except for a change of a directory that is under way
+        (Whereabouts.await_changes).  All of it runs in the serving thread, except for a thread
+        of fs.forgetting.
+    What a request finds is newer than the records that are not told yet.  So it makes no
+        directory known by another name before all of them are told.
     Others' changes take turns with requests: reading.TURN_SECONDS at a time.  A request tells
-        others' changes for at most CATCH_UP_SECONDS before its own.  If that is not enough to
-        keep the order of a name, all queues get IN_Q_OVERFLOW, as when the kernel's queue was
-        full.
+        others' changes for at most CATCH_UP_SECONDS before its own.  If that is not enough, all
+        queues get IN_Q_OVERFLOW, as when the kernel's queue was full.
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ from fusenotify.heard import ALL, Heard
 
 log = logging.getLogger(__name__)
 
-CATCH_UP_SECONDS = 20e-3
+# Of processor time, so that nothing is lost only because the daemon does not get a processor.
+CATCH_UP_SECONDS = 0.5
+# The pause before another look for a record that explains one, while a program waits.
+_EXPLAINED_SECONDS = 0.1e-3
 # The pause after a read that had only echoes; the pause before names are compared again.
 _ECHO_SECONDS = 5e-3
 _SETTLE_SECONDS = 2e-3
@@ -82,7 +87,7 @@ class Behind:
             self.marks,
         )
         self._whereabouts.more = self._reading.read_all  # type: ignore[method-assign]
-        self.place, self.told = self._whereabouts.place, self._retelling.own
+        self.place, self.other_half = self._whereabouts.place, self._pending.other_half
         self._heard: set[int] = set()
         self.why_not = ""
         self._sleep = trio.CancelScope()
@@ -92,6 +97,8 @@ class Behind:
         except OSError:
             self.close()
             raise
+        self.told, self.removed = self._retelling.own, self._retelling.own_removal
+        self.links = self._retelling.links
         hooks.behind = self
         inodes.before_naming = self.before_naming
         inodes.on_watched = self._watched
@@ -153,7 +160,7 @@ class Behind:
 
     # What requests need.
 
-    def catch_up(self, name: bytes, other: bytes) -> Record | None:
+    def catch_up(self) -> Record | None:
         """Tell others' changes that came before our own change of a name, or of two names.
 
         Our change was just made.  Returns its echo, which says what was changed, if others may
@@ -164,21 +171,19 @@ class Behind:
         if not pending.foreign:
             pending.clear()
             return None
-        before = pending.echo(name)
-        echo = None if before < 0 else pending.at(before)
-        end = pending.appended if before < 0 else pending.taken + before + 1
-        if not self._tell_now(end) and (pending.has(name) or pending.has(other)):
-            self._reading.lose()
+        echo = pending.own_last()
+        self._tell_now(pending.appended if echo is None else echo.number)
         return echo
 
-    def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
-        """Return the object that a request changed, by its echo; None if the object is gone."""
-        return self._whereabouts.changed(echo, given)
+    def changed(self, echo: Record | None, given: core.Inode) -> core.Inode:
+        """Return the object that a request changed, by its echo; a stand-in if it is gone."""
+        return given if echo is None else self._whereabouts.changed(echo, given)
 
-    def came_back(self, echo: Record | None, given: core.Inode) -> core.Inode:
-        """Return the other object of an exchange, by the echo of the first."""
-        half = None if echo is None else self._pending.other_half(echo)
-        return self.changed(half, given) or given
+    def replaced(
+        self, echo: Record, parent: core.Inode, name: bytes, moved: core.Inode
+    ) -> core.Inode | None:
+        """Return what a rename to a name replaced; a stand-in if it is not known."""
+        return self._retelling.replaced(echo, parent, name, moved)
 
     def before_naming(self, parent: Inode, name: bytes, inode: Inode) -> bool:
         """Tell others' changes before a directory becomes known by a name that they gave it.
@@ -190,30 +195,27 @@ class Behind:
         pending = self._pending
         if not self._tree_roots or self._hooks.telling:
             return False
+        self._whereabouts.await_changes(parent)
         self._reading.read_all()
         if not pending.foreign:
             return False
-        # If a request created the directory, later changes are told later.
-        before = pending.echo(name, self._whereabouts.handle_of(parent))
-        if not before:
-            return False
         with held(inode, parent):
-            self._tell_now(pending.appended if before < 0 else pending.taken + before)
+            self._tell_now(pending.appended)
         return True
 
-    def _tell_now(self, end: int) -> bool:
-        """Tell records up to number end while a program waits; return whether time sufficed."""
+    def _tell_now(self, end: float) -> None:
+        """Tell records up to a number while a program waits; lose them if that takes too long."""
         actor = self._core.actor
-        until = time.perf_counter() + CATCH_UP_SECONDS
-        in_time = True
-        while in_time and not self._reading.tell(end, until):
-            in_time = time.perf_counter() < until
-            os.sched_yield()
+        until = time.thread_time() + CATCH_UP_SECONDS
+        while not self._reading.tell(end, until):
+            if time.thread_time() > until:
+                self._reading.lose()
+                break
+            time.sleep(_EXPLAINED_SECONDS)
             self._reading.read_all()
         self._core.actor = actor
         self._reading.settles = True
         self._sleep.cancel()
-        return in_time
 
     # What the mount needs.
 
@@ -246,7 +248,7 @@ class Behind:
         while self._fanotify.read_in_all < enough and self._reading.read():
             pass
         until = self._pending.appended
-        while self._pending.taken < until:
+        while self._pending and self._pending.next <= until:
             await self._tell_in_turns()
         while self._reading.settle():
             await trio.sleep(_SETTLE_SECONDS)
@@ -259,7 +261,7 @@ class Behind:
         await self.forgetting.done()
 
     async def _tell_in_turns(self) -> None:
-        if self._reading.tell(self._pending.taken + RECORDS_AT_A_TIME):
+        if self._reading.tell(self._pending.next + RECORDS_AT_A_TIME - 1):
             await trio.lowlevel.checkpoint()
         else:  # a record that explains the next one is still to come
             await trio.sleep(_SETTLE_SECONDS)

@@ -39,6 +39,8 @@ FAN_RENAME = 0x10000000
 FAN_ONDIR = 0x40000000
 # What changes a name.
 NAMES = FAN_CREATE | FAN_DELETE | FAN_RENAME
+# The mask of the record about an empty directory that a rename replaced.
+REPLACED = FAN_ATTRIB | FAN_ONDIR
 # All that changes something.
 CHANGES = NAMES | FAN_MODIFY | FAN_ATTRIB
 # What changes nothing: heard only while a watch asks for it.
@@ -124,7 +126,7 @@ class Record:
         self.new_directory: bytes | None = None
         self.new_name = b""
         self.target: bytes | None = None
-        self.number = 0
+        self.number: float = 0
         self.taken = False
         self.behind: tuple[Record, ...] = ()
 
@@ -223,7 +225,7 @@ class Fanotify:
 
         wanted() is called with an st_dev, an inode number and the mask; a record is yielded if
         that returns true for one of its objects.  Of our own records, only changes of names are
-        yielded.
+        yielded, and what may be about a directory that a rename replaced.
         """
         buffer, own, begin = self._buffer, self._pid, 0
         unpack = _FIRST.unpack_from
@@ -233,7 +235,7 @@ class Fanotify:
             self.read_in_all += 1
             if pid == own:
                 self.own += 1
-                if mask & NAMES:
+                if mask & NAMES or mask == REPLACED:
                     yield self._record(begin, end, mask, pid)
             elif mask & FAN_Q_OVERFLOW:
                 yield Record(mask, pid)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from fusenotify.bits import IN_DELETE, IN_ISDIR
 from fusenotify.engine import core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.fanotify import Record
@@ -21,17 +20,31 @@ from fusenotify.fs.inodes import Inode
 class Listener(Protocol):
     """Reads others' changes: fs.behind.Behind."""
 
-    def catch_up(self, name: bytes, other: bytes) -> Record | None:
-        """Tell others' changes before our own change of a name, or of two; return its echo."""
+    def catch_up(self) -> Record | None:
+        """Tell others' changes that came before our own last change.
 
-    def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
-        """Return the object that a request changed, by its echo; None if the object is gone."""
+        Returns the change's echo, or None if no others made changes meanwhile.
+        """
 
-    def came_back(self, echo: Record | None, given: core.Inode) -> core.Inode:
-        """Return the other object of an exchange, by the echo of the first."""
+    def changed(self, echo: Record | None, given: core.Inode) -> core.Inode:
+        """Return the object that a request changed, by its echo; a stand-in if it is gone."""
 
-    def told(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
-        """Note what a request told about a name: the object that has it now, or None."""
+    def other_half(self, echo: Record) -> Record | None:
+        """Return the second echo of an exchange, by the first."""
+
+    def replaced(
+        self, echo: Record, parent: core.Inode, name: bytes, moved: core.Inode
+    ) -> core.Inode | None:
+        """Return what a rename to a name replaced; a stand-in if it is not known."""
+
+    def links(self, inode: core.Inode) -> int:
+        """Return how many names a file has now; 0 for a directory or a stand-in."""
+
+    def told(self, parent: core.Inode, name: bytes, echo: Record | None) -> None:
+        """Note that a request told that the object of an echo has a name."""
+
+    def removed(self, parent: core.Inode, name: bytes) -> None:
+        """Note that a request told that a name is gone."""
 
     def place(self, inode: Inode) -> None:
         """Make the names on the path to an object known, which is about to be watched."""
@@ -59,46 +72,45 @@ class HooksInOrder(Hooks):
         self.telling = False
 
     def created(self, parent: core.Inode, name: bytes, inode: core.Inode) -> core.Dentry:
-        behind, echo = self._caught_up((inode,), parent, name)
-        if behind is not None and behind.changed(echo, inode) is not inode:
+        behind, echo = self._caught_up((inode,), parent)
+        if behind is not None and echo is not None and behind.changed(echo, inode) is not inode:
             # The object is gone already.  Another one has its name; its record is still to come.
-            super().made_and_gone(parent, name, inode.is_dir)
-            behind.told(parent, name, None)
+            super().made_and_gone(parent, name, echo.is_dir)
+            behind.told(parent, name, echo)
             return core.Dentry(parent, name, inode)
         dentry = super().created(parent, name, inode)
         if behind is not None:
-            behind.told(parent, name, inode)
+            behind.told(parent, name, echo)
         return dentry
 
     def made_and_gone(self, parent: core.Inode, name: bytes, is_dir: bool) -> None:
-        behind, _ = self._caught_up((), parent, name)
+        behind, echo = self._caught_up((), parent)
         super().made_and_gone(parent, name, is_dir)
         if behind is not None:
-            behind.told(parent, name, None)
+            behind.told(parent, name, echo)
 
     def linked(self, inode: core.Inode, parent: core.Inode, name: bytes) -> None:
-        behind, _ = self._caught_up((inode,), parent, name)
+        behind, echo = self._caught_up((inode,), parent)
         super().linked(inode, parent, name)
         if behind is not None:
-            behind.told(parent, name, inode)
+            behind.told(parent, name, echo)
 
     def unlinked(self, parent: core.Inode, name: bytes, inode: core.Inode, links: int) -> None:
-        behind, echo = self._caught_up((inode,), parent, name)
-        if behind is None or behind.changed(echo, inode) is inode:
-            super().unlinked(parent, name, inode, links)
-        else:
-            self.happened_to_name(parent, name, IN_DELETE)
+        behind, echo = self._caught_up((inode,), parent)
+        if behind is not None and echo is not None:
+            given, inode = inode, behind.changed(echo, inode)
+            links = links if inode is given else behind.links(inode)
+        super().unlinked(parent, name, inode, links)
         if behind is not None:
-            behind.told(parent, name, None)
+            behind.removed(parent, name)
 
     def removed_directory(self, parent: core.Inode, name: bytes, inode: core.Inode) -> None:
-        behind, echo = self._caught_up((inode,), parent, name)
-        if behind is None or behind.changed(echo, inode) is inode:
-            super().removed_directory(parent, name, inode)
-        else:
-            self.happened_to_name(parent, name, IN_DELETE | IN_ISDIR)
+        behind, echo = self._caught_up((inode,), parent)
+        if behind is not None and echo is not None:
+            inode = behind.changed(echo, inode)
+        super().removed_directory(parent, name, inode)
         if behind is not None:
-            behind.told(parent, name, None)
+            behind.removed(parent, name)
 
     def renamed(
         self,
@@ -110,18 +122,16 @@ class HooksInOrder(Hooks):
         replaced: core.Inode | None = None,
         replaced_links: int = 0,
     ) -> None:
-        behind, echo = self._caught_up(
-            (inode, replaced), old_parent, old_name, new_parent, new_name
-        )
+        behind, echo = self._caught_up((inode, replaced), old_parent, new_parent)
         if behind is not None and echo is not None:
-            inode = behind.changed(echo, inode) or inode
-            known = new_parent.children.get(new_name) if new_parent.children else None
-            if known is not None and known.inode is not inode:
-                replaced = known.inode
+            inode = behind.changed(echo, inode)
+            given, replaced = replaced, behind.replaced(echo, new_parent, new_name, inode)
+            if replaced is not None and replaced is not given:
+                replaced_links = behind.links(replaced)
         super().renamed(old_parent, old_name, new_parent, new_name, inode, replaced, replaced_links)
         if behind is not None:
-            behind.told(old_parent, old_name, None)
-            behind.told(new_parent, new_name, inode)
+            behind.removed(old_parent, old_name)
+            behind.told(new_parent, new_name, echo)
 
     def exchanged(
         self,
@@ -132,34 +142,29 @@ class HooksInOrder(Hooks):
         other_name: bytes,
         other: core.Inode,
     ) -> None:
-        behind, echo = self._caught_up((inode, other), parent, name, other_parent, other_name)
+        behind, echo = self._caught_up((inode, other), parent, other_parent)
+        half: Record | None = None
         if behind is not None and echo is not None:
-            inode = behind.changed(echo, inode) or inode
-            other = behind.came_back(echo, other)
+            half = behind.other_half(echo)
+            inode, other = behind.changed(echo, inode), behind.changed(half, other)
         super().exchanged(parent, name, inode, other_parent, other_name, other)
         if behind is not None:
-            behind.told(parent, name, other)
-            behind.told(other_parent, other_name, inode)
+            behind.told(parent, name, half)
+            behind.told(other_parent, other_name, echo)
 
     def _caught_up(
-        self,
-        changed: Iterable[core.Inode | None],
-        parent: core.Inode,
-        name: bytes,
-        other_parent: core.Inode | None = None,
-        other_name: bytes = b"",
+        self, changed: Iterable[core.Inode | None], *parents: core.Inode
     ) -> tuple[Listener | None, Record | None]:
-        """Tell others' earlier changes, if one of the names is watched.
+        """Tell others' earlier changes, if a name in one of the directories is watched.
 
         Returns the Listener whose told() the caller has to call, or None, and catch_up()'s echo.
         """
         behind, echo = self.behind, None
         if behind is None or self.telling:
             return None, None
-        hears = self.core.hears
-        if hears(parent) or (other_parent is not None and hears(other_parent)):
-            with held(*changed):
-                echo = behind.catch_up(name, other_name or name)
+        if any(self.core.hears(parent) for parent in parents):
+            with held(*changed, *parents):
+                echo = behind.catch_up()
         return behind, echo
 
 
@@ -179,11 +184,11 @@ def held(*inodes: core.Inode | None) -> Iterator[None]:
 @contextmanager
 def telling(hooks: Hooks) -> Iterator[None]:
     """Let hooks tell what others did: nothing has to be told before it."""
-    in_order = hooks if isinstance(hooks, HooksInOrder) else None
-    if in_order is not None:
-        in_order.telling = True
+    if not isinstance(hooks, HooksInOrder) or hooks.telling:
+        yield
+        return
+    hooks.telling = True
     try:
         yield
     finally:
-        if in_order is not None:
-            in_order.telling = False
+        hooks.telling = False

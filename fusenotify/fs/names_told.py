@@ -29,7 +29,6 @@ class NamesTold:
     def __init__(self) -> None:
         self._names: dict[Name, bytes | None] = {}
         self._compared: dict[Name, bytes | None] = {}
-        self._doubtful: set[Name] = set()
         self._directories: set[bytes] = set()
 
     def __bool__(self) -> bool:
@@ -51,8 +50,14 @@ class NamesTold:
             return
         self._compared.pop((parent, name), None)
         if self._names.pop((parent, name), UNKNOWN) != UNKNOWN:
-            self._doubtful.discard((parent, name))
             parent.unpin()
+
+    def removed(self, parent: core.Inode, name: bytes) -> None:
+        """Note that a request told that a name is gone."""
+        if isinstance(parent, Inode) and (parent, name) in self._names:
+            self._names[parent, name] = None
+        else:
+            self.forget_name(parent, name)
 
     def told(
         self, parent: core.Inode, name: bytes, handle: bytes | None, is_dir: bool = False
@@ -68,21 +73,6 @@ class NamesTold:
             parent.pin()
         self._names[parent, name] = handle
 
-    def told_by_request(
-        self,
-        parent: core.Inode,
-        name: bytes,
-        inode: core.Inode | None,
-        handle_of: Callable[[Inode], bytes | None],
-    ) -> None:
-        """Note what a request told about a name: the object that has it now, or None."""
-        if not isinstance(parent, Inode):
-            return
-        self._compared.pop((parent, name), None)
-        if (parent, name) in self._names:
-            handle = handle_of(inode) if isinstance(inode, Inode) else None
-            self.told(parent, name, handle, inode is not None and inode.is_dir)
-
     def is_directory(self, handle: bytes) -> bool:
         """Return whether the object that was told with a handle is a directory."""
         return handle in self._directories
@@ -91,13 +81,14 @@ class NamesTold:
         self,
         now: Callable[[Inode, bytes], bytes | None],
         agreed: Callable[[Inode, bytes], None],
+        is_final: Callable[[Inode], bool],
         mend: Callable[[Inode, bytes, bytes | None, bytes | None], None],
     ) -> bool:
         """Compare all names with what they are; return whether another comparison is needed.
 
         now() returns the handle that a name has; agreed() is called for names that are as told.
-        mend() is called for a name that differs for the second time, because a change becomes
-        visible a moment before its record can be read.
+        If a name differs, is_final() is called with its directory, and returns whether all
+        changes that show there were told; then mend() is called.
         """
         names, self._names = self._names, {}
         again = False
@@ -105,14 +96,11 @@ class NamesTold:
             is_now = now(parent, name)
             if is_now == told:
                 self._compared[parent, name] = told
-                self._doubtful.discard((parent, name))
                 agreed(parent, name)
-            elif (parent, name) not in self._doubtful:
-                self._doubtful.add((parent, name))
+            elif not is_final(parent):
                 self.told(parent, name, told)
                 again = True
             else:
-                self._doubtful.discard((parent, name))
                 mend(parent, name, told, is_now)
                 again = True
             parent.unpin()
@@ -127,5 +115,4 @@ class NamesTold:
             parent.unpin()
         self._names.clear()
         self._compared.clear()
-        self._doubtful.clear()
         self._directories.clear()

@@ -251,13 +251,15 @@ class Operations(AttributeRequests):
     ) -> EntryAttributes:
         """Finish the making of an object that has a name but no open descriptor."""
         try:
-            inode, status = self.inodes.lookup(parent, name)
+            inode, status = self.inodes.find(parent, name)
         except FileNotFoundError:
             self.hooks.by(ctx).made_and_gone(parent, name, is_dir)
             raise
         if self.overlays:
             self.layers.mark_up(inode, data=True)
         self.hooks.by(ctx).created(parent, name, inode)
+        # If others have replaced the object, another one has the name by now.
+        self.inodes.bears(parent, name, inode, status.st_nlink)
         return self.entry(inode, status)
 
     def _need_to_lose(self, inode: Inode, links: int) -> None:

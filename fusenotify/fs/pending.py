@@ -12,11 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from fusenotify.fs.fanotify import FAN_ATTRIB, FAN_DELETE, FAN_ONDIR, FAN_RENAME, NAMES, Record
+from fusenotify.fs.fanotify import (
+    FAN_CREATE,
+    FAN_DELETE,
+    FAN_ONDIR,
+    FAN_RENAME,
+    NAMES,
+    REPLACED,
+    Record,
+)
 
-# The masks of a directory's rename, and of the record about an empty directory that it replaced.
+# The mask of a directory's rename.
 _RENAMED = FAN_RENAME | FAN_ONDIR
-_REPLACED = FAN_ATTRIB | FAN_ONDIR
 
 
 class Place(NamedTuple):
@@ -30,7 +37,7 @@ class Pending:
     """The records that wait.
 
     own is the pid whose records are echoes.  foreign counts the waiting records of others;
-    appended and taken count all records that came and went.
+    appended counts all records that came, and is the number of the last one.
     """
 
     def __init__(self, own: int) -> None:
@@ -43,14 +50,18 @@ class Pending:
         # The last record of each process; the rename that may have replaced a directory.
         self._last_of: dict[int, Record] = {}
         self._replaced: dict[bytes, Record] = {}
-        self.foreign = self.appended = self.taken = 0
+        self.foreign = self.appended = 0
 
     def __len__(self) -> int:
         return len(self._records)
 
+    @property
+    def next(self) -> float:
+        """The number of the first record, of which there must be one."""
+        return self._records[0].number
+
     def clear(self) -> None:
         """Forget all of them."""
-        self.taken = self.appended
         self._records.clear()
         self._moves.clear()
         self._last.clear()
@@ -63,28 +74,26 @@ class Pending:
         self.appended += 1
         record.number = self.appended
         self._records.append(record)
-        if record.pid == self._own:
-            return
-        self.foreign += 1
+        if record.pid != self._own:
+            self.foreign += 1
         for handle in _concerned(record):
             self._last[handle] = record
         if _says_where(record):
             assert record.target is not None
             self._moves.setdefault(record.target, deque()).append(record)
-        if record.mask == _REPLACED and record.directory is not None:
+        if record.mask == REPLACED and record.directory is not None:
             before = self._last_of.get(record.pid)
             if before is not None and before.mask == _RENAMED:
                 self._replaced[record.directory] = before
         self._last_of[record.pid] = record
 
     def pop(self) -> Record:
-        """Take the first record.  Its mask is 0 if it must not be told, as an echo."""
-        self.taken += 1
+        """Take the first record.  If it is taken, it must not be told, as an echo."""
         record = self._records.popleft()
         if record.pid == self._own:
-            record.mask = 0
-            return record
-        self.foreign -= 1
+            record.taken = True
+        else:
+            self.foreign -= 1
         for handle in _concerned(record):
             if self._last.get(handle) is record:
                 del self._last[handle]
@@ -94,18 +103,15 @@ class Pending:
             moves.remove(record)  # it is the first one
             if not moves:
                 del self._moves[record.target]
-        if record.mask == _REPLACED and record.directory is not None:
+        if record.mask == REPLACED and record.directory is not None:
             self._replaced.pop(record.directory, None)
         if not self._records:
             self._last_of.clear()
-        if record.taken:
-            record.mask = 0
         return record
 
     def push(self, *records: Record) -> None:
         """Put records at the beginning."""
         for record in reversed(records):
-            self.taken -= 1
             self.foreign += 1
             self._records.appendleft(record)
             for handle in _concerned(record):
@@ -116,22 +122,20 @@ class Pending:
                 if record not in moves:
                     moves.appendleft(record)
 
-    def at(self, count: int) -> Record:
-        """Return the record at a position, counted from 0."""
-        return self._records[count]
-
     def defer(self, removal: Record) -> bool:
         """Tell a removal only after all waiting records about the removed object.
 
-        Returns False if there are none.  The kernel merges what one process does to a name into
+        For a file, these are the moves from the name and back.  Returns False if there are none.
+        The kernel merges what one process does to a name into
         one record, in the place of the first.
         """
         assert removal.target is not None
-        last = self._last.get(removal.target)
+        last = self._last.get(removal.target) if removal.is_dir else self._last_with(removal)
         if last is None:
             return False
         last.behind = (*last.behind, removal)
-        removal.number = last.number
+        # What comes behind our own change is told after it.
+        removal.number = last.number + (0.5 if last.pid == self._own else 0)
         if _says_where(removal):
             self._moves.setdefault(removal.target, deque()).append(removal)
         assert removal.directory is not None
@@ -140,23 +144,37 @@ class Pending:
             self._last[removal.directory] = removal
         return True
 
-    def echo(self, name: bytes, directory: bytes | None = None) -> int:
-        """Return the position of the echo of our own change of a name; -1 if there is none.
+    def _last_with(self, removal: Record) -> Record | None:
+        """Return the last record that a file's removal follows: it had the name before, or again.
 
-        directory is the handle of the name's directory, or None for any.
+        None if there is none.
         """
-        for count, record in enumerate(self._records):
-            if (
-                record.pid == self._own
-                and record.is_about(name)
-                and directory in (None, record.directory, record.new_directory)
-            ):
-                return count
-        return -1
+        place, found, there = (removal.directory, removal.name), None, True
+        for record in self._records:
+            if record.mask & FAN_RENAME and (record.directory, record.name) == place:
+                if record.target == removal.target:
+                    found, there = record, False
+            elif place == _new_place(record):
+                if record.target == removal.target:
+                    found, there = record, True
+                elif there:
+                    break
+        return found
 
-    def has(self, name: bytes) -> bool:
-        """Return whether others' records are about a name, in any directory."""
-        return any(record.pid != self._own and record.is_about(name) for record in self._records)
+    def own_last(self) -> Record | None:
+        """Return the echo of our own last change; None if there is none.
+
+        That of an exchange is the first of its two records.
+        """
+        found: Record | None = None
+        for record in reversed(self._records):
+            if record.pid == self._own and record.mask & NAMES:
+                if found is not None:
+                    return record if _are_halves(record, found) else found
+                found = record
+                if not record.mask & FAN_RENAME:
+                    break
+        return found
 
     def first_move(self, directory: bytes, *, is_gone: bool = False) -> Place | None:
         """Return where a directory was before the first waiting record of its move or removal.
@@ -178,20 +196,15 @@ class Pending:
 
         The second record is marked as told.
         """
-        for record in self._records:
-            if record.pid != rename.pid:
-                continue
-            if (
-                record.mask & FAN_RENAME
-                and record.target != rename.target
-                and record.directory == rename.new_directory
-                and record.new_directory == rename.directory
-                and (record.name, record.new_name) == (rename.new_name, rename.name)
-            ):
-                record.taken = True
-                return record
+        following = self.next_of(rename.pid)
+        if following is None or not _are_halves(rename, following):
             return None
-        return None
+        following.taken = True
+        return following
+
+    def concerns(self, directory: bytes | None) -> bool:
+        """Return whether a record about a name in a directory waits."""
+        return directory in self._last
 
     def next_of(self, pid: int) -> Record | None:
         """Return the first waiting record of a process; None if there is none."""
@@ -213,11 +226,28 @@ class Pending:
             if record.pid != rename.pid:
                 continue
             handle = record.directory
-            if record.mask == _REPLACED and handle is not None and is_gone(handle):
+            if record.mask == REPLACED and handle is not None and is_gone(handle):
                 record.taken = True
                 return handle
             return None
         return None
+
+
+def _new_place(record: Record) -> tuple[bytes | None, bytes]:
+    """Return the directory and the name that an object got."""
+    if record.mask & FAN_RENAME:
+        return record.new_directory, record.new_name
+    return (record.directory if record.mask & FAN_CREATE else None), record.name
+
+
+def _are_halves(one: Record, other: Record) -> bool:
+    """Return whether two records, which follow each other, are those of one exchange."""
+    return bool(
+        one.mask & other.mask & FAN_RENAME
+        and one.target != other.target
+        and (one.directory, one.name) == (other.new_directory, other.new_name)
+        and (one.new_directory, one.new_name) == (other.directory, other.name)
+    )
 
 
 def _says_where(record: Record) -> bool:

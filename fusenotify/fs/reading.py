@@ -4,8 +4,9 @@
 fs.behind decides when.  fs.fanotify reads the records, fs.pending keeps them until fs.retelling
 tells them.
 
-Invariant
-    Nothing here waits for the kernel or for a program.
+Invariants
+    What one turn takes is limited in processor time.
+    After a loss, all queues are told, and the engine's directories are where they are now.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import time
 
 from fusenotify.fs.fanotify import FAN_ONDIR, FAN_Q_OVERFLOW, NAMES, Fanotify, Record
 from fusenotify.fs.forgetting import Forgetting
-from fusenotify.fs.in_order import HooksInOrder
+from fusenotify.fs.in_order import HooksInOrder, telling
 from fusenotify.fs.inodes import Inodes
 from fusenotify.fs.marks import Marks
+from fusenotify.fs.merged import OutOfOrder
 from fusenotify.fs.pending import Pending
 from fusenotify.fs.processes import process_behind
 from fusenotify.fs.retelling import Retelling
@@ -26,6 +28,7 @@ from fusenotify.fs.whereabouts import Unexplained, Whereabouts
 
 log = logging.getLogger(__name__)
 
+# Of processor time.
 TURN_SECONDS = 1e-3
 # For how long no record is waited for after one that did not come.
 _NO_WAIT_SECONDS = 1.0
@@ -77,17 +80,20 @@ class Reading:
             if not taken:
                 self.settles = self.settle()
             return taken > 0
-        until = time.perf_counter() + TURN_SECONDS
+        until = time.thread_time() + TURN_SECONDS
         self.settles = True
         # If a record waits for another one that explains it, there is time until the next turn.
-        end = self._pending.appended
-        return not self.tell(end, until) and time.perf_counter() < until
+        return not self.tell(math.inf, until) and time.thread_time() < until
 
     def settle(self) -> bool:
         """Compare names with what was told; return whether another comparison is needed."""
         self._hooks.telling = True
         try:
             return self._retelling.settle()
+        except OutOfOrder:
+            log.exception("what was done behind the mount cannot be told")
+            self.lose()
+            return True
         finally:
             self._hooks.telling = False
             self._forgetting.flush()
@@ -115,10 +121,12 @@ class Reading:
         # A record about a directory itself is of interest to its parent, too.
         return mask & (FAN_ONDIR | NAMES) == FAN_ONDIR and self._marks.watches
 
-    def tell(self, end: int, until: float = math.inf) -> bool:
-        """Tell records until end were taken in all, or a time has come; return whether all were.
+    def tell(self, end: float, until: float = math.inf) -> bool:
+        """Tell records up to number end, or until a time has come; return whether all were told.
 
-        It also returns False if one waits for a record that explains it.
+        until is a time of this thread's processor time, so that a daemon that does not get a
+        processor loses nothing.  It also returns False if one waits for a record that explains
+        it.
         """
         self._hooks.telling = True
         try:
@@ -127,17 +135,17 @@ class Reading:
             self._hooks.telling = False
             self._forgetting.flush()
 
-    def _tell_some(self, end: int, until: float) -> bool:
+    def _tell_some(self, end: float, until: float) -> bool:
         pending, told = self._pending, 0
-        while pending and pending.taken < end:
+        while pending and pending.next <= end:
             told += 1
-            if not told % RECORDS_AT_A_TIME and time.perf_counter() > until:
+            if not told % RECORDS_AT_A_TIME and time.thread_time() > until:
                 return False
             record = pending.pop()
             if record.mask & FAN_Q_OVERFLOW:
                 self.lose()
                 return True
-            if record.mask:
+            if not record.taken:
                 if not pending:  # the second record of an exchange may just have come
                     self.read_all()
                 self._core.actor = process_behind(record.pid, self._core)
@@ -146,7 +154,7 @@ class Reading:
                         if self._is_to_wait(record, unexplained):
                             pending.push(record)
                             return False
-                except OSError:
+                except (OSError, OutOfOrder):
                     log.exception("what was done behind the mount cannot be told")
                     self.lose()
                     return True
@@ -176,7 +184,7 @@ class Reading:
             return True
         self._unexplained, self._waited = None, record
         if unexplained.handle:
-            self._whereabouts.is_unheard(unexplained.handle)
+            self._whereabouts.is_removed(unexplained.handle)
             if now >= self._no_wait_before:
                 self._no_wait_before = now + _NO_WAIT_SECONDS
         return False
@@ -185,7 +193,8 @@ class Reading:
         """Handle lost records: tell all queues, and make the kernel forget everything."""
         self.overflows += 1
         self._pending.clear()
-        self._retelling.forget_told()
+        with telling(self._hooks):
+            self._retelling.forget_told()
         self._core.actor = None
         self._hooks.lost()
         self._forgetting.all(self._inodes)

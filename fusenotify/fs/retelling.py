@@ -37,7 +37,6 @@ from fusenotify.fs.fanotify import (
     FAN_ATTRIB,
     FAN_CLOSE_NOWRITE,
     FAN_CLOSE_WRITE,
-    FAN_CREATE,
     FAN_DELETE,
     FAN_MODIFY,
     FAN_ONDIR,
@@ -49,7 +48,8 @@ from fusenotify.fs.fanotify import (
 from fusenotify.fs.forgetting import Forgetting
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.marks import Marks
-from fusenotify.fs.names_told import UNKNOWN, NamesTold
+from fusenotify.fs.merged import Merged, OutOfOrder
+from fusenotify.fs.names_told import NamesTold
 from fusenotify.fs.pending import Pending
 from fusenotify.fs.state import State
 from fusenotify.fs.whereabouts import Unexplained, Whereabouts
@@ -91,8 +91,12 @@ class Retelling:
         self._marks = marks
         self.told = 0
         self.mended = 0
+        self._lost = ""
         self._told = NamesTold()
+        self.own_removal = self._told.removed
         self._state = State(inodes, hooks.core, whereabouts, forgetting)
+        self.links = self._state.links
+        self._merged = Merged(hooks.core, whereabouts, pending, self._state, self._told)
         self._adopting = Adopting(inodes, hooks, whereabouts, self._told)
 
     def tell(self, record: Record, waited: bool = False) -> None:
@@ -103,7 +107,7 @@ class Retelling:
         Raises Unexplained, OSError.
         """
         if record.mask & FAN_RENAME:
-            self._rename(record, waited)
+            self._rename(record)
             return
         where = self._whereabouts
         mask, name = record.mask, record.name
@@ -126,14 +130,20 @@ class Retelling:
             parent = self._state.elsewhere
         if parent is None or (inode is None and child is None and not self._core.hears(parent)):
             self._unheard(parent, name, mask)
+            if record.is_dir and mask & FAN_DELETE and mask != FAN_DELETE | FAN_ONDIR:
+                where.is_removed(record.target)  # and records about what was in it may follow
             return
-        if mask & FAN_DELETE and record.target is not None and self._is_early(parent, record):
+        if (
+            mask & FAN_DELETE
+            and record.target is not None
+            and self._merged.is_early(parent, record)
+        ):
             mask &= ~FAN_DELETE
             if not mask & ~FAN_ONDIR:
                 return
             record.mask = mask
         self.told += 1
-        made, removed = self._steps(parent, record, inode)
+        made, removed = self._merged.steps(parent, record)
         if 0 < removed < made:
             self._removed(parent, name, record)
         if made:
@@ -173,15 +183,20 @@ class Retelling:
             else:
                 self._hooks.vanished(inode)
 
-    def own(self, parent: core.Inode, name: bytes, inode: core.Inode | None) -> None:
-        """Note that a request changed a name and told it."""
-        self._told.told_by_request(parent, name, inode, self._whereabouts.handle_of)
+    def own(self, parent: core.Inode, name: bytes, echo: Record | None) -> None:
+        """Note that a request told that the object of an echo has a name."""
+        if echo is None:
+            self._told.forget_name(parent, name)
+        else:
+            self._told.told(parent, name, echo.target, echo.is_dir)
 
     def settle(self) -> bool:
         """When no record waits, compare names with what was told; return whether to do it again."""
         again = bool(self._told) and self._told.compare(
-            self._state.now, self._state.align, self._mend
+            self._state.now, self._state.align, self._is_final, self._mend
         )
+        if self._lost:
+            raise OutOfOrder(self._lost)
         if not again:
             self._whereabouts.settled()
         return again
@@ -189,41 +204,18 @@ class Retelling:
     def forget_told(self) -> None:
         """Forget what was told, after an overflow."""
         self._told.forget()
+        self._lost = ""
+        self._state.realign()
         self._whereabouts.settled()
         self._whereabouts.moved()
 
     # Names.
 
-    def _is_early(self, parent: core.Inode, record: Record) -> bool:
-        """Return whether a removal was merged into an earlier record; then it is told later."""
-        if record.mask & FAN_CREATE:
-            self._whereabouts.more()
-            if isinstance(parent, Inode) and self._state.now(parent, record.name) == record.target:
-                return False
-        elif not record.is_dir:
-            return False
-        removal = Record(record.mask & (FAN_DELETE | FAN_ONDIR), record.pid)
-        removal.directory, removal.name = record.directory, record.name
-        removal.target = record.target
-        return self._pending.defer(removal)
-
-    def _steps(self, parent: core.Inode, record: Record, inode: Inode | None) -> tuple[int, int]:
-        """Return when the name was created and when it was removed: 1 first, 2 second, 0 never."""
-        name, mask = record.name, record.mask
-        if not mask & NAMES:
-            return 0, 0
-        target = record.target
-        self._state.change_name(parent, name)
-        # Changes that nobody hears of are not noted each time.
-        before = self._told.before(parent, name) if self._core.hears(parent) else UNKNOWN
-        there = before is not None and before == target
-        if mask & FAN_CREATE and mask & FAN_DELETE:
-            if isinstance(parent, Inode) and self._state.now(parent, name) == target:
-                return (2, 1) if there else (1, 0)
-            return (0, 2) if there else (1, 2)
-        if mask & FAN_CREATE:
-            return (0 if there else 1), 0
-        return 0, (0 if before is None else 2)
+    def _is_final(self, directory: Inode) -> bool:
+        """Return whether all changes of a directory's names that show were told."""
+        self._whereabouts.await_changes(directory)
+        self._whereabouts.more()
+        return not self._pending.concerns(self._whereabouts.handle_of(directory))
 
     def _made(self, parent: core.Inode, name: bytes, record: Record) -> None:
         assert record.target is not None
@@ -273,9 +265,7 @@ class Retelling:
         if not isinstance(inode, Inode):
             self._told.told(parent, name, None)
 
-    def _rename(self, record: Record, waited: bool) -> None:
-        if record.is_dir and not waited and not self._pending.next_of(record.pid):
-            raise Unexplained(_SECOND_SECONDS)
+    def _rename(self, record: Record) -> None:
         where, name, new_name = self._whereabouts, record.name, record.new_name
         parent, new_parent = (
             where.directory(record.directory),
@@ -297,6 +287,9 @@ class Retelling:
             self._unheard(new_parent, new_name, record.mask)
             return
         self.told += 1
+        if not self._pending.next_of(record.pid):  # the second record of an exchange, for example
+            where.await_changes(new_parent)
+            where.more()
         for directory, each in ((parent, name), (new_parent, new_name)):
             if directory is not None:
                 self._state.change_name(directory, each)
@@ -306,6 +299,9 @@ class Retelling:
             moved = self._moving(record, old, name)
         half = self._pending.other_half(record)
         target = record.target
+        self._merged.check(parent, name, target)
+        if half is not None:
+            self._merged.check(new_parent, new_name, half.target)
         if half is not None:
             back = where.known(half.target) or self._moving(half, new, new_name)
             self._hooks.exchanged(old, name, moved, new, new_name, back)
@@ -313,11 +309,7 @@ class Retelling:
             self._told.told(new, new_name, target, record.is_dir)
             self._state.let_go(back, old)
         else:
-            replaced = None if other is None or other.inode is moved else other.inode
-            gone = self._pending.replaced(record, where.is_gone) if record.is_dir else None
-            if gone is not None and replaced is None:
-                replaced = where.known(gone) or self._state.stand_in(new, new_name, is_dir=True)
-            ahead = None
+            replaced, ahead = self.replaced(record, new, new_name, moved), None
             if replaced is not None and self._state.is_at(new_parent, new_name, replaced):
                 ahead, replaced = other, None  # it was created later, and is known already
             links = self._state.links(replaced) if replaced is not None else 0
@@ -337,6 +329,20 @@ class Retelling:
         self._state.let_go(moved, new)
         self._marks.moved(moved)
 
+    def replaced(
+        self, rename: Record, parent: core.Inode, name: bytes, moved: core.Inode
+    ) -> core.Inode | None:
+        """Return what a rename to a name replaced; a stand-in if it is not known."""
+        known = parent.children.get(name) if parent.children else None
+        gone = None
+        if rename.is_dir:
+            gone = self._pending.replaced(rename, self._whereabouts.is_gone)
+        if known is not None and known.inode is not moved:
+            return known.inode
+        if gone is None:
+            return None
+        return self._whereabouts.known(gone) or self._state.stand_in(parent, name, is_dir=True)
+
     def _moving(self, record: Record, parent: core.Inode, name: bytes) -> core.Inode:
         """Return an object that is moved and not known: itself, or a stand-in."""
         found: core.Inode | None = None
@@ -345,8 +351,14 @@ class Retelling:
         return found or self._state.stand_in(parent, name, record.is_dir)
 
     def _mend(self, parent: Inode, name: bytes, told: bytes | None, now: bytes | None) -> None:
-        """Tell what a name is now, although no record says so."""
+        """Tell what a name is now, although no record says so.
+
+        A directory cannot be told, because something may be in it.
+        """
         self.mended += 1
+        if told is not None and self._told.is_directory(told):
+            self._lost = f"the directory {name!r} is elsewhere"
+            return
         self._hooks.by(None)
         record = Record(0, 0)
         if told is not None:
@@ -358,7 +370,10 @@ class Retelling:
                 inode, _ = self._inodes.find(parent, name)
                 record.target = self._whereabouts.handle_of(inode)
                 record.mask = FAN_ONDIR if inode.is_dir else 0
-                self._made(parent, name, record)
+                if inode.is_dir:
+                    self._lost = f"{name!r} is a directory"
+                else:
+                    self._made(parent, name, record)
                 self._inodes.drop_if_unused(inode)
 
     # Everything else.

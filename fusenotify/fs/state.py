@@ -70,6 +70,22 @@ class State:
             self._core.unhash(child)
             self._inodes.drop_if_unused(inode)
 
+    def realign(self) -> None:
+        """Put all known directories where they are now, after a loss."""
+        stale: list[Inode] = []
+        for inode in self._inodes.all():
+            dentry = inode.dentry
+            has_name = inode.is_dir and dentry is not None and not dentry.unlinked
+            if has_name and dentry and not self.is_at(dentry.parent, dentry.name, inode):
+                stale.append(inode)
+                inode.pin()
+        for inode in stale:
+            if inode.dentry is not None and not inode.dentry.unlinked:
+                self._core.unhash(inode.dentry)
+        for inode in stale:
+            self._whereabouts.place(inode)
+            inode.unpin()
+
     def change_name(self, parent: core.Inode, name: bytes) -> None:
         if not isinstance(parent, Inode):
             return

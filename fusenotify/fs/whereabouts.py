@@ -34,7 +34,11 @@ _MOST_UNHEARD = 10_000
 _LONGEST_WAY = 4096
 _TRIES = 8
 # How long after a directory's removal the record about it may come.
-_REMOVED_SECONDS = 50e-3
+_REMOVED_SECONDS = 200e-3
+# ext4 says ENOMEM while the inode number of a removed object is given to a new one.
+_IS_GONE = (errno.ESTALE, errno.ENOMEM)
+# Longer than names are.
+_TOO_LONG = b"x" * 256
 _FSID_BYTES = 8
 _HANDLE = _FSID_BYTES
 
@@ -43,8 +47,8 @@ class Unexplained(Exception):
     """A record cannot be told without another one that is still to come.
 
     The kernel makes a change first, and queues its record then.  So a directory may be gone
-    (handle), while its removal was not read yet.  Or the last record is about a rename, and the
-    one about the object that it replaced follows.  seconds is how long to wait for it.
+    (handle), while its removal was not read yet.  Or the last record is about a link count, and
+    the one about the name follows.  seconds is how long to wait for it.
     """
 
     def __init__(self, seconds: float, handle: bytes = b"") -> None:
@@ -126,18 +130,28 @@ class Whereabouts:
         fd = self._open(handle)
         return None if fd < 0 else self._inodes.take(fd)[0]
 
-    def changed(self, echo: Record | None, given: core.Inode) -> core.Inode | None:
+    def changed(self, echo: Record, given: core.Inode) -> core.Inode:
         """Return the object that a request changed: given, unless the echo names another one.
 
-        Returns None if that other one is gone.
+        Returns a stand-in if that other one is gone.
         """
-        handle = None if echo is None else echo.target
+        handle = echo.target
         if handle is None or (isinstance(given, Inode) and self.handle_of(given) == handle):
             return given
-        try:
-            return self.opened(handle)
-        except OSError:
-            return None
+        found: Inode | None = None
+        with suppress(OSError):
+            found = self.opened(handle)
+        return found or core.Inode(echo.is_dir)
+
+    def await_changes(self, directory: core.Inode | None) -> None:
+        """Wait until the records of all changes of a directory's names that show are queued.
+
+        The kernel makes a change and queues its record under the directory's lock, for which
+        the lookup of a name waits.  A name that is too long leaves nothing in the kernel.
+        """
+        if isinstance(directory, Inode):
+            with suppress(OSError):
+                os.stat(_TOO_LONG, dir_fd=directory.fd)
 
     def handle_of(self, inode: Inode) -> bytes | None:
         """Return the handle of an object as in records; None if it has none."""
@@ -188,7 +202,8 @@ class Whereabouts:
             if way is None:
                 break
             # Search again if a directory on the way has moved meanwhile: its record tells more.
-            if self.more() and any(self._pending.first_move(below) for below, _, _ in way[1]):
+            self.more()
+            if any(is_there and self._pending.first_move(below) for below, _, is_there in way[1]):
                 continue
             if not trees and not self._core.hears(way[0]):
                 break
@@ -201,6 +216,11 @@ class Whereabouts:
         if len(self._unheard) >= _MOST_UNHEARD:
             self._unheard.clear()
         self._unheard.add(handle)
+
+    def is_removed(self, handle: bytes | None) -> None:
+        """Note that a directory of which nobody hears is gone: its place is not looked for."""
+        if handle is not None and self.known(handle) is None:
+            self._gone.setdefault(handle, core.Inode(is_dir=True))
 
     def directory_itself(self, handle: bytes) -> core.Inode:
         """Return a directory that is moved, or a stand-in if it is gone already."""
@@ -271,7 +291,7 @@ class Whereabouts:
         try:
             return open_by_handle(anchor, handle[_HANDLE:], HOLD)
         except OSError as error:
-            if error.errno == errno.ESTALE:
+            if error.errno in _IS_GONE:
                 return -1
             raise
 
@@ -334,6 +354,8 @@ class Whereabouts:
                 handle = None if parent is None else self.handle_of(parent)
                 return (b"", b"") if place is None or handle is None else (place.name, handle)
             name = os.path.basename(_path(fd))
+            with suppress(OSError):  # until the record of a move that shows is queued
+                os.stat(_TOO_LONG, dir_fd=up)
             if not os.fstat(fd).st_nlink:  # removed meanwhile: the name has " (deleted)"
                 return None
             return name, self._fanotify.key(up, above.st_dev)

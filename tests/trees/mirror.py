@@ -103,6 +103,8 @@ class Model:
                 exchanged = displaced.pop(path, None)
                 moving[record.cookie] = exchanged or self._take(directory, record)
             elif mask & IN_MOVED_TO:
+                if record.cookie not in moving:
+                    raise Contradiction(f"{record} was not moved from anywhere")
                 moved = moving.pop(record.cookie)
                 if name in directory and self._is_exchange(
                     moved, directory[name], path, records[number + 1 :][:1]
@@ -179,7 +181,7 @@ class Mirror:
         self._source = source
         self._device = client.init(nonblock=True, max_queued_events=queue)
         self._device.add_watch("/", MASK, tree=True)
-        self._model = Model.listed(source)
+        self._model = Model.listed(mnt)  # all directories are known to the mount then
         tops = {"mount": [mnt], "source": [source], "both": [mnt, source]}[storms]
         self._storms = [
             subprocess.Popen(

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When the changes of a merged record happened.
+
+The kernel merges what one process does to one object by one name into one record, in the place
+of the first, as long as that is unread.  So a later change, like the removal of a name, may
+stand before records of others that came before it.  fs.retelling asks here when to tell it.
+Linux: fs/notify/fanotify/fanotify.c fanotify_should_merge().
+
+Invariant
+    What is told of a name never contradicts what was told of it before: rather than that,
+        OutOfOrder is raised, and all is lost.
+"""
+
+from __future__ import annotations
+
+from fusenotify.engine import core
+from fusenotify.fs.fanotify import FAN_CREATE, FAN_DELETE, FAN_ONDIR, NAMES, Record
+from fusenotify.fs.inodes import Inode
+from fusenotify.fs.names_told import UNKNOWN, NamesTold
+from fusenotify.fs.pending import Pending
+from fusenotify.fs.state import State
+from fusenotify.fs.whereabouts import Whereabouts
+
+
+class OutOfOrder(Exception):
+    """A record contradicts what was told: the kernel has merged an earlier one with others."""
+
+
+class Merged:
+    """Finds the order; told has what was told about names."""
+
+    def __init__(
+        self,
+        names: core.Core,
+        whereabouts: Whereabouts,
+        pending: Pending,
+        state: State,
+        told: NamesTold,
+    ) -> None:
+        self._core = names
+        self._whereabouts = whereabouts
+        self._pending = pending
+        self._state = state
+        self._told = told
+
+    def is_early(self, parent: core.Inode, record: Record) -> bool:
+        """Return whether a removal was merged into an earlier record; then it is told later."""
+        if record.target is None:
+            return False
+        if record.mask & FAN_CREATE:
+            self._whereabouts.more()
+            if isinstance(parent, Inode) and self._state.now(parent, record.name) == record.target:
+                return False
+        elif not record.is_dir:
+            if record.mask == FAN_DELETE:
+                return False
+            self._whereabouts.more()
+        removal = Record(record.mask & (FAN_DELETE | FAN_ONDIR), record.pid)
+        removal.directory, removal.name = record.directory, record.name
+        removal.target = record.target
+        return self._pending.defer(removal)
+
+    def steps(self, parent: core.Inode, record: Record) -> tuple[int, int]:
+        """Return when the name was created and when it was removed: 1 first, 2 second, 0 never."""
+        name, mask = record.name, record.mask
+        if not mask & NAMES:
+            return 0, 0
+        target = record.target
+        self._state.change_name(parent, name)
+        # Changes that nobody hears of are not noted each time.
+        before = self._told.before(parent, name) if self._core.hears(parent) else UNKNOWN
+        if before not in (None, UNKNOWN, target):
+            raise OutOfOrder(f"{name!r} is something else")
+        there = before == target
+        if mask & FAN_CREATE and mask & FAN_DELETE:
+            if isinstance(parent, Inode) and self._state.now(parent, name) == target:
+                return (2, 1) if there else (1, 0)
+            return (0, 2) if there else (1, 2)
+        if mask & FAN_CREATE:
+            return (0 if there else 1), 0
+        return 0, (0 if before is None else 2)
+
+    def check(self, parent: core.Inode | None, name: bytes, handle: bytes | None) -> None:
+        """Raise OutOfOrder if a name was told to have another handle."""
+        if parent is not None and self._told.before(parent, name) not in (UNKNOWN, handle):
+            raise OutOfOrder(f"{name!r} is something else, or gone")
