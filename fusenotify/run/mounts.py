@@ -23,8 +23,10 @@ from fusenotify.client.watched import ORDINARY
 from fusenotify.mountinfo import FSTYPE, Mount, parse
 from fusenotify.protocol.errors import ProtocolError
 from fusenotify.protocol.status import LimitsStatus
+from fusenotify.run.filesystems import device_of
 from fusenotify.run.link import Link
 from fusenotify.run.target import Target
+from fusenotify.run.threads import in_thread
 
 
 class Served:
@@ -49,7 +51,7 @@ class Mounts:
 
         That is so outside of our mounts, and if the daemon does not answer (a warning says so).
         """
-        device = os.fstat(opened.number).st_dev
+        device = device_of(opened)
         known = self._served.get(device)
         if known is not None:
             return known
@@ -108,7 +110,7 @@ async def _link(target: Target, opened: Opened, mount: Mount) -> Link:
     Raises OSError, ProtocolError.
     """
     try:
-        return await Link.connected(_socket_of(target, opened, mount))
+        return await Link.connected(await in_thread(_socket_of, target, opened, mount))
     except OSError:
         other = os.environ.get(SOCKET_VARIABLE)
         if not other:

@@ -13,7 +13,6 @@ A path may lead through a link that means another object for each process, such 
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import errno
 import os
@@ -22,8 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fusenotify.client.locate import Opened
+from fusenotify.run.filesystems import is_in_proc, is_known_not_in_proc
 from fusenotify.run.target import Target
-from fusenotify.run.walk import CACHED, IN_ROOT, NO_MAGICLINKS, is_in_proc, open_at, walk
+from fusenotify.run.threads import in_thread
+from fusenotify.run.walk import CACHED, IN_ROOT, NO_MAGICLINKS, open_at, walk
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,11 +58,11 @@ async def opened(target: Target, path: bytes, *, follow: bool, directory: bool) 
     flags |= (0 if follow else os.O_NOFOLLOW) | (os.O_DIRECTORY if directory else 0)
     strangers = _strangers(target)
     if strangers is not None:
-        return await asyncio.to_thread(_as_them, strangers, lambda: _open(target, path, flags))
+        return await in_thread(_as_them, strangers, lambda: _open(target, path, flags))
     try:
         return _open(target, path, flags, CACHED)
     except BlockingIOError:
-        return await asyncio.to_thread(_open, target, path, flags)
+        return await in_thread(_open, target, path, flags)
 
 
 def _strangers(target: Target) -> Credentials | None:
@@ -74,10 +75,12 @@ def _strangers(target: Target) -> Credentials | None:
 def _open(target: Target, path: bytes, flags: int, resolve: int = 0) -> Opened:
     """Raises OSError: EAGAIN if CACHED is in resolve and not enough."""
     found = _open_plain(target, path, flags, resolve | NO_MAGICLINKS)
-    if found is not None and not is_in_proc(found):
+    if found is not None and is_known_not_in_proc(found):
         return found
     if resolve & CACHED:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    if found is not None and not is_in_proc(found):
+        return found
     return walk(target, path, flags)
 
 

@@ -21,6 +21,7 @@ import struct
 from collections import deque
 
 from fusenotify.client.locate import Opened
+from fusenotify.run.filesystems import is_in_proc
 from fusenotify.run.target import Target, status_at
 
 _OPENAT2 = 437
@@ -31,9 +32,7 @@ _OPEN_HOW = struct.Struct("=QQQ")
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40
-_PROC_SUPER_MAGIC = 0x9FA0
 _PROC_ROOT_INO = 1
-_STATFS_SIZE = 256  # more than struct statfs has; it begins with f_type, a long
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,14 +47,6 @@ def open_at(start: int, path: bytes, flags: int, resolve: int = 0) -> Opened:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return Opened(number)
-
-
-def is_in_proc(opened: Opened) -> bool:
-    """Return whether an object is in a filesystem of the type proc."""
-    answer = ctypes.create_string_buffer(_STATFS_SIZE)
-    if _libc.fstatfs(opened.number, answer):
-        return False
-    return ctypes.c_long.from_buffer(answer).value == _PROC_SUPER_MAGIC
 
 
 def walk(target: Target, path: bytes, flags: int) -> Opened:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,43 @@ def test_the_socket_of_another_mount_is_used_for_that_mount_only(
                     (tmp_path / "hidden").rename(hidden)
             assert done.stdout == "read: 32: 1/2/a\n" * 3 + "read: EAGAIN\n"
             assert ("the kernel's inotify is used" in done.stderr) == hide
+
+
+HANGING = """
+import ctypes, os, signal, sys, threading
+directory, daemon, other = sys.argv[1:]
+libc = ctypes.CDLL(None)
+inotify = libc.inotify_init1(0)
+
+def watch(path):
+    return libc.inotify_add_watch(inotify, os.fsencode(path), 0x100)
+
+os.kill(int(daemon), signal.SIGSTOP)
+try:
+    waiting = [threading.Thread(target=watch, args=(f"{directory}/{n}/x",)) for n in range(40)]
+    for thread in waiting:
+        thread.start()
+    signal.alarm(20)
+    print([watch(path) for path in (other, f"{other}/none", f"{other}/cwd", "/")], flush=True)
+finally:
+    os.kill(int(daemon), signal.SIGCONT)
+for thread in waiting:
+    thread.join()
+"""
+
+
+@pytest.mark.mount
+def test_a_mount_that_hangs_keeps_only_those_waiting_who_ask_for_it(
+    fusenotify_mount: TemporaryMount, tmp_path: Path
+) -> None:
+    (tmp_path / "cwd").symlink_to("/proc/self/cwd")
+    daemon = fusenotify_mount.pid
+    try:
+        done = under(
+            *("--", sys.executable, "-c", HANGING),
+            *(fusenotify_mount.path, str(daemon), tmp_path),
+            cwd=tmp_path,
+        )
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert (done.stdout, done.stderr, done.returncode) == ("[1, -1, 1, 2]\n", "", 0)
