@@ -61,6 +61,8 @@ _INFO = struct.Struct("=BxH8xI")
 _INFO_HEADER = 4
 _KEY_HEADER = 16
 _BUFFER = 1 << 16
+# After a read of more bytes than this there may be more records; the longest has two long names.
+FULL = _BUFFER - 4096
 _FSID = struct.Struct("=Q")
 
 _libc = ctypes.CDLL(None, use_errno=True)

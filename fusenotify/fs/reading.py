@@ -15,7 +15,7 @@ import logging
 import math
 import time
 
-from fusenotify.fs.fanotify import FAN_ONDIR, FAN_Q_OVERFLOW, NAMES, Fanotify, Record
+from fusenotify.fs.fanotify import FAN_ONDIR, FAN_Q_OVERFLOW, FULL, NAMES, Fanotify, Record
 from fusenotify.fs.forgetting import Forgetting
 from fusenotify.fs.in_order import HooksInOrder, telling
 from fusenotify.fs.inodes import Inodes
@@ -108,11 +108,11 @@ class Reading:
         return length
 
     def read_all(self) -> bool:
-        """Read all queued records; return whether there were any."""
-        some = False
-        while self.read():
-            some = True
-        return some
+        """Read all records that are queued now; return whether there were any."""
+        some = length = self.read()
+        while length > FULL:  # a shorter read has emptied the queue; others may go on filling it
+            length = self.read()
+        return some > 0
 
     def _wanted(self, device: int, ino: int, mask: int) -> bool:
         """Return whether a record about this object may be of interest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,8 +29,9 @@ from fusenotify.bits import (
     IN_OPEN,
     names,
 )
-from fusenotify.client import Client, Device
+from fusenotify.client import Client, Device, Inotify
 from fusenotify.events import unpack
+from tests.cli.command import until
 from tests.conftest import User
 
 pytestmark = [
@@ -300,6 +302,28 @@ def test_a_loss_is_told_to_every_device_and_leaves_nothing_stale(
     assert behind.overflows >= 1
     done(source, "touch d/new")
     assert heard(client, one) == ["CREATE new"]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+def test_a_program_that_writes_whenever_the_daemon_reads_holds_nobody_up(tmp_path: Path) -> None:
+    source, mnt = tmp_path / "source", tmp_path / "mnt"
+    for directory in (source, mnt):
+        directory.mkdir()
+    # strace writes a line for each system call of the daemon, to the same filesystem.
+    strace: list[str | Path] = ["strace", "-f", "-qq", "-o", tmp_path / "trace"]
+    mount = [sys.executable, "-m", "fusenotify", "mount", "-f", "--behind", "all"]
+    with subprocess.Popen([*strace, *mount, source, mnt]) as daemon:
+        try:
+            until(lambda: os.path.ismount(mnt), "it is mounted")
+            with Inotify() as inotify:
+                inotify.add_watch(mnt, "CREATE", tree=True)
+                subprocess.run(["sh", "-ec", _A_LITTLE], cwd=mnt, check=True, timeout=20)
+        finally:
+            daemon.kill()
+            subprocess.run(["fusermount3", "-uz", mnt], check=True)
+
+
+_A_LITTLE = "for number in 1 2 3 4 5; do mkdir $number; mv $number d$number; rmdir d$number; done"
 
 
 def test_if_it_is_impossible_the_daemon_says_so_and_mounts_as_before(
