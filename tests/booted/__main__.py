@@ -73,7 +73,7 @@ def _boot(root: Path, shared: Path, bound: list[str]) -> None:
         *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--volatile=overlay"),
         # Not on an overlay: SOURCE's filesystem is to be an ordinary one.
         # Which the service uses, and containers have not.
-        "--system-call-filter=open_by_handle_at",
+        "--system-call-filter=open_by_handle_at fanotify_init fanotify_mark",
         *("--tmpfs=/srv", "--bind=/dev/fuse", *bound, f"--bind={shared}:/run/checks"),
         f"--bind-ro={shared}/fusenotify:{_PROGRAM}",
         f"--bind-ro={shared}/checks.service:/etc/systemd/system/checks.service",

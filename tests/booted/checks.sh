@@ -95,6 +95,15 @@ watched() {
     wait $! && grep "CREATE new" /run/events
 }
 
+behind() {
+    grep -F "behind the mount: all is heard" <("$program" status "$1") || { "$program" status "$1"; return 1; }
+    mkdir -p "$2/d/e"
+    timeout 60 "$program" wait --quiet --timeout 50 --recursive --event create "$1" >/run/events &
+    eventually has_a_watch "$1"
+    mkdir "$2/d/e/new"
+    wait $! && grep "CREATE,ISDIR new" /run/events
+}
+
 restarted() {
     local before
     before=$(systemctl show --property=MainPID --value "fusenotify@$1")
@@ -159,12 +168,13 @@ check "it is stopped" stopped "$covered" /srv/my-data
 mkdir /etc/systemd/system/fusenotify@b.service.d
 printf '[Service]\nLimitNOFILE=128\n' >/etc/systemd/system/fusenotify@b.service.d/few.conf
 systemctl daemon-reload
-printf 'SOURCE=/srv/b\nMNT=/mnt/b\nOPTIONS=allow_other,suid,dev,max_queued_events=7,semantics=linux-2.6.18\n' \
+printf 'SOURCE=/srv/b\nMNT=/mnt/b\nOPTIONS=behind=all,allow_other,suid,dev,max_queued_events=7,semantics=linux-2.6.18\n' \
     >/etc/fusenotify/b.conf
 check "an instance has what its file says" systemctl start fusenotify@b
 check "it says so" says_what_it_serves b /mnt/b "/srv/b on /mnt/b; clients"
 check "its options count" grep -qE 'max_queued_events +7 ' <("$program" limits /mnt/b)
 check "programs do what they do on a disk" bash -ec "$(declare -f files not); files /mnt/b /srv/b"
+check "it hears of changes behind it" behind /mnt/b /srv/b
 check "it is stopped although it is busy" stopped_although_busy b /mnt/b
 check "wrong options are not tried again" not_tried_again
 printf '/srv/b /mnt/b fusenotify noauto,nofail,max_queued_events=9 0 0\n/srv/b /mnt/c fusenotify noauto,max_queud_events=9 0 0\n' >>/etc/fstab

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import fusenotify as package
+from fusenotify.client import Inotify
 from fusenotify.mounting.settings import default_sockets
 from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
 from tests.conftest import REPOSITORY
@@ -261,3 +262,89 @@ OWN_NAMESPACE = re.compile(
 def test_the_mount_is_not_hidden_in_the_service() -> None:
     assert OWN_NAMESPACE.search("a\nPrivateTmp=yes")
     assert not OWN_NAMESPACE.search(UNIT.read_text())
+
+
+def allowed_calls() -> set[str]:
+    """Return the system calls that the unit allows."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is missing: install the Debian package systemd")
+    (words,) = re.findall(r"^SystemCallFilter=(.*)", UNIT.read_text(), re.MULTILINE)
+    allowed, waiting = set(), words.split()
+    while waiting:
+        word = waiting.pop()
+        if word.startswith("@"):
+            shown = run(analyze, "syscall-filter", word)
+            assert shown.returncode == 0, shown.stderr
+            lines = [line.strip() for line in shown.stdout.splitlines()[1:]]
+            waiting += [line for line in lines if line and not line.startswith("#")]
+        else:
+            allowed.add(word)
+    return allowed
+
+
+# What programs do on both sides of a mount.
+_USE = """
+for place in "$1" "$2"; do
+    cd "$place"
+    mkdir -p d/e
+    echo x >f
+    ln f g
+    ln -s f l
+    mv d/e h
+    mkfifo p
+    chmod 600 f
+    touch f
+    truncate -s 5 f
+    cat f >/dev/null
+    cp --preserve=all f i
+    mv i g
+    flock f true
+    sync f
+    stat --file-system . >/dev/null
+    cd /
+    rm -r "$place"/*
+done
+"""
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="the service is root's")
+def test_the_unit_allows_the_system_calls_of_the_daemon(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    allowed = allowed_calls()
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is missing: install the Debian package of this name")
+    source, mnt = places
+    trace = tmp_path / "trace"
+    command: list[str | Path] = [
+        strace,
+        "-f",
+        "-qq",
+        "-o",
+        trace,
+        *FUSENOTIFY,
+        "mount",
+        "-f",
+        "--behind",
+        "all",
+    ]
+    with subprocess.Popen([*command, source, mnt], env=environment()) as daemon:
+        try:
+            until(lambda: os.path.ismount(mnt), "it is mounted")
+            with Inotify() as inotify:
+                inotify.add_watch(str(mnt), "ALL_EVENTS", tree=True)
+                run("sh", "-ec", _USE, "sh", source, mnt)
+                inotify.sync()
+            assert fusenotify("unmount", mnt).returncode == 0
+        except BaseException:
+            daemon.kill()
+            subprocess.run(["fusermount3", "-uz", mnt], check=False)
+            raise
+    calls = set(
+        re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", trace.read_text(), re.MULTILINE)
+    )
+    assert {"fanotify_mark", "open_by_handle_at", "mount"} <= calls
+    assert calls - allowed == set()
