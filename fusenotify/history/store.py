@@ -9,6 +9,7 @@ Invariants
     The batches take at most Bounds.size bytes; the oldest are removed first, and their
         room is used again.
     Within a batch, times never fall.
+    Readers get nothing after the entry with the number last, also while that lags behind the file.
     When a store is opened again, a gap covers the time in which it was closed.  The gap and the
         new run are in the file together, or neither is.
 """
@@ -170,8 +171,9 @@ class Store:
         """
         with self._reading, self._errors():
             row = self._reader.execute(
-                "SELECT entries, last, time FROM batches WHERE last > ? ORDER BY last LIMIT 1",
-                (sequence,),
+                "SELECT entries, last, time FROM batches WHERE last > ? AND last <= ? "
+                "ORDER BY last LIMIT 1",
+                (sequence, self.last),
             ).fetchone()
         if row is None:
             return []

@@ -294,3 +294,16 @@ def test_a_path_is_read_as_the_kernel_reads_it(
             Reading(kept.journal.store, cursor, path)
     else:
         assert said(kept.since(cursor, path))[:2] == expected
+
+
+def test_what_is_in_the_file_but_not_noted_yet_is_not_read(kept: Kept) -> None:
+    kept.create(b"a")
+    with alone(kept) as store:
+        # As between the end of a transaction and what follows it: a cursor after this entry
+        # would be newer than the journal seems to be.
+        store.last -= 1
+        reading = Reading(store, str(store.cursor(0)), b"")
+        assert all_of(reading) == ["CREATE a"]
+        assert reading.cursor.sequence == store.last
+        store.last += 1
+        assert all_of(reading) == ["gap: stopped"]
