@@ -34,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_window,
         default=1000,
-        help="how many messages may wait for an acknowledgement; 1 keeps the order even if a "
-        "cluster changes its leader (%(default)s)",
+        help="how many messages may wait for an acknowledgement; with 1, each event is in the "
+        "stream once and in order whatever happens, and waits for a round trip (%(default)s)",
     )
 
 

@@ -97,6 +97,13 @@ async def connected(address: Address) -> AsyncIterator[JetStreamContext]:
             await client.close()
 
 
+def check_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled, since nats-py can swallow a cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def check_stream(
     jetstream: JetStreamContext, address: Address, stream: str, subjects: str
 ) -> str:

@@ -33,11 +33,7 @@ class Place:
 
         Raises nats.js.errors.APIError, and one of connection.TRANSIENT.
         """
-        try:
-            bucket = await jetstream.key_value(BUCKET)
-        except nats.js.errors.BucketNotFoundError:
-            bucket = await jetstream.create_key_value(bucket=BUCKET)
-        return cls(bucket, key)
+        return cls(await bucket_of(jetstream), key)
 
     async def load(self) -> str | None:
         """Return what is kept, or None."""
@@ -59,3 +55,14 @@ class Place:
             await self._bucket.put(self._key, self._kept.encode())
             self._saved = self._kept
             self._next = time.monotonic() + _SAVE_SECONDS
+
+
+async def bucket_of(jetstream: JetStreamContext) -> KeyValue:
+    """Return the bucket, which is made if it is missing.
+
+    Raises nats.js.errors.APIError, and one of connection.TRANSIENT.
+    """
+    try:
+        return await jetstream.key_value(BUCKET)
+    except nats.js.errors.BucketNotFoundError:
+        return await jetstream.create_key_value(bucket=BUCKET)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Of all publishers of a mount one publishes, and each event is in the stream once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fusenotify import Mounted
+from fusenotify.client import Client
+from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
+from tests.nats.servers import NATS_SERVER, NatsServer
+from tests.nats.test_many_machines import kept, manage, objects, program, server
+
+__all__ = ["kept", "server"]
+pytestmark = [
+    pytest.mark.skipif(NATS_SERVER is None, reason="nats-server is not installed"),
+    pytest.mark.mount,
+]
+
+# A publisher that believes to be on a machine of its own, so that it cannot see whether another
+# one lives; a claim lasts a second and a half.
+_ELSEWHERE = (
+    "import sys; from fusenotify.cli import main; from fusenotify.nats import claim\n"
+    "claim._system = lambda: sys.argv[1]; claim.LEASE_SECONDS = 1.5\n"
+    "sys.exit(main(sys.argv[2:]))"
+)
+
+
+@contextlib.contextmanager
+def elsewhere(
+    machine: str, mount: Mounted, server: NatsServer, said: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = ["publish", mount.mountpoint, "--to", server.url, "--window", "1"]
+    with open(said, "ab") as out:
+        process = subprocess.Popen(
+            [FUSENOTIFY[0], "-c", _ELSEWHERE, machine, *arguments], env=environment(), stderr=out
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def published(server: NatsServer, most: int, printed: Path) -> list[object]:
+    """Return the numbers in the journal of all messages in the stream, when there are so many."""
+    until(server.has_stream, "the stream is made")
+    printed.unlink(missing_ok=True)
+    with program("subscribe", "--from", server.url, "--since", "1", "--json", output=printed):
+        until(lambda: len(objects(printed)) >= most, f"{most} messages", 60)
+    return [each["sequence"] for each in objects(printed)]
+
+
+def test_a_second_publisher_is_refused_at_once(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    publish = ["publish", kept.mountpoint, "--to", server.url, "--machine", "web1"]
+    with program(*publish, output=tmp_path / "first") as first:
+        os.mkdir(f"{kept.mountpoint}/a")
+        published(server, 1, tmp_path / "printed")
+        done = fusenotify(*publish)
+        assert done.returncode == 1
+        assert f"is published already, by process {first.pid} on" in done.stderr
+        first.kill()
+        first.wait()
+        os.mkdir(f"{kept.mountpoint}/b")
+        with program(*publish, output=tmp_path / "second"):
+            assert published(server, 2, tmp_path / "printed") == [1, 2]
+
+
+def test_a_publisher_that_was_away_for_long_publishes_nothing_again(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    # The server forgets at once which messages it had, as after two minutes by default.
+    manage(server, "add_stream(name='FUSENOTIFY', subjects=['fusenotify.>'], duplicate_window=0.1)")
+    said = tmp_path / "said"
+    made = 0
+
+    def make(number: int) -> None:
+        nonlocal made
+        for _ in range(number):
+            os.mkdir(f"{kept.mountpoint}/{made}")
+            made += 1
+
+    with contextlib.ExitStack() as stack:
+        now = stack.enter_context(elsewhere("one", kept, server, said))
+        for number in range(4):
+            make(300)
+            published(server, made - 280, tmp_path / "printed")  # it is in the midst of them
+            now.send_signal(signal.SIGSTOP)
+            make(20)
+            then = stack.enter_context(elsewhere(f"other{number}", kept, server, said))
+            published(server, made, tmp_path / "printed")
+            now.send_signal(signal.SIGCONT)
+            assert now.wait(30) == 1
+            now = then
+        make(20)
+        numbers = published(server, made, tmp_path / "printed")
+    with Client(kept.socket) as client:
+        last = [*client.since("begin")][-1].sequence
+    assert numbers == list(range(1, last + 1))
+    assert said.read_text().count("is published already") == 4
+
+
+def test_many_machines_share_a_stream() -> None:
+    sizes = ["--machines", "30", "--mounts", "3", "--events", "20"]
+    done = subprocess.run(
+        [FUSENOTIFY[0], "-m", "tests.nats.thousand", *sizes],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "30 machines, 600 events, each once and in order" in done.stdout, done.stderr
+
+
+def test_a_journal_that_was_copied_is_published_by_each_machine(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    os.mkdir(f"{kept.mountpoint}/a")
+    publish = ["publish", kept.mountpoint, "--to", server.url, "--machine"]
+    with (
+        program(*publish, "one", output=tmp_path / "one"),
+        program(*publish, "other", output=tmp_path / "other"),
+    ):
+        assert published(server, 2, tmp_path / "printed") == [1, 1]
