@@ -14,7 +14,15 @@ Invariant
 from __future__ import annotations
 
 from fusenotify.engine import core
-from fusenotify.fs.fanotify import FAN_CREATE, FAN_DELETE, FAN_ONDIR, NAMES, Record
+from fusenotify.fs.fanotify import (
+    FAN_CREATE,
+    FAN_DELETE,
+    FAN_ONDIR,
+    FAN_RENAME,
+    NAMES,
+    REPLACED,
+    Record,
+)
 from fusenotify.fs.inodes import Inode
 from fusenotify.fs.names_told import UNKNOWN, NamesTold
 from fusenotify.fs.pending import Pending
@@ -79,6 +87,36 @@ class Merged:
         if mask & FAN_CREATE:
             return (0 if there else 1), 0
         return 0, (0 if before is None else 2)
+
+    def other_half(
+        self, rename: Record, parent: core.Inode, known: core.Dentry | None
+    ) -> Record | None:
+        """Return the second record of an exchange if it was merged with an earlier one, or None.
+
+        parent is the new directory, and known the name in it.  That something of the other kind
+        has the name shows an exchange, or a directory for which no record says that it is gone.
+        """
+        there = self._told.before(parent, rename.new_name)
+        is_dir = bool(there) and self._told.is_directory(there or UNKNOWN)
+        if there == UNKNOWN and known is not None and isinstance(known.inode, Inode):
+            if self._state.is_at(parent, known.name, known.inode):
+                return None  # perhaps since later
+            there, is_dir = self._whereabouts.handle_of(known.inode), known.inode.is_dir
+        if not there or there == rename.target or not (is_dir or rename.is_dir):
+            return None
+        if is_dir == rename.is_dir and self._says_gone(there, rename.pid):
+            return None
+        half = Record(FAN_RENAME | (FAN_ONDIR if is_dir else 0), rename.pid)
+        half.target = there
+        half.directory, half.name = rename.new_directory, rename.new_name
+        half.new_directory, half.new_name = rename.directory, rename.name
+        return half
+
+    def _says_gone(self, directory: bytes, pid: int) -> bool:
+        """Return whether a process's next record is about a directory that a rename replaced."""
+        following = self._pending.next_of(pid)
+        is_it = following is not None and following.directory == directory
+        return is_it and following is not None and following.mask == REPLACED
 
     def check(self, parent: core.Inode | None, name: bytes, handle: bytes | None) -> None:
         """Raise OutOfOrder if a name was told to have another handle."""

@@ -297,12 +297,11 @@ class Retelling:
         new = new_parent or self._state.elsewhere
         if moved is None:
             moved = self._moving(record, old, name)
-        half = self._pending.other_half(record)
+        half = self._pending.other_half(record) or self._merged.other_half(record, new, other)
         target = record.target
         self._merged.check(parent, name, target)
         if half is not None:
             self._merged.check(new_parent, new_name, half.target)
-        if half is not None:
             back = where.known(half.target) or self._moving(half, new, new_name)
             self._hooks.exchanged(old, name, moved, new, new_name, back)
             self._told.told(old, name, half.target, half.is_dir)

@@ -75,8 +75,9 @@ class State:
         stale: list[Inode] = []
         for inode in self._inodes.all():
             dentry = inode.dentry
-            has_name = inode.is_dir and dentry is not None and not dentry.unlinked
-            if has_name and dentry and not self.is_at(dentry.parent, dentry.name, inode):
+            if not inode.is_dir or dentry is None:
+                continue
+            if dentry.unlinked or not self.is_at(dentry.parent, dentry.name, inode):
                 stale.append(inode)
                 inode.pin()
         for inode in stale:
@@ -84,6 +85,8 @@ class State:
                 self._core.unhash(inode.dentry)
         for inode in stale:
             self._whereabouts.place(inode)
+            if inode.dentry is not None and not inode.dentry.unlinked:
+                inode.unlinked = False
             inode.unpin()
 
     def change_name(self, parent: core.Inode, name: bytes) -> None:
