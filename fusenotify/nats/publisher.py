@@ -252,7 +252,7 @@ class _Publisher:
         """Send an event; return its subject, and its acknowledgement."""
         subject = subject_of(self._base, event.path)
         data = encoded(self._machine, self._client.mountpoint, event)
-        headers = {_ID: f"{self._name} {event.cursor}"}
+        headers = {_ID: f"{self._name[:16]} {event.cursor}"}
         if self._window == 1:
             headers[_EXPECTED] = str(await self._last_with(jetstream, subject))
         try:

@@ -178,7 +178,7 @@ def manage(server: NatsServer, call: str) -> str:
 @pytest.mark.mount
 def test_a_message_that_is_too_large_is_a_gap(kept: Mounted, tmp_path: Path) -> None:
     printed = tmp_path / "printed"
-    with running(tmp_path / "nats", "max_payload: 1200") as server:
+    with running(tmp_path / "nats", "max_payload: 1300") as server:
         os.makedirs(f"{kept.mountpoint}/{'d' * 250}/{'e' * 250}/{'f' * 250}/{'g' * 250}")
         os.mkdir(f"{kept.mountpoint}/small")
         with program("publish", kept.mountpoint, "--to", server.url, output=tmp_path / "publisher"):
