@@ -27,7 +27,6 @@ from fusenotify.bits import (
     IN_ONLYDIR,
     KNOWN_BITS,
 )
-from fusenotify.client.locate import Opened
 from fusenotify.protocol.connection import ConnectionLost
 from fusenotify.protocol.faults import AnyFault
 from fusenotify.run.architectures import Architecture
@@ -152,10 +151,10 @@ class Calls:
                 if name == "readv" and not any(room for _, room in places):
                     self._answer(notification, name, {"fd": number, "size": 0}, 0)
                     return
-                await descriptor.refresh()
-                self._reads.serve(
-                    descriptor, TrappedRead(notification, target, name, number, places[:1])
-                )
+                read = TrappedRead(notification, target, name, number, places[:1])
+                if not descriptor.fills(read.size):
+                    await descriptor.refresh()
+                self._reads.serve(descriptor, read)
 
     def _descriptor_of(self, target: Target, number: int) -> InotifyDescriptor | None:
         try:
@@ -246,15 +245,10 @@ class Calls:
                 _check_mask(mask)
             path = target.text(_word(notification.arguments[1], target))
             shown["path"] = path
-            found = await opened(
-                target,
-                path,
-                follow=not mask & IN_DONT_FOLLOW,
-                directory=bool(mask & IN_ONLYDIR),
-            )
-            if not self._listener.is_valid(notification.id):
+            wd = await self._watched(notification, descriptor, target, path, mask)
+            if wd is None:
                 return
-            result = await self._watched(descriptor, target, found, mask)
+            result = wd
         except ConnectionLost:
             result = -errno.ENOTCONN
         except OSError as error:
@@ -265,9 +259,22 @@ class Calls:
         self._answer(notification, "inotify_add_watch", shown, result)
 
     async def _watched(
-        self, descriptor: InotifyDescriptor, target: Target, found: Opened, mask: int
-    ) -> int:
-        """Watch an object that was opened in one of the descriptor's sources, or in a new one."""
+        self,
+        notification: Notification,
+        descriptor: InotifyDescriptor,
+        target: Target,
+        path: bytes,
+        mask: int,
+    ) -> int | None:
+        """Watch a path in one of the descriptor's sources, or in a new one.
+
+        Returns the watch descriptor; None if the thread is gone.  The object that we opened is
+        closed by then, and keeps nobody from unmounting.
+        """
+        follow, directory = not mask & IN_DONT_FOLLOW, bool(mask & IN_ONLYDIR)
+        found = await opened(target, path, follow=follow, directory=directory)
+        if not self._listener.is_valid(notification.id):
+            return None
         while True:
             served = await self._mounts.serving(target, found)
             try:

@@ -6,8 +6,8 @@ the pipe has room.  Then they are moved to a queue (run.unread); the oldest even
 queue are in the pipe (run.pipe) as well, for poll(2) and for reads that are not trapped.
 
 Invariants
-    A trapped read gets all events of what happened before it: it sets a fence, and pulls
-        everything.
+    A trapped read gets all events of what happened before it that fit: unless those that are
+        here fill it, it sets a fence, and pulls everything.
     lock guards the making of sources; nothing else waits while it changes something here.
 """
 
@@ -116,6 +116,14 @@ class InotifyDescriptor:
         raise OSError(errno.EINVAL, f"there is no watch {wd}")
 
     # Reading.
+
+    def fills(self, size: int) -> bool:
+        """Return whether the events that are here fill a read of size bytes.
+
+        Then later events make no difference to it, and nobody needs to be asked for them.
+        """
+        self._settle()
+        return bool(self._torn) or self._unread.exceeds(size)
 
     async def refresh(self) -> None:
         """Queue here all events of what happened before the call.  Call settle() after it."""

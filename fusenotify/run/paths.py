@@ -16,15 +16,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from fusenotify.client.locate import Opened
 from fusenotify.run.filesystems import is_in_proc, is_known_not_in_proc
-from fusenotify.run.target import Target
+from fusenotify.run.target import Target, contents
 from fusenotify.run.threads import in_thread
 from fusenotify.run.walk import CACHED, IN_ROOT, NO_MAGICLINKS, open_at, walk
+
+# In /proc/PID/status: the user and the group for filesystems, the last of four, and the groups.
+_CREDENTIALS = re.compile(rb"\nUid:.*\t(\d+)\nGid:.*\t(\d+)\n(?:.*\n)*?Groups:(.*)\n")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,9 +45,15 @@ class Credentials:
     @classmethod
     def of(cls, target: Target) -> Credentials:
         """Return the credentials of a thread.  Raises OSError if it is gone."""
-        status = target.status()
-        groups = tuple(sorted(int(group) for group in status[b"Groups"].split()))
-        return cls(int(status[b"Uid"].split()[3]), int(status[b"Gid"].split()[3]), groups)
+        found = _CREDENTIALS.search(contents(target.proc + b"status"))
+        assert found is not None
+        return cls(int(found[1]), int(found[2]), tuple(sorted(map(int, found[3].split()))))
+
+    @classmethod
+    @cache
+    def ours(cls) -> Credentials:
+        """Return the credentials of this process, which do not change."""
+        return cls(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups())))
 
 
 async def opened(target: Target, path: bytes, *, follow: bool, directory: bool) -> Opened:
@@ -68,8 +79,7 @@ async def opened(target: Target, path: bytes, *, follow: bool, directory: bool) 
 def _strangers(target: Target) -> Credentials | None:
     """Return the credentials of a thread if they differ from ours, otherwise None."""
     theirs = Credentials.of(target)
-    ours = Credentials(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups())))
-    return None if theirs == ours else theirs
+    return None if theirs == Credentials.ours() else theirs
 
 
 def _open(target: Target, path: bytes, flags: int, resolve: int = 0) -> Opened:
@@ -104,10 +114,19 @@ def _open_plain(target: Target, path: bytes, flags: int, resolve: int) -> Opened
 
 def _has_our_root(target: Target) -> bool:
     """Return whether absolute paths mean the same for the thread as for us."""
-    theirs, ours = target.proc, b"/proc/self/"
-    return os.path.samestat(os.stat(theirs + b"root"), os.stat(ours + b"root")) and (
-        os.readlink(theirs + b"ns/mnt") == os.readlink(ours + b"ns/mnt")
-    )
+    return _root_of(target.proc) == _our_root()
+
+
+def _root_of(proc: bytes) -> tuple[int, int, bytes]:
+    """Return what identifies the root that a directory of /proc shows, and its namespace."""
+    status = os.stat(proc + b"root")
+    return status.st_dev, status.st_ino, os.readlink(proc + b"ns/mnt")
+
+
+@cache
+def _our_root() -> tuple[int, int, bytes]:
+    """Return what identifies the root of this process, which does not change."""
+    return _root_of(b"/proc/self/")
 
 
 def _as_them(who: Credentials, work: Callable[[], Opened]) -> Opened:

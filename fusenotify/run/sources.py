@@ -198,7 +198,7 @@ class MountSource(Source):
         if self._listening or self._is_over:
             return
         self._listening = True
-        call = self._read(_LISTENED_SIZE, None)
+        call = None if self._records else self._read(_LISTENED_SIZE, None)
         if call is None:
             asyncio.get_running_loop().call_soon(self._came)
         else:

@@ -174,6 +174,19 @@ class Target:
 
 
 def status_at(path: bytes) -> dict[bytes, bytes]:
-    """Return the values in a file as /proc/PID/status by their names.  Raises OSError."""
-    with open(path, "rb") as lines:
-        return {name: value.strip() for name, _, value in (ln.partition(b":") for ln in lines)}
+    """Return the values in a file like /proc/PID/status by their names.  Raises OSError."""
+    lines = contents(path).splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+
+
+def contents(path: bytes) -> bytes:
+    """Return the contents of a file in /proc.  Raises OSError."""
+    # A file object of Python would make system calls to find out what it has opened.
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = b""
+        while piece := os.read(number, _PAGE):
+            text += piece
+        return text
+    finally:
+        os.close(number)

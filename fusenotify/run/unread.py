@@ -101,6 +101,14 @@ class Unread:
             raise OSError(errno.EINVAL, "the buffer is too small for the first record")
         return found
 
+    def exceeds(self, room: int) -> bool:
+        """Return whether the records take more than room bytes."""
+        for _, record in self._events:
+            room -= len(record)
+            if room < 0:
+                return True
+        return False
+
     def take(self, count: int) -> None:
         """Remove the count oldest events."""
         for _ in range(count):

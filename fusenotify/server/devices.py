@@ -42,6 +42,7 @@ from fusenotify.protocol.messages import (
     WatchAdded,
 )
 from fusenotify.server.history import History, required
+from fusenotify.server.inlet import Passed
 from fusenotify.server.peer import is_privileged, own_process
 from fusenotify.server.tree import Tree
 
@@ -165,7 +166,7 @@ class ConnectionDevices:
             await trio.sleep(wait)
 
     def answer(
-        self, request: Init | AddWatch | RmWatch | Fionread | Close, passed: int | None = None
+        self, request: Init | AddWatch | RmWatch | Fionread | Close, passed: Passed | None = None
     ) -> AnyAnswer:
         """Do what the syscall of that name does, and return the answer.
 
@@ -226,7 +227,7 @@ class ConnectionDevices:
         self._devices[number] = ServedDevice(number, device)
         return number
 
-    def _add_watch(self, request: AddWatch, passed: int | None) -> int:
+    def _add_watch(self, request: AddWatch, passed: Passed | None) -> int:
         """Seed: sys_inotify_add_watch()."""
         device, mask = self[request.device].device, request.mask
         if not 0 <= mask <= _ALL_BITS:
@@ -242,8 +243,10 @@ class ConnectionDevices:
             found = self._tree.resolved(request.path, self._who, follow=follow, directory=directory)
         else:
             assert passed is not None
-            found = self._tree.passed(passed, self._who, directory=directory)
+            found = self._tree.passed(passed.number, self._who, directory=directory)
         with found as inode:
+            if passed is not None and inode.is_dir:
+                passed.close_here()
             return device.add_watch(
                 inode, mask, tree=request.tree, exclusion=exclusion, ignored=ignored
             )

@@ -9,7 +9,9 @@ Invariants
         nor by the kernel: the last close of a socket that lingers, or of a
         file on an unmounted filesystem, may take long.  So all descriptors are
         received, and closed in another thread: those that were not asked for,
-        too, and at the end those that come with unread data.
+        too, and at the end those that come with unread data.  The exception are
+        directories of the mount itself, which have no data that we would have
+        to write first.
     A connection has at most one descriptor that is not used yet, and waits
         while its descriptors are closed; so it keeps no other connection
         waiting.
@@ -37,6 +39,19 @@ _INTS = array.array("i")
 _CONTROL_SIZE = socket.CMSG_LEN(253 * _INTS.itemsize)
 
 Control = Iterable[tuple[int, int, bytes]]
+
+
+class Passed:
+    """A descriptor that a client passed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_open = True
+
+    def close_here(self) -> None:
+        """Close the descriptor of a directory of our own mount, which never waits."""
+        self.is_open = False
+        os.close(self.number)
 
 
 class Inlet:
@@ -81,15 +96,20 @@ class Inlet:
                 errno.EPROTO, "a descriptor may only come with an add_watch without a path"
             )
 
-    def take(self) -> int:
-        """Return the descriptor that came; the caller has to close() it.
+    def take(self) -> Passed:
+        """Return the descriptor that came, to be ended by finish().
 
         Raises OSError (EBADF) if none came.
         """
         if self._passed is None:
             raise OSError(errno.EBADF, "an add_watch without a path needs a descriptor")
         passed, self._passed = self._passed, None
-        return passed
+        return Passed(passed)
+
+    async def finish(self, passed: Passed) -> None:
+        """Close what take() returned, unless it is closed already."""
+        if passed.is_open:
+            await self.close([passed.number])
 
     async def close(self, descriptors: Iterable[int]) -> None:
         """Close descriptors that a client passed, however long that takes."""

@@ -243,7 +243,7 @@ class Session:
                     await self.devices.wait_for_time(request)
                     answer = self.devices.answer(request, passed)
                 finally:
-                    await self._inlet.close([passed])
+                    await self._inlet.finish(passed)
                 await self._reply(answer)
             case _:
                 if isinstance(request, AddWatch | RmWatch):
