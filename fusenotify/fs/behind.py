@@ -166,7 +166,7 @@ class Behind:
         Our change was just made.  Returns its echo, which says what was changed, if others may
         have changed the name between our lookup and our change; otherwise None.
         """
-        self._reading.read_all()
+        self._reading.read_all(drop_echoes=True)
         pending = self._pending
         if not pending.foreign:
             pending.clear()

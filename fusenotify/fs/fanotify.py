@@ -55,6 +55,7 @@ _MARK_ADD, _MARK_REMOVE, _MARK_FILESYSTEM = 0x1, 0x2, 0x100
 _FID, _DFID_NAME, _OLD_NAME, _NEW_NAME = 1, 2, 10, 12
 # event_len, mask, pid; then the first info's len and fsid.
 _FIRST = struct.Struct("=I4xQ4xi2xHQ8x")
+_SIZE_AND_PID = struct.Struct("=I16xi")
 _METADATA = 24
 # An info: type and length; fsid; length of the handle.  Its type and the handle follow.
 _INFO = struct.Struct("=BxH8xI")
@@ -221,6 +222,20 @@ class Fanotify:
             return os.readv(self.fd, self._room)
         except BlockingIOError:
             return 0
+
+    def has_only_echoes(self, length: int) -> bool:
+        """Return whether read() read only records that are ours; then it counts them as read."""
+        buffer, own, begin, count = self._buffer, self._pid, 0, 0
+        unpack = _SIZE_AND_PID.unpack_from
+        while begin < length:
+            size, pid = unpack(buffer, begin)
+            if pid != own:
+                return False
+            count += 1
+            begin += size
+        self.read_in_all += count
+        self.own += count
+        return True
 
     def records(self, length: int, wanted: Callable[[int, int, int], bool]) -> Iterator[Record]:
         """Yield the records that read() read, except those that are not wanted.

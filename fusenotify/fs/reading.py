@@ -72,7 +72,7 @@ class Reading:
     def turn(self) -> bool:
         """Read and tell for a while; return whether there were only echoes."""
         self._core.actor = None
-        taken = self.read()
+        taken = self.read(drop_echoes=True)
         if self._forgetting.forgets_all:
             self._forgetting.some()
         if not self._pending.foreign:
@@ -98,18 +98,22 @@ class Reading:
             self._hooks.telling = False
             self._forgetting.flush()
 
-    def read(self) -> int:
-        """Read records once; return how many bytes were read."""
-        length = self._fanotify.read()
-        if length:
-            append = self._pending.append
-            for record in self._fanotify.records(length, self._wanted):
-                append(record)
+    def read(self, *, drop_echoes: bool = False) -> int:
+        """Read records once; return how many bytes were read.
+
+        drop_echoes says that pending may stay empty if all of them are echoes.
+        """
+        fanotify, pending = self._fanotify, self._pending
+        length = fanotify.read()
+        are_dropped = drop_echoes and not pending and length <= FULL
+        if not (are_dropped and fanotify.has_only_echoes(length)):
+            for record in fanotify.records(length, self._wanted):
+                pending.append(record)
         return length
 
-    def read_all(self) -> bool:
+    def read_all(self, *, drop_echoes: bool = False) -> bool:
         """Read all records that are queued now; return whether there were any."""
-        some = length = self.read()
+        some = length = self.read(drop_echoes=drop_echoes)
         while length > FULL:  # a shorter read has emptied the queue; others may go on filling it
             length = self.read()
         return some > 0
