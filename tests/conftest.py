@@ -184,6 +184,14 @@ def nobody() -> User:
     """A user who is not root, with a Python that may import what the tests import."""
     if os.geteuid():
         pytest.skip("only root can run programs as another user")
+    user = ordinary_user()
+    if user is None:
+        pytest.skip("no Python that an ordinary user may run finds the tests' modules")
+    return user
+
+
+def ordinary_user() -> User | None:
+    """Return a user who is not root; None if there is no Python for that user."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     # The daemon is started by it, so that it must be found by the user, too.
     probe = (
@@ -194,4 +202,4 @@ def nobody() -> User:
         user = User(NOBODY, python)
         if not user.run(python, "-c", probe).returncode:
             return user
-    pytest.skip("no Python that an ordinary user may run finds the tests' modules")
+    return None

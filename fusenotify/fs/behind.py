@@ -88,6 +88,7 @@ class Behind:
         )
         self._whereabouts.more = self._reading.read_all  # type: ignore[method-assign]
         self.place, self.other_half = self._whereabouts.place, self._pending.other_half
+        self.disputed = False
         self._heard: set[int] = set()
         self.why_not = ""
         self._sleep = trio.CancelScope()
@@ -163,21 +164,24 @@ class Behind:
     def catch_up(self) -> Record | None:
         """Tell others' changes that came before our own change of a name, or of two names.
 
-        Our change was just made.  Returns its echo, which says what was changed, if others may
-        have changed the name between our lookup and our change; otherwise None.
+        Our change was just made.  Returns its echo, which says what was changed; None if there is
+        none.  Sets disputed.
         """
         self._reading.read_all(drop_echoes=True)
         pending = self._pending
-        if not pending.foreign:
-            pending.clear()
-            return None
+        self.disputed = pending.foreign > 0
         echo = pending.own_last()
-        self._tell_now(pending.appended if echo is None else echo.number)
+        if self.disputed:
+            self._tell_now(pending.appended if echo is None else echo.number)
+        else:
+            pending.clear()
         return echo
 
     def changed(self, echo: Record | None, given: core.Inode) -> core.Inode:
         """Return the object that a request changed, by its echo; a stand-in if it is gone."""
-        return given if echo is None else self._whereabouts.changed(echo, given)
+        if echo is None or not self.disputed:
+            return given
+        return self._whereabouts.changed(echo, given)
 
     def replaced(
         self, echo: Record, parent: core.Inode, name: bytes, moved: core.Inode

@@ -18,13 +18,16 @@ from fusenotify.fs.inodes import Inode
 
 
 class Listener(Protocol):
-    """Reads others' changes: fs.behind.Behind."""
+    """Reads others' changes: fs.behind.Behind.
+
+    disputed says that others may have changed the names between the last request's lookups and
+    its change.
+    """
+
+    disputed: bool
 
     def catch_up(self) -> Record | None:
-        """Tell others' changes that came before our own last change.
-
-        Returns the change's echo, or None if no others made changes meanwhile.
-        """
+        """Tell others' changes that came before our own last change; return its echo."""
 
     def changed(self, echo: Record | None, given: core.Inode) -> core.Inode:
         """Return the object that a request changed, by its echo; a stand-in if it is gone."""
@@ -41,10 +44,13 @@ class Listener(Protocol):
         """Return how many names a file has now; 0 for a directory or a stand-in."""
 
     def told(self, parent: core.Inode, name: bytes, echo: Record | None) -> None:
-        """Note that a request told that the object of an echo has a name."""
+        """Note that a request told that the object of an echo has a name.
 
-    def removed(self, parent: core.Inode, name: bytes) -> None:
-        """Note that a request told that a name is gone."""
+        Without an echo, nobody may have heard of it.
+        """
+
+    def removed(self, parent: core.Inode, name: bytes, echo: Record | None) -> None:
+        """Note that a request, whose echo is given, told that a name is gone."""
 
     def place(self, inode: Inode) -> None:
         """Make the names on the path to an object known, which is about to be watched."""
@@ -97,12 +103,12 @@ class HooksInOrder(Hooks):
 
     def unlinked(self, parent: core.Inode, name: bytes, inode: core.Inode, links: int) -> None:
         behind, echo = self._caught_up((inode,), parent)
-        if behind is not None and echo is not None:
+        if behind is not None and behind.disputed:
             given, inode = inode, behind.changed(echo, inode)
             links = links if inode is given else behind.links(inode)
         super().unlinked(parent, name, inode, links)
         if behind is not None:
-            behind.removed(parent, name)
+            behind.removed(parent, name, echo)
 
     def removed_directory(self, parent: core.Inode, name: bytes, inode: core.Inode) -> None:
         behind, echo = self._caught_up((inode,), parent)
@@ -110,7 +116,7 @@ class HooksInOrder(Hooks):
             inode = behind.changed(echo, inode)
         super().removed_directory(parent, name, inode)
         if behind is not None:
-            behind.removed(parent, name)
+            behind.removed(parent, name, echo)
 
     def renamed(
         self,
@@ -123,14 +129,14 @@ class HooksInOrder(Hooks):
         replaced_links: int = 0,
     ) -> None:
         behind, echo = self._caught_up((inode, replaced), old_parent, new_parent)
-        if behind is not None and echo is not None:
+        if behind is not None and echo is not None and behind.disputed:
             inode = behind.changed(echo, inode)
             given, replaced = replaced, behind.replaced(echo, new_parent, new_name, inode)
             if replaced is not None and replaced is not given:
                 replaced_links = behind.links(replaced)
         super().renamed(old_parent, old_name, new_parent, new_name, inode, replaced, replaced_links)
         if behind is not None:
-            behind.removed(old_parent, old_name)
+            behind.removed(old_parent, old_name, echo)
             behind.told(new_parent, new_name, echo)
 
     def exchanged(

@@ -82,7 +82,8 @@ class Merged:
         there = before == target
         if mask & FAN_CREATE and mask & FAN_DELETE:
             if isinstance(parent, Inode) and self._state.now(parent, name) == target:
-                return (2, 1) if there else (1, 0)
+                # If nothing is known, two calls are likelier than three.
+                return (1, 0) if before is None else (2, 1)
             return (0, 2) if there else (1, 2)
         if mask & FAN_CREATE:
             return (0 if there else 1), 0

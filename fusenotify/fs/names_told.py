@@ -52,12 +52,18 @@ class NamesTold:
         if self._names.pop((parent, name), UNKNOWN) != UNKNOWN:
             parent.unpin()
 
-    def removed(self, parent: core.Inode, name: bytes) -> None:
-        """Note that a request told that a name is gone."""
-        if isinstance(parent, Inode) and (parent, name) in self._names:
-            self._names[parent, name] = None
-        else:
-            self.forget_name(parent, name)
+    def told_by_request(
+        self, parent: core.Inode, name: bytes, handle: bytes | None, is_dir: bool = False
+    ) -> None:
+        """Do what told() does for what a request told, which need not be compared."""
+        if not isinstance(parent, Inode):
+            return
+        if handle is not None and is_dir:
+            self._directories.add(handle)
+        names = self._names if (parent, name) in self._names else self._compared
+        names[parent, name] = handle
+        if len(self._compared) > MOST:
+            self._forget_compared()
 
     def told(
         self, parent: core.Inode, name: bytes, handle: bytes | None, is_dir: bool = False
@@ -105,14 +111,16 @@ class NamesTold:
                 again = True
             parent.unpin()
         if len(self._compared) > MOST:
-            self._compared.clear()
-            self._directories.clear()
+            self._forget_compared()
         return again
+
+    def _forget_compared(self) -> None:
+        self._compared.clear()
+        self._directories.clear()
 
     def forget(self) -> None:
         """Forget everything that was told."""
         for parent, _ in self._names:
             parent.unpin()
         self._names.clear()
-        self._compared.clear()
-        self._directories.clear()
+        self._forget_compared()

@@ -93,7 +93,6 @@ class Retelling:
         self.mended = 0
         self._lost = ""
         self._told = NamesTold()
-        self.own_removal = self._told.removed
         self._state = State(inodes, hooks.core, whereabouts, forgetting)
         self.links = self._state.links
         self._merged = Merged(hooks.core, whereabouts, pending, self._state, self._told)
@@ -188,7 +187,14 @@ class Retelling:
         if echo is None:
             self._told.forget_name(parent, name)
         else:
-            self._told.told(parent, name, echo.target, echo.is_dir)
+            self._told.told_by_request(parent, name, echo.target, echo.is_dir)
+
+    def own_removal(self, parent: core.Inode, name: bytes, echo: Record | None) -> None:
+        """Note that a request, whose echo is given, told that a name is gone."""
+        if echo is None:
+            self._told.forget_name(parent, name)
+        else:
+            self._told.told_by_request(parent, name, None)
 
     def settle(self) -> bool:
         """When no record waits, compare names with what was told; return whether to do it again."""

@@ -315,6 +315,22 @@ def test_a_merged_removal_is_told_after_the_requests_before_it(
     ]
 
 
+@pytest.mark.parametrize("made_by", ["nobody knows", "a request"])
+def test_a_removal_merged_with_the_next_creation_is_told_first(
+    make: Callable[..., Tree], made_by: str
+) -> None:
+    tree = make("f", *["x"] * (made_by == "nobody knows"))
+    if made_by == "a request":
+        parent = tree.looked_up("")
+        os.close(os.open("x", os.O_CREAT, dir_fd=parent.fd))
+        tree.operations._made(parent, b"x", context())
+        assert tree.settle() == ["CREATE x"]
+    tree.other("os.link('x', 'y')")
+    assert tree.settle() == ["CREATE y"]
+    tree.other("os.unlink('x')", "os.link('y', 'x')")
+    assert tree.settle() == ["DELETE x", "CREATE x"]
+
+
 def test_merged_renames_of_a_file_are_mended(make: Callable[..., Tree]) -> None:
     tree = make("x")
     tree.other("os.rename('x', 'y')", "os.rename('y', 'x')", "os.rename('x', 'y')")

@@ -3,6 +3,8 @@
 
     python -m tests.trees.mirror --rounds 1000 --seed 1
     python -m tests.trees.mirror --rounds 1000 --seed 1 --queue 64
+    python -m tests.trees.mirror --behind all --storms both --rounds 1000
+    python -m tests.trees.mirror --behind watched --storms both --changes files --nobody
 
 A model of all names, and of which are directories, is kept from the records
 alone while four processes change the tree (tests.trees.storm).  In each round they
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -37,10 +40,12 @@ from fusenotify.bits import (
 )
 from fusenotify.client import Client
 from fusenotify.events import Event, unpack
+from tests.conftest import modules, ordinary_user
 
 PROCESSES = 4
 CALLS = 40
 STORMS = ("mount", "source", "both")
+CHANGES = ("all", "files")
 MASK = IN_CREATE | IN_DELETE | IN_MOVE | IN_ATTRIB
 
 
@@ -175,7 +180,13 @@ class Mirror:
     """A model of a mount, and the processes that change it."""
 
     def __init__(
-        self, client: Client, source: Path, mnt: Path, queue: int | None, storms: str
+        self,
+        client: Client,
+        source: Path,
+        mnt: Path,
+        queue: int | None,
+        storms: str,
+        changes: str,
     ) -> None:
         self._client = client
         self._source = source
@@ -185,7 +196,10 @@ class Mirror:
         tops = {"mount": [mnt], "source": [source], "both": [mnt, source]}[storms]
         self._storms = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.trees.storm", str(tops[number % len(tops)])],
+                [
+                    *(sys.executable, "-m", "tests.trees.storm"),
+                    *(str(tops[number % len(tops)]), changes),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -248,23 +262,39 @@ def _told(records: Sequence[Event]) -> str:
 
 @contextlib.contextmanager
 def mirrored(
-    top: Path, queue: int | None = None, storms: str = STORMS[0], behind: str = "off"
+    top: Path,
+    queue: int | None = None,
+    storms: str = STORMS[0],
+    behind: str = "off",
+    changes: str = CHANGES[0],
 ) -> Iterator[Mirror]:
     """Mount a directory of top while the block runs, and mirror it.
 
     storms is one of STORMS: where the tree is changed, by the mount, in its source, or both.
-    behind is what the mount hears of that.
+    behind is what the mount hears of that.  changes is one of CHANGES.
     """
     source, mnt = top / "source", top / "mnt"
     (source / "a" / "b" / "c").mkdir(parents=True)
     (source / "a" / "b" / "e").write_bytes(b"x")
+    if changes == "files":
+        for one, other in product("abcd", repeat=2):
+            (source / one / other).mkdir(parents=True, exist_ok=True)
     mnt.mkdir()
     with fusenotify.mounted(source, mnt, behind=behind) as mount, mount.client() as client:
-        mirror = Mirror(client, source, mnt, queue, storms)
+        mirror = Mirror(client, source, mnt, queue, storms, changes)
         try:
             yield mirror
         finally:
             mirror.close()
+
+
+def as_nobody(options: Sequence[str]) -> int:
+    """Run this program as an ordinary user; return its exit status."""
+    user = ordinary_user()
+    if user is None:
+        sys.exit("an ordinary user has no Python that finds this project's modules")
+    with user.with_fuse(user.python, "-m", "tests.trees.mirror", *options) as command:
+        return subprocess.run(command, env=modules(), cwd="/", check=False).returncode
 
 
 def main() -> None:
@@ -274,11 +304,21 @@ def main() -> None:
     parser.add_argument("--queue", type=int, help="how many events queue (the mount's limit)")
     parser.add_argument("--storms", choices=STORMS, default=STORMS[0], help="change the tree there")
     parser.add_argument("--behind", default="off", help="what the mount hears of its source")
+    parser.add_argument(
+        "--changes", choices=CHANGES, default=CHANGES[0], help="change all, or no directories"
+    )
+    parser.add_argument(
+        "--nobody", action="store_true", help="run all of it as an ordinary user (needs root)"
+    )
     arguments = parser.parse_args()
+    if arguments.nobody:
+        sys.exit(as_nobody([each for each in sys.argv[1:] if each != "--nobody"]))
     rounds: list[Round] = []
     with (
         tempfile.TemporaryDirectory(prefix="mirror-") as top,
-        mirrored(Path(top), arguments.queue, arguments.storms, arguments.behind) as mirror,
+        mirrored(
+            Path(top), arguments.queue, arguments.storms, arguments.behind, arguments.changes
+        ) as mirror,
     ):
         for number in range(arguments.rounds):
             rounds.append(mirror.round(arguments.seed + number))

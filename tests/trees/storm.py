@@ -2,10 +2,11 @@
 """A process that changes a directory tree at random; several do it at once.
 
     python -m tests.trees.storm DIRECTORY
+    python -m tests.trees.storm DIRECTORY files
 
-It takes lines from its standard input, each a seed and a number of calls, and
-answers each with a line when the calls were made.  A call that fails because another
-process was faster is none.
+With "files" it makes, moves and removes no directories.  It takes lines from its standard
+input, each a seed and a number of calls, and answers each with a line when the calls were
+made.  A call that fails because another process was faster is none.
 """
 
 from __future__ import annotations
@@ -23,27 +24,31 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Storm:
-    """Random calls in the tree at top."""
+    """Random calls in the tree at top; only about files if that is asked for."""
 
-    def __init__(self, top: str, chosen: random.Random) -> None:
+    def __init__(self, top: str, chosen: random.Random, *, only_files: bool = False) -> None:
         self._top = top
         self._chosen = chosen
+        self._only_files = only_files
 
     def call(self) -> None:
         """Change something.
 
         Raises OSError where that was not possible.
         """
-        kinds = (
-            (self._make_directories, 5),
+        files = (
             (self._make_file, 8),
             (self._link, 3),
             (self._rename, 6),
-            (self._exchange, 3),
             (self._unlink, 3),
+        )
+        directories = (
+            (self._make_directories, 5),
+            (self._exchange, 3),
             (self._remove_directory, 2),
             (self._remove_tree, 1),
         )
+        kinds = files if self._only_files else files + directories
         (call,) = self._chosen.choices(*zip(*kinds, strict=True))
         call()
 
@@ -61,7 +66,9 @@ class Storm:
             os.link(self._path(), self._path(), follow_symlinks=False)
 
     def _rename(self) -> None:
-        os.rename(self._path(), self._path())
+        old, new = self._path(), self._path()
+        if not (self._only_files and os.path.isdir(old)):
+            os.rename(old, new)
 
     def _exchange(self) -> None:
         # With the slash it fails unless that is a directory: of two files it would look like a
@@ -85,10 +92,10 @@ class Storm:
 
 
 def main() -> None:
-    (top,) = sys.argv[1:]
+    top, *kind = sys.argv[1:]
     for line in sys.stdin:
         seed, calls = map(int, line.split())
-        storm = Storm(top, random.Random(seed))
+        storm = Storm(top, random.Random(seed), only_files=kind == ["files"])
         for _ in range(calls):
             with contextlib.suppress(OSError):
                 storm.call()

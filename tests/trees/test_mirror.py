@@ -10,6 +10,7 @@ import pytest
 
 from fusenotify.bits import IN_CREATE
 from fusenotify.events import Event
+from tests.conftest import User
 from tests.trees.mirror import Mirror, mirrored
 
 pytestmark = pytest.mark.mount
@@ -30,6 +31,19 @@ def test_the_model_is_the_tree_where_it_is_changed_behind_the_mount(
     with mirrored(tmp_path, storms=storms, behind="all") as mirror:
         rounds = [mirror.round(seed) for seed in range(12)]
     assert sum(each.records for each in rounds) > 400
+
+
+@pytest.mark.parametrize("storms", ["source", "both"])
+def test_an_ordinary_user_has_a_model_of_the_directories_that_are_known(
+    nobody: User, storms: str
+) -> None:
+    options = ["--behind", "watched", "--changes", "files", "--storms", storms]
+    ran = nobody.run_with_fuse(
+        *(nobody.python, "-m", "tests.trees.mirror"), *options, "--rounds", "10", "--seed", "1"
+    )
+    assert ran.stderr == ""
+    assert "10 rounds" in ran.stdout
+    assert "0 rounds with an overflow" in ran.stdout
 
 
 def test_with_a_short_queue_an_overflow_says_when_to_list_again(tmp_path: Path) -> None:
