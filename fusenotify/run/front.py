@@ -3,9 +3,11 @@
 
 run.running waits here while run.back supervises in a process of its own.  The program is in
 this process's group, so it gets the signals of the terminal, and others to the group, itself.
-Signals to this process alone are handed on to the program.  When the program stops, the
-supervisor stops this process too, so that a shell sees its job stop.  When a signal kills the
-program, this process ends by the same signal.
+Signals to this process alone are handed on to the program.  A program such as a shell makes a
+group of its own, where alone it would lead this one: then its group gets both kinds.
+
+When the program stops, the supervisor stops this process too, so that a shell sees its job stop.
+When a signal kills the program, this process ends by the same signal.
 
 Invariant
     All signals that can be blocked are blocked here, and taken in one place.
@@ -38,7 +40,7 @@ class Front:
         self._witness = witness
         self._supervisor = supervisor
         self._reports = reports
-        self._program = -1
+        self._pid = self._program = -1
         self._said = b""
 
     def begin(self) -> tuple[bytes, bytes]:
@@ -56,8 +58,9 @@ class Front:
         word, _, rest = self._next().partition(b" ")
         if word == STARTED:
             os.set_blocking(self._reports, False)
+            self._pid = int(rest)
             with contextlib.suppress(ProcessLookupError):  # it has ended already
-                self._program = os.pidfd_open(int(rest))
+                self._program = os.pidfd_open(self._pid)
         return word, rest
 
     def wait(self) -> int:
@@ -74,8 +77,8 @@ class Front:
             # SIGPIPE comes from ourselves where the supervisor or the witness is gone.
             is_ours = number == signal.SIGCHLD or info.si_pid in (self._supervisor, os.getpid())
             was_for_all = self._witness.saw(number) or info.si_code == _SI_KERNEL
-            if not (is_ours or was_for_all):
-                self._hand_on(number)
+            if not is_ours:
+                self._hand_on(number, was_for_all)
 
     def _reported(self) -> int | None:
         """Follow new reports; return the status if the program has ended, otherwise None."""
@@ -96,10 +99,31 @@ class Front:
         line, _, self._said = self._said.partition(b"\n")
         return line
 
-    def _hand_on(self, number: int) -> None:
-        if self._program >= 0:
-            with contextlib.suppress(ProcessLookupError):
+    def _hand_on(self, number: int, was_for_all: bool) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if not was_for_all:
                 signal.pidfd_send_signal(self._program, number)
+            elif self._leads_a_group():
+                if number == signal.SIGCONT:
+                    _give_terminal(self._pid)
+                os.killpg(self._pid, number)
+
+    def _leads_a_group(self) -> bool:
+        """Return whether the program made itself a group in our session, and lives."""
+        group, session = os.getpgid(self._pid), os.getsid(self._pid)
+        signal.pidfd_send_signal(self._program, 0)  # else the id may be another's
+        return group == self._pid and session == os.getsid(0)
+
+
+def _give_terminal(group: int) -> None:
+    """Put a group into the foreground of the terminal, if there is one and it is in ours."""
+    with contextlib.suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.tcgetpgrp(terminal) == os.getpgrp():
+                os.tcsetpgrp(terminal, group)
+        finally:
+            os.close(terminal)
 
 
 def end_as(status: int) -> int:

@@ -334,6 +334,25 @@ def test_a_job_in_the_background_that_reads_is_stopped(terminal: Terminal) -> No
     terminal.wait_for("then=0\n")
 
 
+def test_a_shell_in_the_run_that_suspends_itself_comes_back(terminal: Terminal) -> None:
+    # It makes a group of its own; what continues the job continues the run's group.
+    terminal.type("PS1='out''er> '\n")
+    terminal.wait_for("outer> ")
+    terminal.type(" ".join(run_command("--")) + " bash --norc --noprofile -i\n")
+    terminal.type("PS1='in''ner> '\n")
+    terminal.wait_for("inner> ")
+    terminal.type("suspend\n")
+    terminal.wait_for("Stopped")
+    terminal.wait_for("outer> ")
+    terminal.type("fg\n")
+    until(terminal.has_a_job_in_front, "the job is in front")
+    terminal.type("echo $((6*7)); exit 5\n")
+    terminal.wait_for("42\n")
+    terminal.wait_for("outer> ")
+    terminal.type('echo "then=$?"\n')
+    terminal.wait_for("then=5\n")
+
+
 def test_a_stopped_job_ends_with_its_shell(terminal: Terminal) -> None:
     terminal.type(" ".join(run_command("--")) + " sleep 100\n")
     until(lambda: bool(_children_named(b"sleep", terminal.pid)), "sleep runs")
