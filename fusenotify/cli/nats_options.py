@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import signal
+from collections.abc import Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fusenotify.mounting.failure import Failure
 
 if TYPE_CHECKING:
     from fusenotify.nats.connection import Address
+
+# After how many seconds a program that was to end, and goes on, is told again.
+_AGAIN_SECONDS = 0.5
 
 
 def add_server(parser: argparse.ArgumentParser, option: str) -> None:
@@ -55,6 +60,20 @@ def extra() -> Iterator[None]:
             f"this needs nats-py, which cannot be imported ({error}): "
             "pip install 'fusenotify[nats]'"
         ) from error
+
+
+async def until_terminated(work: Coroutine[Any, Any, None]) -> None:
+    """Do work until it ends, or until SIGTERM."""
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+
+    def end() -> None:
+        this.cancel()
+        loop.call_later(_AGAIN_SECONDS, end)  # nats-py can swallow a cancellation
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
 
 
 def _url(text: str) -> str:

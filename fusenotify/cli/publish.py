@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import re
 
-from fusenotify.cli.nats_options import add_server, address_of, extra
+from fusenotify.cli.nats_options import add_server, address_of, extra, until_terminated
 from fusenotify.client.locate import locate
 from fusenotify.mounting.failure import Failure
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         window=arguments.window,
     )
     try:
-        asyncio.run(publishing)
+        asyncio.run(until_terminated(publishing))
     except Refused as refused:
         raise Failure(str(refused)) from None
     return 0

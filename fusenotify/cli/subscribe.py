@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import signal
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,16 +15,13 @@ import msgspec
 from fusenotify.bits import IN_ISDIR, IN_MOVED_FROM, IN_Q_OVERFLOW, names
 from fusenotify.cli import times
 from fusenotify.cli.lines import json_object
-from fusenotify.cli.nats_options import add_server, address_of, extra
+from fusenotify.cli.nats_options import add_server, address_of, extra, until_terminated
 from fusenotify.cli.printable import printable
 from fusenotify.cli.since import missing, past_line
 from fusenotify.mounting.failure import Failure
 
 if TYPE_CHECKING:
     from fusenotify.nats import Received
-
-# After how many seconds a subscriber that was to end, and goes on, is told again.
-_AGAIN_SECONDS = 0.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     with extra():
         from fusenotify.nats import Refused
     try:
-        asyncio.run(_print_all(arguments))
+        asyncio.run(until_terminated(_print_all(arguments)))
     except Refused as refused:
         raise Failure(str(refused)) from None
     return 0
@@ -77,20 +73,11 @@ async def _print_all(arguments: argparse.Namespace) -> None:
         since=arguments.since,
         durable=arguments.durable,
     )
-    loop, this = asyncio.get_running_loop(), asyncio.current_task()
-    assert this is not None
-
-    def end() -> None:
-        this.cancel()
-        loop.call_later(_AGAIN_SECONDS, end)  # nats-py can swallow a cancellation
-
-    loop.add_signal_handler(signal.SIGTERM, end)
     form = _object if arguments.json else _lines
-    with contextlib.suppress(asyncio.CancelledError):
-        async with contextlib.aclosing(received):
-            async for each in received:
-                sys.stdout.buffer.write(form(each))
-                sys.stdout.buffer.flush()
+    async with contextlib.aclosing(received):
+        async for each in received:
+            sys.stdout.buffer.write(form(each))
+            sys.stdout.buffer.flush()
 
 
 def _lines(received: Received) -> bytes:

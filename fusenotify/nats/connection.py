@@ -43,6 +43,10 @@ class NotThere(Refused):
     """JetStream, or the stream, does not exist; a server that just started may have it soon."""
 
 
+class NoStream(NotThere):
+    """The stream does not exist; the first publisher makes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A server and the credentials for it.

@@ -28,6 +28,7 @@ from fusenotify.nats.connection import (
     STREAM,
     TRANSIENT,
     Address,
+    NoStream,
     NotThere,
     Refused,
     connected,
@@ -63,6 +64,7 @@ async def subscribe(
     asked for.  since is used only if no place is kept yet.  A durable subscriber that was killed
     may get its last events again, with the same numbers.
 
+    If there is no stream yet, subscribe() waits until a publisher makes it.
     If the server goes away after the first connection, subscribe() waits until it is back.
 
     Raises Refused; ValueError if the time has no zone.
@@ -77,6 +79,10 @@ async def subscribe(
                 async for event in events:
                     pause = _RETRY_SECONDS[0]
                     yield event
+        except NoStream as error:
+            if not reader.was_connected:
+                log.warning("%s: waiting for it", error)
+            reader.begin_with_stream()
         except (NotThere, *TRANSIENT) as error:
             if not reader.was_connected:
                 raise Refused(str(error)) from None
@@ -104,6 +110,12 @@ class _Reader:
         self._durable = durable
         self._last: int | None = None  # the number of the last message that was handled
         self._created = ""  # when the stream was created that has this number, if known
+
+    def begin_with_stream(self) -> None:
+        """Note that there is no stream yet: when it is made, all its events are new."""
+        self.was_connected = True
+        if self._since is None:
+            self._since = 1
 
     async def read(self) -> AsyncGenerator[Received, None]:
         """Yield the events after the last one, until the server leaves out a message.
@@ -148,7 +160,7 @@ class _Reader:
         try:
             info = await jetstream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
-            raise NotThere(
+            raise NoStream(
                 f"there is no stream {self._stream} at {self._address.shown}; a publisher makes one"
             ) from None
         except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):

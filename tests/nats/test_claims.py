@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -131,3 +132,58 @@ def test_a_journal_that_was_copied_is_published_by_each_machine(
         program(*publish, "other", output=tmp_path / "other"),
     ):
         assert published(server, 2, tmp_path / "printed") == [1, 1]
+
+
+def test_a_publisher_that_is_told_to_end_leaves_the_mount_to_the_next_one(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    os.mkdir(f"{kept.mountpoint}/a")
+    with elsewhere("one", kept, server, tmp_path / "said") as first:
+        published(server, 1, tmp_path / "printed")
+        first.terminate()
+        assert first.wait(20) == 0
+    os.mkdir(f"{kept.mountpoint}/b")
+    with elsewhere("other", kept, server, tmp_path / "said"):
+        assert published(server, 2, tmp_path / "printed") == [1, 2]
+    assert "waiting" not in (tmp_path / "said").read_text()
+
+
+def test_a_subscriber_waits_for_the_stream_and_gets_all_of_it(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    printed = tmp_path / "printed"
+    os.mkdir(f"{kept.mountpoint}/a")
+    with program("subscribe", "--from", server.url, "--json", output=printed):
+        until(lambda: "waiting for it" in printed.read_text(), "it waits")
+        with program("publish", kept.mountpoint, "--to", server.url, output=tmp_path / "said"):
+            until(lambda: len(objects(printed)) == 1, "the event is printed")
+
+
+def test_a_slow_reader_of_a_subscriber_gets_everything(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    number = 2000
+    for each in range(number):
+        os.mkdir(f"{kept.mountpoint}/{each}")
+    with program("publish", kept.mountpoint, "--to", server.url, output=tmp_path / "said"):
+        until(server.has_stream, "the stream is made")
+        subscriber = subprocess.Popen(
+            [*FUSENOTIFY, "subscribe", "--from", server.url, "--since", "1", "--json"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with subscriber:
+            assert subscriber.stdout is not None
+            first = subscriber.stdout.readline()
+            # The pipe is full: the subscriber waits, and the server drops nobody.
+            until(lambda: _sleeps_in_write(subscriber.pid), "it waits for its reader")
+            server.stop(signal.SIGTERM)  # goes away and comes back meanwhile
+            server.start()
+            lines = [first, *(subscriber.stdout.readline() for _ in range(number - 1))]
+            subscriber.kill()
+    assert [json.loads(line)["sequence"] for line in lines] == list(range(1, number + 1))
+
+
+def _sleeps_in_write(pid: int) -> bool:
+    return Path(f"/proc/{pid}/wchan").read_text() in ("pipe_write", "anon_pipe_write")
