@@ -30,6 +30,7 @@ from fusenotify.protocol.messages import Error, Read, Records, WatchAdded
 from fusenotify.protocol.unread import UnreadRecords
 from fusenotify.run import tasks
 from fusenotify.run.link import Link
+from fusenotify.run.threads import close_inotify
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # The size of the longest record: any record fits in a read of this size.
@@ -295,7 +296,7 @@ class KernelSource(Source):
 
     def close(self) -> None:
         self._unlisten()
-        os.close(self._descriptor)
+        close_inotify(self._descriptor)
 
     async def _rm_watch(self, wd: int) -> None:
         _called(_libc.inotify_rm_watch, self._descriptor, wd)
