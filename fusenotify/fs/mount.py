@@ -191,7 +191,7 @@ class Mount:
         self._device = mount.device
         self._root = OwnRoot(mount.id)
         if self._write_back is not None:
-            self._write_back.mount = mount.id
+            self._write_back.mounted(mount.id)
         self._covered = Covered(mount, self._inodes.root.fd)
 
     @property

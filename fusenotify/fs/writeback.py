@@ -12,6 +12,10 @@ separate process does it, which has nothing else open: it opens the file through
 the mount, by its handle (fs.file_requests answers that request, without an event).
 Only root may do this.
 
+For the same reason the process ends the connection of a daemon that was killed while a thread of
+fs.forgetting waits in the kernel for the lock of a directory.  A program that waits for the daemon
+holds that lock, and the connection lasts as long as the thread.
+
 Invariants
     The process is forked before the mount.  It uses nothing with a lock that
         another thread of the daemon may hold, such as logging, and it ends with
@@ -22,6 +26,7 @@ Invariants
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -30,6 +35,7 @@ import struct
 import threading
 import warnings
 from contextlib import suppress
+from typing import NoReturn
 
 import trio
 
@@ -46,6 +52,13 @@ _ASKED = struct.Struct("=QQ")
 _HANDLE = struct.Struct("=IiIII")
 _HANDLE_TYPE = 0x81
 _working_directory = threading.Lock()
+# The signal that the process gets when the daemon's main thread ends, and how long the other
+# threads may take to end.
+_ENDED = signal.SIGUSR1
+_ENDING_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+_MNT_FORCE = 1
+_libc = ctypes.CDLL(None)
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
@@ -53,22 +66,25 @@ class Unwritten(Obstacle):
     """Stores to a mapping of the file may not be written back yet."""
 
 
+class _DaemonEnded(Exception):
+    """The daemon's main thread has ended."""
+
+
 class WriteBack:
     """The daemon's side of the process, which start() makes.
 
-    mount is the mount's id in mountinfo, 0 until it is known.  under_way counts the requests
-    to the process that are not done yet.
+    under_way counts the requests to the process that are not done yet.
     """
 
     def __init__(self, control: socket.socket, pid: int) -> None:
         self._control = control
         self._pid = pid
-        self.mount = 0
+        self._mount = 0
         self.under_way = 0
 
     @classmethod
     def start(cls) -> WriteBack | None:
-        """Fork the process, before the mount is made.
+        """Fork the process, before the mount is made, in the main thread.
 
         Returns None if the process would be of no use, or cannot be forked.
         """
@@ -89,6 +105,12 @@ class WriteBack:
         ours.setblocking(False)
         return cls(ours, pid)
 
+    def mounted(self, mount: int) -> None:
+        """Take the mount's id in mountinfo."""
+        self._mount = mount
+        with suppress(OSError):  # the process was killed
+            self._control.send(_ASKED.pack(mount, 0))
+
     async def of(self, number: int) -> None:
         """Wait until all stores to mappings of an inode up to now are written back.
 
@@ -102,7 +124,7 @@ class WriteBack:
         self.under_way += 1
         try:
             try:
-                socket.send_fds(self._control, [_ASKED.pack(self.mount, number)], [writer])
+                socket.send_fds(self._control, [_ASKED.pack(self._mount, number)], [writer])
             except OSError:  # the process was killed
                 return
             finally:
@@ -138,17 +160,44 @@ def _run(control: int) -> None:
         os.closerange(3, control)
         # Inherited descriptors may be above the limit of open files.
         os.closerange(control + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+        signal.signal(_ENDED, _ended)
+        _libc.prctl(_PR_SET_PDEATHSIG, _ENDED, 0, 0, 0)
         with socket.socket(fileno=control) as asked:
-            root = None
-            while True:
-                message, fds, _, _ = socket.recv_fds(asked, _ASKED.size, 1)
-                if not message:
-                    break
-                mount, inode = _ASKED.unpack(message)
-                root = root or OwnRoot(mount)
-                threading.Thread(target=_write, args=(root, inode, fds[0])).start()
+            _serve(asked)
     finally:
         os._exit(0)
+
+
+def _serve(asked: socket.socket) -> None:
+    """Do what the daemon asks for until it ends, and end its connection if it does not end."""
+    root = None
+    try:
+        while True:
+            message, fds, _, _ = socket.recv_fds(asked, _ASKED.size, 1)
+            if not message:
+                return
+            mount, inode = _ASKED.unpack(message)
+            root = root or OwnRoot(mount)
+            if fds:
+                threading.Thread(target=_write, args=(root, inode, fds[0])).start()
+    except _DaemonEnded:
+        asked.settimeout(_ENDING_SECONDS)
+        try:
+            while asked.recv(_ASKED.size):
+                pass
+        except TimeoutError:
+            if root is not None:
+                _abort(root)
+
+
+def _ended(*_: object) -> NoReturn:
+    raise _DaemonEnded
+
+
+def _abort(root: OwnRoot) -> None:
+    """End the connection; the mount stays, dead, since it is in use here."""
+    with suppress(OSError), root.opened() as directory:
+        _libc.umount2(b"/proc/self/fd/%d" % directory, _MNT_FORCE)
 
 
 def _write(root: OwnRoot, number: int, writer: int) -> None:
