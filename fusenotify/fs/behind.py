@@ -164,8 +164,8 @@ class Behind:
     def catch_up(self) -> Record | None:
         """Tell others' changes that came before our own change of a name, or of two names.
 
-        Our change was just made.  Returns its echo, which says what was changed; None if there is
-        none.  Sets disputed.
+        Our change was just made.  Returns its echo, which says what was changed.  If there were
+        only echoes, they may not have been decoded, and it returns None.  Sets disputed.
         """
         self._reading.read_all(drop_echoes=True)
         pending = self._pending
