@@ -193,15 +193,20 @@ class Behind:
         """Tell others' changes before a directory becomes known by a name that they gave it.
 
         From then on, records of its entries are told with that name.  Returns whether anything
-        was told; then the name may belong to another object now.
+        was told; then the name may belong to another object now.  If no record is about a name
+        in parent or a move of the directory, nothing has to be told.
         """
         self.marks.named(inode)
-        pending = self._pending
+        pending, where = self._pending, self._whereabouts
         if not self._tree_roots or self._hooks.telling:
             return False
-        self._whereabouts.await_changes(parent)
+        where.await_changes(parent)
         self._reading.read_all()
         if not pending.foreign:
+            return False
+        moved = where.handle_of(inode)
+        moves = moved is not None and pending.first_move(moved) is not None
+        if not moves and not pending.concerns(where.handle_of(parent)):
             return False
         with held(inode, parent):
             self._tell_now(pending.appended)

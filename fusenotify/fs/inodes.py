@@ -36,7 +36,7 @@ from fusenotify.fs.submounts import Place, Submounts
 from fusenotify.fs.unused import Unused
 
 # How often a name is looked up again because others changed names meanwhile.
-_TRIES = 4
+_TRIES = 16
 
 
 class Inode(Held):

@@ -403,6 +403,17 @@ def test_what_was_done_in_a_directory_elsewhere_that_is_gone_holds_nobody_up(
     assert tree.settle() == ["CREATE|ISDIR d/new"]
 
 
+def test_a_lookup_waits_only_for_records_of_its_directory(make: Callable[..., Tree]) -> None:
+    tree = make("d/known/", "e/")
+    tree.looked_up("e")
+    tree.other("os.mkdir('e/f')")
+    tree.looked_up("d/known")
+    assert tree.behind._pending.foreign == 1
+    tree.looked_up("e/f")
+    assert tree.behind._pending.foreign == 0
+    assert tree.settle() == ["CREATE|ISDIR e/f"]
+
+
 def test_a_busy_program_elsewhere_hides_nothing_in_a_directory_that_is_gone(
     make: Callable[..., Tree], tmp_path: Path
 ) -> None:
