@@ -14,7 +14,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 from collections.abc import Callable
 
@@ -25,8 +24,6 @@ from fusenotify.run.sources import LONGEST_RECORD, KernelSource, MountSource, So
 from fusenotify.run.unread import LINUX_6, RULES, Unread
 
 _PULL_SIZE = 1 << 20
-# How long a read waits for a daemon to confirm that all events are queued.
-_FENCE_SECONDS = 2.0
 
 
 class InotifyDescriptor:
@@ -129,10 +126,8 @@ class InotifyDescriptor:
         """Queue here all events of what happened before the call.  Call settle() after it."""
         self._refreshing += 1  # until the end, events need not come by themselves
         try:
-            with contextlib.suppress(TimeoutError):  # the events that are there are used
-                async with asyncio.timeout(_FENCE_SECONDS):
-                    for source in list(self._sources):
-                        await source.fence()
+            for source in list(self._sources):
+                await source.fence()
         finally:
             self._refreshing -= 1
         if not self._closed:
@@ -183,7 +178,7 @@ class InotifyDescriptor:
         """Queue events that were taken again, before the others."""
         self._settle()
         self.pipe.take(self._piped)
-        self._piped = 0
+        self._piped = self._torn = 0
         self._unread.put_back(events)
         self._refill()
 
@@ -223,7 +218,7 @@ class InotifyDescriptor:
 
     def _settle(self) -> None:
         """Find out how much was read from the pipe."""
-        if not self._closed:
+        if self._piped and not self._closed:
             self._piped = self.pipe.unread()
             self._torn = self._unread.consumed(self._piped)
 

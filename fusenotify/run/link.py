@@ -102,15 +102,21 @@ class Link:
         self._connection.settle()
         self._transmit()
 
-    async def wait(self, call: Call, take: Callable[[], T | None]) -> T:
-        """Wait until the call is answered, and return take(), which is not None then."""
+    async def wait(
+        self, call: Call, take: Callable[[], T | None], seconds: float | None = None
+    ) -> T:
+        """Wait until the call is answered, and return take(), which is not None then.
+
+        Raises TimeoutError if no answer comes within a number of seconds, and what take() raises.
+        """
         if not self._is_answered_at_once(call):
             future: asyncio.Future[None] = self._loop.create_future()
             self.when_answered(call, partial(_end, future))
             try:
-                await future
+                async with asyncio.timeout(seconds):
+                    await future
             except BaseException:
-                del self._waiting[call.request.id]
+                self._waiting.pop(call.request.id, None)
                 self.give_up(call)
                 raise
         taken = take()

@@ -40,6 +40,8 @@ _FENCED_SIZE = 1 << 20
 _LISTENED_SIZE = 4096
 _ANY_SIZE = 1 << 62
 _BUSY_SECONDS = 0.05
+# How long a read waits for a daemon to confirm that all events are queued.
+_FENCE_SECONDS = 2.0
 
 
 class Source(ABC):
@@ -179,7 +181,11 @@ class MountSource(Source):
             call = self._read(_FENCED_SIZE, 0.0, fence=fenced)
             if call is None:
                 return
-            records = await self.link.wait(call, partial(self._answer_to, call))
+            take = partial(self._answer_to, call)
+            try:
+                records = await self.link.wait(call, take, _FENCE_SECONDS)
+            except TimeoutError:
+                return  # the events that are there are used
             if len(records) <= _FENCED_SIZE - LONGEST_RECORD:
                 return
             fenced = False
@@ -238,10 +244,10 @@ class MountSource(Source):
 
     def _answer_to(self, call: Call) -> bytes:
         """Return the records that answered a read, which are in _records, too."""
+        if isinstance(call.answer, Error) and call.answer.errno == errno.EAGAIN:
+            return b""
         try:
             answer = call.take(Records)
-        except BlockingIOError:
-            return b""
         except (OSError, ProtocolError):  # ConnectionLost, EBADF: nothing will come any more
             self._is_lost = True
             return b""
