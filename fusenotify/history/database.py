@@ -30,6 +30,8 @@ _SCHEMA = (
     # has a later time than the newest, whose time is that of the batch.
     "CREATE TABLE batches (last INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, "
     "time INTEGER NOT NULL, entries BLOB NOT NULL)",
+    # By the path of a directory, the number of the entry with which it got this path.
+    "CREATE TABLE directories (path BLOB PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID",
     # The times in which a daemon kept the journal.  first and last are the numbers of the run's
     # entries.  Nothing is missing up to alive; ended is true if the daemon closed the journal.
     "CREATE TABLE runs (run INTEGER PRIMARY KEY, id TEXT NOT NULL, first INTEGER NOT NULL, "
@@ -155,6 +157,9 @@ def checked(writer: sqlite3.Connection, source: bytes) -> tuple[str, int]:
         writer.execute("ALTER TABLE journal ADD COLUMN begun INTEGER NOT NULL DEFAULT 0")
         oldest = writer.execute("SELECT min(time) FROM batches").fetchone()[0]
         writer.execute("UPDATE journal SET begun = ?", (oldest or time.time_ns(),))
+        writer.execute(_SCHEMA[2])
+        # It is not known which directories were replaced until now: all may have been.
+        writer.execute("INSERT INTO directories SELECT x'', max(last) FROM runs WHERE last")
     elif version != VERSION:
         raise OSError(
             errno.EINVAL,

@@ -70,7 +70,7 @@ class Journal:
         self._core = core
         self._details = core.details
         self._handle = core.init(self, LINUX_6)
-        self._mask = mask
+        self.mask = mask
         self._batch_seconds = batch_seconds
         self._sequence = store.last
         self._waiting: deque[Entry] = deque()
@@ -91,7 +91,7 @@ class Journal:
 
     def watch(self, root: Inode) -> None:
         """Keep changes below root from now on, and write them."""
-        self._handle.add_watch(TreeWatch(), root, self._mask)
+        self._handle.add_watch(TreeWatch(), root, self.mask)
         self._core.ask_for_details(1)
         self._core.asks_for_processes += 1
         self._core.queues.add(self)
@@ -145,13 +145,13 @@ class Journal:
         if not watch.attached:
             put_watch(watch)
             return
-        if not mask & self._mask:  # IN_UNMOUNT
+        if not mask & self.mask:  # IN_UNMOUNT
             return
         path = name or b""
         if path.endswith(b"/"):
             return  # the directory above reports it, too
         modified = self._modified
-        only_modified = mask & IN_MODIFY and not mask & ~IN_MODIFY & self._mask
+        only_modified = mask & IN_MODIFY and not mask & ~IN_MODIFY & self.mask
         if only_modified:
             # The second check is for a batch that was taken after the first one.
             if path in modified and modified is self._modified:
@@ -174,7 +174,7 @@ class Journal:
         process = self._details.process(self._core.actor)
         if process is not None:
             entry.pid, entry.uid, entry.gid, entry.command = process[:4]
-        if mask & IN_MOVED_FROM and self._mask & IN_MOVED_TO:
+        if mask & IN_MOVED_FROM and self.mask & IN_MOVED_TO:
             entry.sequence = cookie  # until it gets its number
             self._moved = entry
         elif self._keep(entry) and only_modified:

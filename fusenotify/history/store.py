@@ -30,8 +30,9 @@ from typing import Any
 
 import msgspec
 
+from fusenotify.bits import IN_CREATE, IN_ISDIR, IN_MOVED_TO
 from fusenotify.history.bounds import Bounds
-from fusenotify.history.cursors import BEFORE, Cursor
+from fusenotify.history.cursors import Cursor
 from fusenotify.history.database import Database, checked
 from fusenotify.history.entries import Entry, Reason, gap
 
@@ -145,6 +146,10 @@ class Store:
         data = self._packed(entries)
         with self._errors(), self._transaction():
             self._insert(entries, data)
+            self._writer.executemany(
+                "INSERT OR REPLACE INTO directories VALUES (?, ?)",
+                [(entry.path, entry.sequence) for entry in entries if _replaces(entry)],
+            )
             # Later changes may be waiting.
             self._keep_alive(newest.sequence, newest.time)
             used, oldest = self._without_old(self.used + len(data) + _ROW_BYTES)
@@ -169,13 +174,13 @@ class Store:
 
         Raises OSError (EIO).
         """
-        with self._reading, self._errors():
-            row = self._reader.execute(
-                "SELECT entries, last, time FROM batches WHERE last > ? AND last <= ? "
-                "ORDER BY last LIMIT 1",
-                (sequence, self.last),
-            ).fetchone()
-        if row is None:
+        row = self.ask(
+            "SELECT entries, last, time FROM batches WHERE last > ? AND last <= ? "
+            "ORDER BY last LIMIT 1",
+            sequence,
+            self.last,
+        )
+        if not row:
             return []
         data, last, until = row
         try:
@@ -189,31 +194,19 @@ class Store:
         place = bisect.bisect_right(self._runs, sequence, key=lambda run: run[0])
         return Cursor(self.id, self._runs[max(place - 1, 0)][1], sequence)
 
-    def place_at(self, time: int) -> Cursor:
-        """Return the place before the first entry that is not older than a time.
-
-        If the journal does not know everything since then, it is a place before the journal.
+    def ask(self, query: str, *arguments: object) -> tuple[Any, ...]:
+        """Return the first row of a query's result, or ().
 
         Raises OSError (EIO).
         """
         with self._reading, self._errors():
-            row = self._reader.execute(
-                "SELECT last FROM batches WHERE time >= ? ORDER BY last LIMIT 1", (time,)
-            ).fetchone()
-        begin = self.last + 1 if row is None else row[0]
-        if row is not None:
-            # Within the batch: the place before it is that after the batch before.
-            with self._reading, self._errors():
-                before = self._reader.execute(
-                    "SELECT max(last) FROM batches WHERE last < ?", (begin,)
-                ).fetchone()[0]
-            entries = self.read(before or 0)
-            newer = [entry.sequence for entry in entries if entry.time >= time]
-            begin = newer[0] if newer else begin
-        removed = begin == self.oldest > self._runs[0][0]
-        if removed or time < self.begun:
-            return Cursor(self.id, BEFORE, 0)
-        return self.cursor(begin - 1)
+            row: tuple[Any, ...] | None = self._reader.execute(query, arguments).fetchone()
+        return row or ()
+
+    @property
+    def first(self) -> int:
+        """The number of the first entry that this journal ever had."""
+        return self._runs[0][0]
 
     def reached(self, cursor: Cursor) -> int:
         """Return how far this journal has what the journal had in which a cursor was made.
@@ -234,10 +227,9 @@ class Store:
 
         Raises OSError (EIO).
         """
-        with self._reading, self._errors():
-            row = self._reader.execute(
-                "SELECT time FROM batches WHERE last <= ? ORDER BY last DESC LIMIT 1", (sequence,)
-            ).fetchone()
+        row = self.ask(
+            "SELECT time FROM batches WHERE last <= ? ORDER BY last DESC LIMIT 1", sequence
+        )
         return row[0] if row else 0
 
     # Opening.
@@ -340,6 +332,7 @@ class Store:
         batches.close()
         if upto:
             self._writer.execute("DELETE FROM batches WHERE last <= ?", (upto,))
+            self._writer.execute("DELETE FROM directories WHERE sequence <= ?", (upto,))
         return used, oldest
 
     def _one(self, query: str, *arguments: object) -> tuple[Any, ...]:
@@ -374,3 +367,13 @@ class Store:
         except OSError as error:
             error.filename = os.fsdecode(self.path)
             raise
+
+
+def _replaces(entry: Entry) -> bool:
+    """Return whether another directory has the entry's path from then on.
+
+    After a gap, any directory may be another one: the path of a gap is that of the root.
+    """
+    if entry.reason is not None:
+        return True
+    return bool(entry.mask & IN_ISDIR and entry.mask & (IN_CREATE | IN_MOVED_TO))

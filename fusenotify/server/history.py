@@ -22,11 +22,13 @@ from typing import TypeVar
 
 import trio
 
+from fusenotify.bits import IN_CREATE, IN_MOVED_TO
 from fusenotify.credentials import Credentials
 from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.time_share import TimeShare
 from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
+from fusenotify.history.lookups import place_at
 from fusenotify.history.reading import Reading
 from fusenotify.protocol.messages import Past, Since
 from fusenotify.protocol.past import BEGINNING, PastEvent
@@ -184,7 +186,7 @@ class History:
         if time is not None:
             if not 0 <= time < 1 << 63:
                 raise OSError(errno.EINVAL, f"{time} is not a time in ns since 1970")
-            cursor = await self.apart(who, partial(self.store.place_at, time))
+            cursor = await self.apart(who, partial(place_at, self.store, time))
         return str(cursor)
 
     async def apart(self, who: Credentials, work: Callable[[], T]) -> T:
@@ -231,6 +233,12 @@ class Asking:
         self._who = who
         self._request = request
         self._privileged = is_privileged(who)
+        if not self._privileged and ~history.journal.mask & (IN_CREATE | IN_MOVED_TO):
+            raise OSError(
+                errno.EACCES,
+                "the journal does not keep 'create' and 'moved_to', so it cannot tell what other "
+                "users than root and the daemon's may see",
+            )
         if not self._privileged:
             path = request.path or b"/"
             with history.tree.resolved(path, who, follow=False, directory=False):
@@ -293,7 +301,8 @@ class Asking:
         events: list[PastEvent] = []
         time = self._user.time
         wanted = await Wanted.of(request, history.table, self._who)
-        visible = Visible(history.store, history.tree, history.turns, self._who, time)
+        apart = partial(history.apart, self._who)
+        visible = Visible(history.store, history.tree, history.turns, self._who, time, apart)
         while (entries := await self._read()) is not None:
             for start in range(0, len(entries), _TOGETHER):
                 some = await wanted.among(entries[start : start + _TOGETHER])

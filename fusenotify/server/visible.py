@@ -5,12 +5,14 @@ server.history reads entries for a client's request, and asks here about each.
 
 Invariant
     A user other than root and the daemon's user sees a name only if the user may, at the
-        time of the request, read its directory and search all directories above.
+        time of the request, read its directory and search all directories above; and only
+        if the journal knows of no other directory that had this path since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -19,6 +21,7 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.time_share import TimeShare
 from fusenotify.history.cursors import Cursor
 from fusenotify.history.entries import Entry
+from fusenotify.history.lookups import replaced
 from fusenotify.history.reading import half
 from fusenotify.history.store import Store
 from fusenotify.protocol.past import PastEvent
@@ -34,15 +37,24 @@ class Visible:
     """The entries that a client may see, by verdicts on their directories."""
 
     def __init__(
-        self, store: Store, tree: Tree, turns: Turns, who: Credentials, time: TimeShare
+        self,
+        store: Store,
+        tree: Tree,
+        turns: Turns,
+        who: Credentials,
+        time: TimeShare,
+        apart: Callable[[Callable[[], dict[bytes, int]]], Awaitable[dict[bytes, int]]],
     ) -> None:
+        """apart calls a function in a thread, in the user's share of time."""
         self._store = store
         self._tree = tree
         self._turns = turns
         self._time = time
+        self._apart = apart
         self._who = who
         self._sees_all = is_privileged(who)
-        self._verdicts: dict[bytes, bool] = {}
+        # By directory, the number of the first entry that the client may see; None for none.
+        self._verdicts: dict[bytes, int | None] = {}
         self._bytes = 0
 
     async def judge(self, entries: Sequence[Entry]) -> None:
@@ -52,16 +64,20 @@ class Visible:
         if self._bytes > _MOST_VERDICT_BYTES:
             self._verdicts.clear()
             self._bytes = 0
-        for entry in entries:
-            for path in (entry.path, entry.old_path):
-                if path is not None and _directory(path) not in self._verdicts:
-                    await self._judge(_directory(path))
+        permitted: list[bytes] = []
+        paths = [path for entry in entries for path in (entry.path, entry.old_path)]
+        for directory in [_directory(path) for path in paths if path is not None]:
+            if directory not in self._verdicts and await self._judge(directory):
+                permitted.append(directory)
+        if permitted:
+            newest = await self._apart(partial(replaced, self._store, permitted))
+            self._verdicts |= {directory: last + 1 for directory, last in newest.items()}
 
     def event(self, entry: Entry) -> PastEvent | None:
         """Return the event for an entry, with what the client may see; None if that is nothing."""
         if not self._sees_all and not entry.mask & IN_Q_OVERFLOW:
-            new = self._verdicts[_directory(entry.path)]
-            old = entry.old_path is not None and self._verdicts[_directory(entry.old_path)]
+            new = self._sees(entry, entry.path)
+            old = entry.old_path is not None and self._sees(entry, entry.old_path)
             if not (new or old):
                 return None
             if entry.old_path is not None and not (new and old):
@@ -69,7 +85,11 @@ class Visible:
         with_actor = self._sees_all or entry.uid == self._who.uid
         return _message(entry, self._store.cursor(entry.sequence), with_actor)
 
-    async def _judge(self, directory: bytes) -> None:
+    def _sees(self, entry: Entry, path: bytes) -> bool:
+        first = self._verdicts[_directory(path)]
+        return first is not None and entry.sequence >= first
+
+    async def _judge(self, directory: bytes) -> bool:
         """Find out whether the client could watch a directory."""
         await self._turns.take(self._who)
         await trio.sleep(self._time.wait())
@@ -82,7 +102,8 @@ class Visible:
         finally:
             self._time.end()
         self._bytes += len(directory) + 100
-        self._verdicts[directory] = verdict
+        self._verdicts[directory] = None
+        return verdict
 
 
 def _directory(path: bytes) -> bytes:

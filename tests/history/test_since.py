@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -423,6 +424,93 @@ def test_invalid_arguments_are_refused(arguments: list[str], message: str) -> No
 def since(*arguments: str | Path) -> tuple[int, str, str]:
     done = fusenotify("since", *arguments)
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def shared(public_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A mount in which everybody may make and rename directories, and its journal."""
+    source, mnt = public_path / "source", public_path / "mnt"
+    for directory in (source, mnt):
+        directory.mkdir(mode=0o755)
+    source.chmod(0o777)
+    journal = public_path / "journal"
+    with fusenotify_mounted(source, mnt, journal=journal, options=["allow_other"]):
+        yield mnt, journal
+
+
+def what_they_see(user: User, cursor: str, mnt: Path) -> list[str]:
+    done = user.run(user.python, *FUSENOTIFY[1:], "since", cursor, mnt, "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    return [os.path.relpath(event["path"], mnt) for event in events]
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+@pytest.mark.parametrize("theirs", ["made", "moved there", "below one that was moved there"])
+def test_a_directory_of_the_same_name_shows_nothing_of_the_one_before(
+    shared: tuple[Path, Path], nobody: User, how: str, theirs: str
+) -> None:
+    mnt, _ = shared
+    nobody.run("mkdir", "-p", mnt / "old" / "deep", mnt / "top" / "deep")
+    cursor = fusenotify("cursor", mnt).stdout.strip()
+    private = mnt / "private" / "deep"
+    private.parent.mkdir(mode=0o700)
+    private.mkdir()
+    (private / "secret").touch()
+    (private / "secret").unlink()
+    assert not [path for path in what_they_see(nobody, cursor, mnt) if "secret" in path]
+    if how == "removed":
+        private.rmdir()
+        private.parent.rmdir()
+    else:
+        private.parent.rename(mnt / "elsewhere")
+    script = {
+        "made": "mkdir -p private/deep",
+        "moved there": "mkdir private; mv old/deep private/deep",
+        "below one that was moved there": "mv top private",
+    }[theirs]
+    done = nobody.run("sh", "-ec", f"cd {mnt}; {script}; mkdir private/deep/mine")
+    assert done.returncode == 0, done.stderr
+    seen = what_they_see(nobody, cursor, mnt)
+    assert not [path for path in seen if "secret" in path], seen
+    assert seen[-1] == "private/deep/mine"
+
+
+def test_a_user_still_sees_what_happened_before_the_mount_was_made_again(
+    public_path: Path, nobody: User
+) -> None:
+    source, mnt = public_path / "source", public_path / "mnt"
+    for directory in (source, mnt):
+        directory.mkdir(mode=0o755)
+    source.chmod(0o777)
+    mount = partial(
+        fusenotify_mounted, source, mnt, journal=public_path / "j", options=["allow_other"]
+    )
+    with mount():
+        cursor = fusenotify("cursor", mnt).stdout.strip()
+        nobody.run("mkdir", "-p", mnt / "d" / "e")
+    with mount():
+        done = nobody.run(nobody.python, *FUSENOTIFY[1:], "since", cursor, mnt)
+        assert (done.returncode, done.stdout) == (
+            3,
+            f"{mnt}/ CREATE,ISDIR d\n{mnt}/d/ CREATE,ISDIR e\n",
+        )
+
+
+def test_a_journal_that_cannot_tell_who_may_see_what_is_roots(
+    public_path: Path, nobody: User
+) -> None:
+    source, mnt = public_path / "source", public_path / "mnt"
+    for directory in (source, mnt):
+        directory.mkdir(mode=0o755)
+    options = ["--journal-events=delete", "-o", "allow_other", f"--journal={public_path}/journal"]
+    assert fusenotify("mount", *options, source, mnt).returncode == 0
+    try:
+        done = nobody.run(nobody.python, *FUSENOTIFY[1:], "since", "begin", mnt)
+        assert (done.returncode, "does not keep 'create'" in done.stderr) == (1, True), done.stderr
+        assert fusenotify("since", "begin", mnt).returncode == 0
+    finally:
+        fusenotify("unmount", mnt)
 
 
 def exchange(one: Path, other: Path) -> None:
