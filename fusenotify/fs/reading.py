@@ -91,7 +91,6 @@ class Reading:
         try:
             return self._retelling.settle()
         except OutOfOrder:
-            log.exception("what was done behind the mount cannot be told")
             self.lose()
             return True
         finally:
@@ -158,7 +157,10 @@ class Reading:
                         if self._is_to_wait(record, unexplained):
                             pending.push(record)
                             return False
-                except (OSError, OutOfOrder):
+                except OutOfOrder:  # as many as users like: status counts them, the log has none
+                    self.lose()
+                    return True
+                except OSError:
                     log.exception("what was done behind the mount cannot be told")
                     self.lose()
                     return True

@@ -252,6 +252,19 @@ def open_by_handle(anchor: int, handle: bytes, flags: int) -> int:
     return fd
 
 
+def path_now(fd: int) -> bytes:
+    """Return the path of an open object now; b"" if it is longer than 4,095 bytes.
+
+    Raises OSError.
+    """
+    try:
+        return os.readlink(os.fsencode(path_of(fd)))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return b""
+        raise
+
+
 def filesystem_type(fd: int) -> int:
     """fstatfs(2): return f_type, the type of the filesystem of fd's object.
 

@@ -24,7 +24,7 @@ from fusenotify.fs.fanotify import Fanotify, Record
 from fusenotify.fs.file_handles import HOLD
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.pending import Pending
-from fusenotify.fs.syscalls import handle_of_name, open_by_handle
+from fusenotify.fs.syscalls import handle_of_name, open_by_handle, path_now
 from fusenotify.mountinfo import contains
 
 MOST = 16_384
@@ -100,7 +100,7 @@ class Whereabouts:
         if inode is root or (dentry is not None and not dentry.unlinked):
             return
         with suppress(OSError):
-            top, path = _path(root.fd), _path(inode.fd)
+            top, path = path_now(root.fd), path_now(inode.fd)
             above = root
             for name in path[len(top) :].strip(b"/").split(b"/") if contains(top, path) else ():
                 above, _ = self._inodes.lookup(above, name)
@@ -337,7 +337,7 @@ class Whereabouts:
         """Return the name of an open directory, and the handle of its parent.
 
         Returns None if the directory was removed, and an empty name if it has no parent below
-        SOURCE.  Raises OSError.
+        SOURCE, or if its path is too long (path_now()).  Raises OSError.
         """
         status = os.fstat(fd)
         if not status.st_nlink:
@@ -353,7 +353,7 @@ class Whereabouts:
                 parent = None if place is None else self._inodes.at(place)
                 handle = None if parent is None else self.handle_of(parent)
                 return (b"", b"") if place is None or handle is None else (place.name, handle)
-            name = os.path.basename(_path(fd))
+            name = os.path.basename(path_now(fd))
             with suppress(OSError):  # until the record of a move that shows is queued
                 os.stat(_TOO_LONG, dir_fd=up)
             if not os.fstat(fd).st_nlink:  # removed meanwhile: the name has " (deleted)"
@@ -393,7 +393,3 @@ class Whereabouts:
         if len(self._found) > MOST:
             oldest, _ = self._found.popitem(last=False)
             oldest.unpin()
-
-
-def _path(fd: int) -> bytes:
-    return os.readlink(os.fsencode(f"/proc/self/fd/{fd}"))

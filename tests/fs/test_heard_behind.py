@@ -229,6 +229,19 @@ def test_names_are_told_in_the_order_in_which_they_were_changed_on_either_side(h
 
 
 @ALL_HEARD
+def test_a_path_that_is_too_long_for_the_kernel_costs_nobody_else_an_event(here: Here) -> None:
+    here.device(IN_CREATE, tree=True)
+    device = here.device(IN_CREATE)
+    name = "x" * 250
+    deep = f"for n in {{1..20}}; do mkdir {name}; cd {name}; done; mkdir new"
+    subprocess.run(["bash", "-ec", deep], cwd=here.source, check=True)
+    done(here.source, ": > f")
+    told = heard(here.client, device)
+    done(here.source, f"rm -r {name}")  # by pieces of its path, as Python cannot
+    assert told == [f"CREATE|ISDIR {name}", "CREATE f"]
+
+
+@ALL_HEARD
 def test_the_kernel_forgets_what_is_changed_behind_the_mount(here: Here) -> None:
     source, top = here.source, here.top
     (source / "f").write_text("before")
