@@ -139,6 +139,10 @@ class Link:
         """Return False: a call is never interrupted between two awaits."""
         return False
 
+    def check(self) -> None:
+        """Raise the reason, an OSError or a ProtocolError, if the connection is lost."""
+        self._connection.check()
+
     def fileno(self) -> int:
         """Return the socket's descriptor; -1 if it is closed."""
         return self._socket.fileno()

@@ -11,17 +11,19 @@ the socket elsewhere, FUSENOTIFY_SOCKET is tried.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import Callable
 
 from fusenotify.bits import IN_DELETE_SELF
-from fusenotify.client.calls import ClientLogic, unread_of
+from fusenotify.client.calls import ClientLogic, ask, unread_of
 from fusenotify.client.common import socket_name
 from fusenotify.client.locate import SOCKET_VARIABLE, SOCKET_XATTR, Opened
 from fusenotify.client.watched import ORDINARY
 from fusenotify.mountinfo import FSTYPE, Mount, parse
 from fusenotify.protocol.errors import ProtocolError
+from fusenotify.protocol.messages import Read, Records
 from fusenotify.protocol.status import LimitsStatus
 from fusenotify.run.filesystems import device_of
 from fusenotify.run.link import Link
@@ -76,8 +78,13 @@ class Mounts:
     async def _connected(self, target: Target, mount: Mount, opened: Opened) -> Served | None:
         try:
             link = await _link(target, opened, mount)
-            client = ClientLogic(link)
-            return Served(link, client, await client.limits())
+            try:
+                await check_that_reads_are_fences(link)
+                client = ClientLogic(link)
+                return Served(link, client, await client.limits())
+            except BaseException:
+                link.close()
+                raise
         except (OSError, ProtocolError) as error:
             where = os.fsdecode(mount.mountpoint)
             self._warn(f"{where}: the kernel's inotify is used, as the daemon fails: {error}")
@@ -90,6 +97,16 @@ class Mounts:
         """
         self._served = {number: one for number, one in self._served.items() if one is not served}
         served.link.close()
+
+
+async def check_that_reads_are_fences(link: Link) -> None:
+    """Find out whether a daemon is too old for run.sources.
+
+    Raises OSError (EPROTO).
+    """
+    with contextlib.suppress(OSError):
+        await ask(link, Read(device=0, size=0, timeout=0.0, fence=True), Records)
+    link.check()
 
 
 def _mount_of(target: Target, device: int) -> Mount | None:
