@@ -124,7 +124,11 @@ def _c(size: int) -> Callable[[Path, Path], list[str]]:
 def _entr(directory: Path, _: Path) -> list[str]:
     if shutil.which("entr") is None:
         raise Missing("apt-get install entr")
-    script = 'echo ready; while :; do ls -d "$1" "$1"/* | entr -n -d -p sh -c "ls $1"; done'
+    # entr ends with the shell.
+    script = (
+        'trap "kill \\$!; exit" TERM; echo ready; while :; do '
+        'ls -d "$1" "$1"/* | entr -n -d -p sh -c "ls $1" & wait $!; done'
+    )
     return ["sh", "-c", script, "sh", str(directory)]
 
 
