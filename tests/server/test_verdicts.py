@@ -65,8 +65,10 @@ def leaves(source: bytes, question: Question) -> bool:
     how = struct.pack("=QQQ", flags, 0, _RESOLVE_BENEATH)
     path = question.path.lstrip(b"/") or b"."
     try:
-        found = _libc.syscall(_SYS_OPENAT2, root, path, how, len(how))
-        code = ctypes.get_errno()
+        code = errno.EAGAIN
+        while code == errno.EAGAIN:  # something was renamed or mounted meanwhile, anywhere
+            found = _libc.syscall(_SYS_OPENAT2, root, path, how, len(how))
+            code = 0 if found >= 0 else ctypes.get_errno()
     finally:
         os.close(root)
     if found >= 0:
