@@ -13,7 +13,7 @@ the name, echoes are read many at a time.
 
 Invariants
     Nothing here waits for a program, except for a change of a directory that is under way
-        (Whereabouts.await_changes).  All of it runs in the serving thread, except for a thread
+        (fanotify.await_records).  All of it runs in the serving thread, except for a thread
         of fs.forgetting.
     What a request finds is newer than the records that are not told yet.  So it makes no
         directory known by another name before all of them are told.

@@ -61,6 +61,7 @@ _METADATA = 24
 _INFO = struct.Struct("=BxH8xI")
 _INFO_HEADER = 4
 _KEY_HEADER = 16
+_TOO_LONG = b"x" * 256
 _BUFFER = 1 << 16
 # After a read of more bytes than this there may be more records; the longest has two long names.
 FULL = _BUFFER - 4096
@@ -292,6 +293,16 @@ class Fanotify:
                 self.fd, ctypes.c_uint(flags), ctypes.c_uint64(mask), AT_FDCWD, path
             )
         )
+
+
+def await_records(directory: int) -> None:
+    """Wait until the records of all changes of a directory's names that show are queued.
+
+    The kernel makes a change and queues its record under the directory's lock, for which the
+    lookup of a name waits.  A name that is too long leaves nothing in the kernel.
+    """
+    with suppress(OSError):
+        os.stat(_TOO_LONG, dir_fd=directory)
 
 
 def _check(result: int) -> None:

@@ -59,6 +59,8 @@ class Merged:
             self._whereabouts.more()
             if isinstance(parent, Inode) and self._state.now(parent, record.name) == record.target:
                 return False
+            if self._was_there(parent, record.name, record.target):
+                record.mask &= ~FAN_CREATE  # removed and made again, and then removed or moved
         elif not record.is_dir:
             if record.mask == FAN_DELETE:
                 return False
@@ -67,6 +69,14 @@ class Merged:
         removal.directory, removal.name = record.directory, record.name
         removal.target = record.target
         return self._pending.defer(removal)
+
+    def _was_there(self, parent: core.Inode, name: bytes, handle: bytes) -> bool:
+        """Return whether a name, which is gone now, was told to have a handle, as far as known."""
+        before = self._told.before(parent, name)
+        if before != UNKNOWN:
+            return before == handle
+        known = parent.children.get(name) if parent.children else None
+        return known is not None and known.inode is self._whereabouts.known(handle)
 
     def steps(self, parent: core.Inode, record: Record) -> tuple[int, int]:
         """Return when the name was created and when it was removed: 1 first, 2 second, 0 never."""

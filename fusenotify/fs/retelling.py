@@ -132,15 +132,11 @@ class Retelling:
             if record.is_dir and mask & FAN_DELETE and mask != FAN_DELETE | FAN_ONDIR:
                 where.is_removed(record.target)  # and records about what was in it may follow
             return
-        if (
-            mask & FAN_DELETE
-            and record.target is not None
-            and self._merged.is_early(parent, record)
-        ):
-            mask &= ~FAN_DELETE
+        if mask & FAN_DELETE:
+            is_early = self._merged.is_early(parent, record)
+            mask = record.mask = record.mask & ~FAN_DELETE if is_early else record.mask
             if not mask & ~FAN_ONDIR:
                 return
-            record.mask = mask
         self.told += 1
         made, removed = self._merged.steps(parent, record)
         if 0 < removed < made:

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from fusenotify.engine import core
-from fusenotify.fs.fanotify import Fanotify, Record
+from fusenotify.fs.fanotify import Fanotify, Record, await_records
 from fusenotify.fs.file_handles import HOLD
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.pending import Pending
@@ -37,8 +37,6 @@ _TRIES = 8
 _REMOVED_SECONDS = 200e-3
 # ext4 says ENOMEM while the inode number of a removed object is given to a new one.
 _IS_GONE = (errno.ESTALE, errno.ENOMEM)
-# Longer than names are.
-_TOO_LONG = b"x" * 256
 _FSID_BYTES = 8
 _HANDLE = _FSID_BYTES
 
@@ -144,14 +142,10 @@ class Whereabouts:
         return found or core.Inode(echo.is_dir)
 
     def await_changes(self, directory: core.Inode | None) -> None:
-        """Wait until the records of all changes of a directory's names that show are queued.
-
-        The kernel makes a change and queues its record under the directory's lock, for which
-        the lookup of a name waits.  A name that is too long leaves nothing in the kernel.
-        """
+        """Wait until the records of all changes of a directory's names that show are queued."""
         if isinstance(directory, Inode):
             with suppress(OSError):
-                os.stat(_TOO_LONG, dir_fd=directory.fd)
+                await_records(directory.fd)
 
     def handle_of(self, inode: Inode) -> bytes | None:
         """Return the handle of an object as in records; None if it has none."""
@@ -310,6 +304,9 @@ class Whereabouts:
             known = self._placed(handle)
             if known is not None:
                 return known, way
+            if handle in self._unheard:
+                self._outside(way)
+                return None
             move = self._pending.first_move(handle)
             if move is None:
                 fd = self._open(handle)
@@ -324,6 +321,7 @@ class Whereabouts:
                     if move is None:
                         raise Unexplained(_REMOVED_SECONDS, handle)
                 elif not above[0]:
+                    self._outside(way)
                     return None
                 else:
                     way.append((handle, above[0], True))
@@ -332,6 +330,11 @@ class Whereabouts:
             way.append((handle, move.name, False))
             handle = move.directory
         return None
+
+    def _outside(self, way: list[tuple[bytes, bytes, bool]]) -> None:
+        """Note that a way leads out of SOURCE, so that it is not gone again from each step."""
+        for handle, _, _ in way:
+            self.is_unheard(handle)
 
     def _above(self, fd: int) -> tuple[bytes, bytes] | None:
         """Return the name of an open directory, and the handle of its parent.
@@ -354,8 +357,7 @@ class Whereabouts:
                 handle = None if parent is None else self.handle_of(parent)
                 return (b"", b"") if place is None or handle is None else (place.name, handle)
             name = os.path.basename(path_now(fd))
-            with suppress(OSError):  # until the record of a move that shows is queued
-                os.stat(_TOO_LONG, dir_fd=up)
+            await_records(up)  # of a move that shows
             if not os.fstat(fd).st_nlink:  # removed meanwhile: the name has " (deleted)"
                 return None
             return name, self._fanotify.key(up, above.st_dev)

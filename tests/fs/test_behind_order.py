@@ -331,6 +331,18 @@ def test_a_removal_merged_with_the_next_creation_is_told_first(
     assert tree.settle() == ["DELETE x", "CREATE x"]
 
 
+def test_what_is_removed_and_made_again_and_then_moved_is_told_as_moved(
+    make: Callable[..., Tree],
+) -> None:
+    tree = make("x")
+    tree.other("os.link('x', 'y')")
+    tree.looked_up("x")
+    assert tree.settle() == ["CREATE y"]
+    tree.other("os.unlink('x')", "os.link('y', 'x')")
+    tree.another("os.rename('x', 'z')")
+    assert tree.settle() == ["MOVED_FROM x", "MOVED_TO z"]
+
+
 def test_merged_renames_of_a_file_are_mended(make: Callable[..., Tree]) -> None:
     tree = make("x")
     tree.other("os.rename('x', 'y')", "os.rename('y', 'x')", "os.rename('x', 'y')")
@@ -401,6 +413,24 @@ def test_what_was_done_in_a_directory_elsewhere_that_is_gone_holds_nobody_up(
     )
     assert tree.read()
     assert tree.settle() == ["CREATE|ISDIR d/new"]
+
+
+def test_the_removal_of_a_deep_tree_elsewhere_takes_one_search(
+    make: Callable[..., Tree], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = make("d/")
+    tree.other(f"os.makedirs('{tmp_path}/{'deep/' * 500}')", "os.rename('d', 'e')")
+    tree.settle()
+    tree.other(f"import shutil; shutil.rmtree('{tmp_path}/deep')")
+    first_move, steps = tree.behind._pending.first_move, []
+
+    def counted(directory: bytes, **more: bool) -> Any:
+        steps.append(directory)
+        return first_move(directory, **more)
+
+    monkeypatch.setattr(tree.behind._pending, "first_move", counted)
+    assert tree.settle() == []
+    assert 500 <= len(steps) < 2000
 
 
 def test_a_lookup_waits_only_for_records_of_its_directory(make: Callable[..., Tree]) -> None:
