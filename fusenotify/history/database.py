@@ -89,9 +89,10 @@ class Database:
                 self._identities[end] = found.st_dev, found.st_ino
 
     def is_there(self) -> bool:
-        """Return whether the files are still the ones that were opened."""
-        # Otherwise they were never completely open.
-        return bool(self._identities) and all(map(self._is_there, self._identities))
+        """Return whether the files are open, and still the ones that were opened."""
+        # Without identities, they were never completely open.
+        is_open = self._lock >= 0 and bool(self._identities)
+        return is_open and all(map(self._is_there, self._identities))
 
     def remove_log(self) -> None:
         """Remove what SQLite left beside a database that was taken away, after close().
@@ -159,7 +160,7 @@ def checked(writer: sqlite3.Connection, source: bytes) -> tuple[str, int]:
         writer.execute("UPDATE journal SET begun = ?", (oldest or time.time_ns(),))
         writer.execute(_SCHEMA[2])
         # It is not known which directories were replaced until now: all may have been.
-        writer.execute("INSERT INTO directories SELECT x'', max(last) FROM runs WHERE last")
+        writer.execute("INSERT INTO directories SELECT x'', ifnull(max(last), 0) FROM runs")
     elif version != VERSION:
         raise OSError(
             errno.EINVAL,

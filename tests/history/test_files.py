@@ -219,6 +219,22 @@ def test_an_older_copy_that_takes_the_place_is_a_gap(mounting: Mounting, tmp_pat
         assert told(client.since(late)) == ["gap: future"]  # it is not known in the copy
 
 
+def test_files_that_were_away_for_a_while_are_used_again(
+    mounting: Mounting, tmp_path: Path
+) -> None:
+    directory, away = tmp_path / "state", tmp_path / "away"
+    directory.mkdir()
+    with mounting(journal=directory / "journal") as mount, client_of(mount) as (client, mnt):
+        cursor = client.cursor()
+        directory.rename(away)
+        os.mkdir(mnt / "a")
+        with pytest.raises(OSError, match="the journal cannot be written"):
+            client.cursor()
+        away.rename(directory)
+        os.mkdir(mnt / "b")
+        assert told(client.since(cursor)) == ["CREATE|ISDIR a", "CREATE|ISDIR b"]
+
+
 def test_what_is_no_journal_in_its_place_keeps_changes_waiting(
     mounting: Mounting, tmp_path: Path
 ) -> None:

@@ -131,11 +131,23 @@ def test_a_journal_of_the_format_before_is_taken_over(kept: Kept, clock: Clock) 
     kept.create(b"a")
     cursor = str(kept.journal.store.cursor(0))
     kept.journal.close()
-    with sqlite3.connect(kept.path) as before:
+    with_format_2(kept.path)
+    kept.open()
+    assert kept.journal.store.begun == clock.now
+    assert said(kept.since(cursor))[:1] == ["CREATE a"]
+
+
+def test_a_journal_of_the_format_before_may_have_no_entry(kept: Kept) -> None:
+    kept.journal.close()
+    with_format_2(kept.path)
+    kept.open()
+    kept.create(b"a")
+    assert said(kept.since(str(kept.journal.store.cursor(0)))) == ["gap: stopped", "CREATE a"]
+
+
+def with_format_2(path: Path) -> None:
+    with sqlite3.connect(path) as before:
         before.execute("ALTER TABLE journal DROP COLUMN begun")
         before.execute("DROP TABLE directories")
         before.execute("PRAGMA user_version = 2")
     before.close()
-    kept.open()
-    assert kept.journal.store.begun == clock.now
-    assert said(kept.since(cursor))[:1] == ["CREATE a"]
