@@ -276,7 +276,7 @@ class Mount:
             self._write_back.close()
 
     def resolved(
-        self, path: bytes, who: Credentials, *, follow: bool, directory: bool
+        self, path: bytes, who: Credentials, *, follow: bool | None, directory: bool
     ) -> AbstractContextManager[Inode]:
         """Return a context manager that yields the inode at path, pinned, for the user who.
 

@@ -40,7 +40,7 @@ def resolved(
     path: bytes,
     who: Credentials,
     *,
-    follow: bool,
+    follow: bool | None,
     directory: bool,
     view: View = _PLAIN,
     covered: Collection[tuple[int, int]] = (),
@@ -48,15 +48,17 @@ def resolved(
     """Yield the inode at path, for the user who, pinned during the with block.
 
     path is relative to the mount's root, with or without a leading slash.
-    With follow, a symbolic link at its end is followed.  If the target of a link
-    is absolute and below mountpoint, the walk continues at the root.  With
-    directory, the object must be a directory.  view says how owners and modes are
-    shown; covered has the (st_dev, st_ino) of objects that other filesystems cover.
+    With follow, a symbolic link at its end is followed; with None, none on the way is,
+    either.  If the target of a link is absolute and below mountpoint, the walk
+    continues at the root.  With directory, the object must be a directory.  view says
+    how owners and modes are shown; covered has the (st_dev, st_ino) of objects that
+    other filesystems cover.
 
     Raises OSError: ENOENT, ENOTDIR, EACCES (no search permission on a
-    component, no read permission on the object), ELOOP (more than 40 links, or 4,096 names),
-    ENAMETOOLONG, EXDEV (a link or ``..`` leaves the mount, or the path leads into a
-    place that another filesystem covers), EINVAL (a NUL).
+    component, no read permission on the object), ELOOP (more than 40 links, or 4,096 names,
+    or a link where none is followed), ENAMETOOLONG, EXDEV (a link or ``..`` leaves
+    the mount, or the path leads into a place that another filesystem covers), EINVAL
+    (a NUL).
     """
     walk = _Walk(inodes, mountpoint, path, who, follow, view, covered)
     try:
@@ -85,7 +87,7 @@ class _Walk:
         mountpoint: bytes,
         path: bytes,
         who: Credentials,
-        follow: bool,
+        follow: bool | None,
         view: View,
         covered: Collection[tuple[int, int]],
     ) -> None:
@@ -161,7 +163,7 @@ class _Walk:
             self._enter_link()
 
     def _follow_last(self) -> bool:
-        return self._follow or self.wants_directory
+        return bool(self._follow) or self.wants_directory
 
     def _may_follow_last(self) -> bool:
         """Return whether the link at the position may be followed.  Linux: may_follow_link()."""
@@ -183,6 +185,8 @@ class _Walk:
             raise _error(errno.EACCES, self._path, "fs.protected_symlinks forbids following it")
         if not self._view.follows_links:
             raise _error(errno.ELOOP, self._path, "the mount is nosymfollow")
+        if self._follow is None:
+            raise _error(errno.ELOOP, self._path, "a symbolic link is on the way")
         target = os.readlink(b"", dir_fd=self.fd)
         if not self._rest and target.endswith(b"/"):
             self.wants_directory = True

@@ -301,7 +301,7 @@ class Asking:
         events: list[PastEvent] = []
         time = self._user.time
         wanted = await Wanted.of(request, history.table, self._who)
-        apart = partial(history.apart, self._who)
+        apart = self._after_changes
         visible = Visible(history.store, history.tree, history.turns, self._who, time, apart)
         while (entries := await self._read()) is not None:
             for start in range(0, len(entries), _TOGETHER):
@@ -333,6 +333,15 @@ class Asking:
         """Return what Reading.next() returns, called in a thread."""
 
         return await self._history.apart(self._who, self._reading.next)
+
+    async def _after_changes(self, work: Callable[[], T]) -> T:
+        """Return what apart() returns, called when all changes made until now are written.
+
+        Raises OSError, as History.written().
+        """
+        history = self._history
+        await history.written(history.journal.now().sequence, self._who)
+        return await history.apart(self._who, work)
 
     async def _wait_for_time(self) -> None:
         await self._history.turns.take(self._who)

@@ -18,12 +18,13 @@ class Tree(Protocol):
     """A tree whose objects can be watched."""
 
     def resolved(
-        self, path: bytes, who: Credentials, *, follow: bool, directory: bool
+        self, path: bytes, who: Credentials, *, follow: bool | None, directory: bool
     ) -> AbstractContextManager[Inode]:
         """Return a context manager that yields the inode at path, pinned, for the user who.
 
         path is relative to the tree's root.  With follow, a symbolic link at
-        its end is followed; with directory, it must lead to a directory.
+        its end is followed; with None, none on the way is followed, either.  With
+        directory, it must lead to a directory.
 
         Raises OSError as inotify_add_watch(2), and EXDEV if a link leaves the
         tree.

@@ -5,8 +5,9 @@ server.history reads entries for a client's request, and asks here about each.
 
 Invariant
     A user other than root and the daemon's user sees a name only if the user may, at the
-        time of the request, read its directory and search all directories above; and only
-        if the journal knows of no other directory that had this path since.
+        time of the request, read its directory and search all directories above, none of
+        which is a symbolic link; and only if the journal knows of no other directory that
+        had this path since.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class Visible:
         time: TimeShare,
         apart: Callable[[Callable[[], dict[bytes, int]]], Awaitable[dict[bytes, int]]],
     ) -> None:
-        """apart calls a function in a thread, in the user's share of time."""
+        """apart calls a function in a thread, in the user's share of time.
+
+        What the function finds in the store includes all changes made before apart() was called.
+        """
         self._store = store
         self._tree = tree
         self._turns = turns
@@ -95,7 +99,8 @@ class Visible:
         await trio.sleep(self._time.wait())
         self._time.begin()
         try:
-            with self._tree.resolved(b"/" + directory, self._who, follow=False, directory=True):
+            # The journal's paths lead through no links: a link has taken a directory's place.
+            with self._tree.resolved(b"/" + directory, self._who, follow=None, directory=True):
                 verdict = True
         except OSError:
             verdict = False

@@ -34,7 +34,7 @@ class Resolver:
         path: bytes,
         who: Credentials = ROOT,
         *,
-        follow: bool = True,
+        follow: bool | None = True,
         directory: bool = False,
     ) -> int:
         """Return the inode number that a path leads to."""
@@ -103,6 +103,15 @@ def test_paths_that_are_refused(resolve: Resolver, path: bytes, code: int) -> No
     with pytest.raises(OSError) as refusal:  # noqa: PT011 - the errno is what counts
         resolve(path)
     assert refusal.value.errno == code
+
+
+def test_a_path_can_be_asked_for_that_has_no_links(resolve: Resolver) -> None:
+    (resolve.top / "l").symlink_to("s")
+    assert resolve(b"s/f", follow=None) == number(resolve.top / "s" / "f")
+    assert resolve(b"l", follow=None) == number(resolve.top / "l")
+    for path in (b"l/f", b"l/"):
+        with pytest.raises(OSError, match="a symbolic link is on the way"):
+            resolve(path, follow=None)
 
 
 def test_a_directory_can_be_asked_for(resolve: Resolver) -> None:

@@ -476,6 +476,26 @@ def test_a_directory_of_the_same_name_shows_nothing_of_the_one_before(
     assert seen[-1] == "private/deep/mine"
 
 
+@pytest.mark.parametrize("target", ["mine", "absolute"])
+def test_a_link_in_place_of_a_directory_shows_nothing_of_it(
+    shared: tuple[Path, Path], nobody: User, target: str
+) -> None:
+    mnt, _ = shared
+    nobody.run("mkdir", "-p", mnt / "mine" / "deep")
+    cursor = fusenotify("cursor", mnt).stdout.strip()
+    private = mnt / "private" / "deep"
+    private.parent.mkdir(mode=0o700)
+    private.mkdir()
+    (private / "secret").touch()
+    private.parent.rename(mnt / "elsewhere")
+    leads_to = mnt / "mine" if target == "absolute" else target
+    assert nobody.run("ln", "-s", leads_to, mnt / "private").returncode == 0
+    assert nobody.run("ls", mnt / "private" / "deep").returncode == 0
+    seen = what_they_see(nobody, cursor, mnt)
+    assert not [path for path in seen if "secret" in path], seen
+    assert "elsewhere" in seen
+
+
 def test_a_user_still_sees_what_happened_before_the_mount_was_made_again(
     public_path: Path, nobody: User
 ) -> None:

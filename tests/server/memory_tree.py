@@ -80,7 +80,7 @@ class MemoryTree:
 
     @contextlib.contextmanager
     def resolved(
-        self, path: bytes, who: Credentials, *, follow: bool, directory: bool
+        self, path: bytes, who: Credentials, *, follow: bool | None, directory: bool
     ) -> Iterator[Inode]:
         if not path:
             raise OSError(errno.ENOENT, "the path is empty")

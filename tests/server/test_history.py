@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from fusenotify.bits import IN_CREATE
+from fusenotify.engine.core import Inode
 from fusenotify.history.bounds import Bounds
 from fusenotify.history.entries import Entry
 from fusenotify.history.journal import Journal
 from fusenotify.history.store import Store
-from fusenotify.protocol.codec import encode
+from fusenotify.protocol.codec import answer_decoder, encode
 from fusenotify.protocol.messages import MAX_READ, Past, Since
 from fusenotify.server import history as history_module
 from fusenotify.server.history import Asking, History, Pending
@@ -157,3 +160,32 @@ async def test_a_waiting_request_can_be_cancelled(history: History) -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
         pending.cancel()
     assert [refusal.errno for refusal in refusals] == [errno.ECANCELED]
+
+
+@pytest.mark.trio
+async def test_a_directory_that_changes_hands_while_it_is_judged_shows_nothing_of_before(
+    tmp_path: Path, tree: MemoryTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new directory is there before its entry is written."""
+    journal = Journal(tree.core, Store(bytes(tmp_path / "journal"), b"/srv/x", Bounds()))
+    history = History(journal, tree, Turns(), tree.table)
+    history.follow()
+    journal.watch(tree.root)
+    private = tree.make("/private", directory=True, readable=False)
+    tree.make("/private/secret")
+    tree.remove("/private/secret")
+    really_resolved = tree.resolved
+
+    def resolved(path: bytes, *args: Any, **options: Any) -> AbstractContextManager[Inode]:
+        nonlocal private
+        if path == b"/private" and not private.readable:
+            tree.hooks.removed_directory(tree.root, b"private", private)
+            private = tree.make("/private", directory=True)
+        return really_resolved(path, *args, **options)
+
+    monkeypatch.setattr(tree, "resolved", resolved)
+    async with Asking(history, ANN, BEGIN).answer(Pending(), trio.Lock(), frame_of) as frame:
+        (past,) = answer_decoder().feed(bytes(frame))
+    journal.close()
+    assert isinstance(past, Past)
+    assert {event.path for event in past.events} == {b"private"}
