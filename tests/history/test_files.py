@@ -264,7 +264,8 @@ def test_a_damaged_page_is_said_and_the_mount_goes_on(mounting: Mounting, tmp_pa
             os.mkdir(mnt / f"{number}-{secrets.token_hex(100)}")
         client.cursor()
     with sqlite3.connect(journal) as file:
-        (entries,) = file.execute("SELECT max(entries) FROM batches WHERE last <= 100").fetchone()
+        largest = "SELECT entries FROM batches ORDER BY length(entries) DESC LIMIT 1"
+        (entries,) = file.execute(largest).fetchone()
     file.close()
     # In one page of the file: the middle of what some changes became.
     data = journal.read_bytes()
