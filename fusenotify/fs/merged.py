@@ -76,7 +76,10 @@ class Merged:
         if before != UNKNOWN:
             return before == handle
         known = parent.children.get(name) if parent.children else None
-        return known is not None and known.inode is self._whereabouts.known(handle)
+        if known is None or known.inode is not self._whereabouts.known(handle):
+            return False
+        # It was made again from another name.  Otherwise it was looked up since it was made.
+        return self._state.links(known.inode) > 0
 
     def steps(self, parent: core.Inode, record: Record) -> tuple[int, int]:
         """Return when the name was created and when it was removed: 1 first, 2 second, 0 never."""

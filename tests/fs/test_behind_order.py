@@ -343,6 +343,16 @@ def test_what_is_removed_and_made_again_and_then_moved_is_told_as_moved(
     assert tree.settle() == ["MOVED_FROM x", "MOVED_TO z"]
 
 
+def test_a_new_file_that_was_looked_up_before_it_was_removed_is_told_as_new(
+    make: Callable[..., Tree],
+) -> None:
+    tree = make()
+    tree.other("open('x', 'w').close()")
+    tree.looked_up("x")
+    tree.other("os.unlink('x')")
+    assert tree.settle() == ["CREATE x", "DELETE x"]
+
+
 def test_merged_renames_of_a_file_are_mended(make: Callable[..., Tree]) -> None:
     tree = make("x")
     tree.other("os.rename('x', 'y')", "os.rename('y', 'x')", "os.rename('x', 'y')")
