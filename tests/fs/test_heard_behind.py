@@ -269,24 +269,25 @@ def test_the_kernel_forgets_what_is_changed_behind_the_mount(here: Here) -> None
         assert file.read() == ""  # that file is still the one that was opened
 
 
-@ALL_HEARD
-def test_without_changes_behind_the_mount_the_kernel_remembers_for_long(mount: Mounted) -> None:
-    # Nothing of the path was changed in SOURCE: the kernel is told twice to forget a name, and the
-    # second time is after the fence.
-    kept = Path(mount.mountpoint) / "kept"
-    with mount.client() as client:
-        client.sync()
-    kept.touch()
-    kept.stat()
-    time.sleep(1.1)  # longer than it remembers without --behind all
-    os.kill(mount.pid, signal.SIGSTOP)
-    # In a process that can be killed: if somebody has to be asked, it would wait for ever.
-    looking = subprocess.Popen(["stat", "--format=%s", kept], stdout=subprocess.PIPE)
-    try:
-        assert looking.communicate(timeout=10)[0] == b"0\n"  # nobody has to be asked
-    finally:
-        os.kill(mount.pid, signal.SIGCONT)
-        looking.kill()
+def test_without_changes_behind_the_mount_the_kernel_remembers_for_long(tmp_path: Path) -> None:
+    source, mnt = tmp_path / "source", tmp_path / "mnt"
+    source.mkdir()
+    mnt.mkdir()
+    kept = mnt / "kept"
+    # A mount in whose SOURCE nothing was changed before: a name is forgotten twice, the second
+    # time after the fence, and with it what the kernel remembers of the name's directory.
+    with fusenotify.mounted(source, mnt, behind="all") as mount:
+        kept.touch()
+        kept.stat()
+        time.sleep(1.1)  # longer than it remembers without --behind all
+        os.kill(mount.pid, signal.SIGSTOP)
+        # In a process that can be killed: if somebody has to be asked, it would wait for ever.
+        looking = subprocess.Popen(["stat", "--format=%s", kept], stdout=subprocess.PIPE)
+        try:
+            assert looking.communicate(timeout=10)[0] == b"0\n"  # nobody has to be asked
+        finally:
+            os.kill(mount.pid, signal.SIGCONT)
+            looking.kill()
 
 
 @ALL_HEARD
