@@ -27,14 +27,14 @@ from fusenotify.credentials import Credentials
 from fusenotify.engine.core import Core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.fs.attribute_requests import SOCKET_XATTR
-from fusenotify.fs.behind import Behind
+from fusenotify.fs.behind.fanotify import why_not_heard
+from fusenotify.fs.behind.in_order import HooksInOrder, placed
+from fusenotify.fs.behind.listening import Behind
+from fusenotify.fs.behind.notified import notify
 from fusenotify.fs.covered import Covered
-from fusenotify.fs.fanotify import why_not_heard
 from fusenotify.fs.following import Following
-from fusenotify.fs.in_order import HooksInOrder, placed
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.negotiation import LESS, Negotiation
-from fusenotify.fs.notified import notify
 from fusenotify.fs.operations import Operations
 from fusenotify.fs.own_root import OwnRoot
 from fusenotify.fs.passed import passed
@@ -342,7 +342,7 @@ class Mount:
         return self._heard if self.behind is None else self.behind.heard()
 
     def notify(self, path: bytes, what: int) -> None:
-        """Report a change at a path of SOURCE that only the caller knows of; see fs.notified."""
+        """Report a change at a path of SOURCE that only the caller knows of (behind.notified)."""
         assert self._inodes is not None
         notify(self._inodes, self._hooks, path, what)
 

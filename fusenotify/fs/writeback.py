@@ -13,8 +13,8 @@ the mount, by its handle (fs.file_requests answers that request, without an even
 Only root may do this.
 
 For the same reason the process ends the connection of a daemon that was killed while a thread of
-fs.forgetting waits in the kernel for the lock of a directory.  A program that waits for the daemon
-holds that lock, and the connection lasts as long as the thread.
+behind.forgetting waits in the kernel for the lock of a directory.  A program that waits for the
+daemon holds that lock, and the connection lasts as long as the thread.
 
 Invariants
     The process is forked before the mount.  It uses nothing with a lock that

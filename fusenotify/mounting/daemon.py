@@ -30,7 +30,7 @@ from fusenotify.engine.device import DeviceTable
 from fusenotify.engine.hooks import Hooks
 from fusenotify.engine.policy import semantics
 from fusenotify.fs import logged
-from fusenotify.fs.in_order import HooksInOrder
+from fusenotify.fs.behind.in_order import HooksInOrder
 from fusenotify.fs.mount import Mount, MountError
 from fusenotify.fs.operations import Operations
 from fusenotify.fs.syncing import FullySyncedOperations, SyncedOperations

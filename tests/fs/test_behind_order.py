@@ -27,8 +27,8 @@ from fusenotify.engine.limits import Limits
 from fusenotify.engine.policy import LINUX_6
 from fusenotify.errors import QueueEmpty
 from fusenotify.events import Event, unpack
-from fusenotify.fs.behind import Behind
-from fusenotify.fs.in_order import HooksInOrder
+from fusenotify.fs.behind.in_order import HooksInOrder
+from fusenotify.fs.behind.listening import Behind
 from fusenotify.fs.inodes import Inode, Inodes
 from fusenotify.fs.operations import Operations
 from fusenotify.fs.submounts import Submounts

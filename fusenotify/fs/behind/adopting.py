@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Make directories known that others have made, so that each gets a mark of its own.
 
-fs.retelling uses it for the tree watches of users who cannot mark whole filesystems (fs.marks).
+behind.retelling uses it for the tree watches of users who cannot mark whole filesystems
+(behind.marks).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from contextlib import suppress
 
 from fusenotify.bits import IN_CREATE, IN_ISDIR
 from fusenotify.engine.hooks import Hooks
+from fusenotify.fs.behind.names_told import NamesTold
+from fusenotify.fs.behind.whereabouts import Whereabouts
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.names_told import NamesTold
-from fusenotify.fs.whereabouts import Whereabouts
 
 # How many directories below a new one get a mark at once.
 MOST = 10_000

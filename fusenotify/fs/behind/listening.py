@@ -2,19 +2,19 @@
 """Changes made directly to SOURCE, behind the mount: read by fanotify(7), and told in order.
 
 To tell a change is to call the hook for it (engine.hooks), as requests do.  fs.mount has one
-Behind if it is asked for.  fs.fanotify and fs.reading read the records, fs.retelling tells
-them, and fs.forgetting makes the kernel forget what was changed.
+Behind if it is asked for.  behind.fanotify and behind.reading read the records,
+behind.retelling tells them, and behind.forgetting makes the kernel forget what was changed.
 
 The daemon's own changes come back as records, too: as echoes.  Echoes are dropped, but the place
 of an echo in the queue shows what others did before.  So a request that changed a watched name
-reads the queue up to its own echo, and tells the others' changes before its own (fs.in_order).
+reads the queue up to its own echo, and tells the others' changes before its own (behind.in_order).
 So changes of names are told in the order in which they happened in SOURCE.  If nobody watches
 the name, echoes are read many at a time.
 
 Invariants
     Nothing here waits for a program, except for a change of a directory that is under way
         (fanotify.await_records).  All of it runs in the serving thread, except for a thread
-        of fs.forgetting.
+        of behind.forgetting.
     What a request finds is newer than the records that are not told yet.  So it makes no
         directory known by another name before all of them are told.
     Others' changes take turns with requests: reading.TURN_SECONDS at a time.  A request tells
@@ -33,15 +33,15 @@ from collections.abc import Callable
 import trio
 
 from fusenotify.engine import core
-from fusenotify.fs.fanotify import Fanotify, Record, why_not_heard
-from fusenotify.fs.forgetting import Forgetting
-from fusenotify.fs.in_order import HooksInOrder, held
+from fusenotify.fs.behind.fanotify import Fanotify, Record, why_not_heard
+from fusenotify.fs.behind.forgetting import Forgetting
+from fusenotify.fs.behind.in_order import HooksInOrder, held
+from fusenotify.fs.behind.marks import Marks
+from fusenotify.fs.behind.pending import Pending
+from fusenotify.fs.behind.reading import RECORDS_AT_A_TIME, Reading
+from fusenotify.fs.behind.retelling import Retelling
+from fusenotify.fs.behind.whereabouts import Whereabouts
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.marks import Marks
-from fusenotify.fs.pending import Pending
-from fusenotify.fs.reading import RECORDS_AT_A_TIME, Reading
-from fusenotify.fs.retelling import Retelling
-from fusenotify.fs.whereabouts import Whereabouts
 from fusenotify.heard import ALL, Heard
 
 log = logging.getLogger(__name__)

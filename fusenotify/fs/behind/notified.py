@@ -23,7 +23,7 @@ from fusenotify.bits import (
 )
 from fusenotify.credentials import Process
 from fusenotify.engine.hooks import Hooks
-from fusenotify.fs.in_order import telling
+from fusenotify.fs.behind.in_order import telling
 from fusenotify.fs.inodes import Inode, Inodes
 
 # Events that can be reported, besides IN_CREATE and IN_DELETE, in the order in which they are told.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read the records of fanotify, and have them told, some at a time.
 
-fs.behind decides when.  fs.fanotify reads the records, fs.pending keeps them until fs.retelling
-tells them.
+behind.listening decides when.  behind.fanotify reads the records, behind.pending keeps them
+until behind.retelling tells them.
 
 Invariants
     What one turn takes is limited in processor time.
@@ -15,16 +15,16 @@ import logging
 import math
 import time
 
-from fusenotify.fs.fanotify import FAN_ONDIR, FAN_Q_OVERFLOW, FULL, NAMES, Fanotify, Record
-from fusenotify.fs.forgetting import Forgetting
-from fusenotify.fs.in_order import HooksInOrder, telling
+from fusenotify.fs.behind.fanotify import FAN_ONDIR, FAN_Q_OVERFLOW, FULL, NAMES, Fanotify, Record
+from fusenotify.fs.behind.forgetting import Forgetting
+from fusenotify.fs.behind.in_order import HooksInOrder, telling
+from fusenotify.fs.behind.marks import Marks
+from fusenotify.fs.behind.merged import OutOfOrder
+from fusenotify.fs.behind.pending import Pending
+from fusenotify.fs.behind.retelling import Retelling
+from fusenotify.fs.behind.whereabouts import Unexplained, Whereabouts
 from fusenotify.fs.inodes import Inodes
-from fusenotify.fs.marks import Marks
-from fusenotify.fs.merged import OutOfOrder
-from fusenotify.fs.pending import Pending
 from fusenotify.fs.processes import process_behind
-from fusenotify.fs.retelling import Retelling
-from fusenotify.fs.whereabouts import Unexplained, Whereabouts
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 
 The kernel merges what one process does to one object by one name into one record, in the place
 of the first, as long as that is unread.  So a later change, like the removal of a name, may
-stand before records of others that came before it.  fs.retelling asks here when to tell it.
+stand before records of others that came before it.  behind.retelling asks here when to tell it.
 Linux: fs/notify/fanotify/fanotify.c fanotify_should_merge().
 
 Invariant
@@ -14,7 +14,7 @@ Invariant
 from __future__ import annotations
 
 from fusenotify.engine import core
-from fusenotify.fs.fanotify import (
+from fusenotify.fs.behind.fanotify import (
     FAN_CREATE,
     FAN_DELETE,
     FAN_ONDIR,
@@ -23,11 +23,11 @@ from fusenotify.fs.fanotify import (
     REPLACED,
     Record,
 )
+from fusenotify.fs.behind.names_told import UNKNOWN, NamesTold
+from fusenotify.fs.behind.pending import Pending
+from fusenotify.fs.behind.state import State
+from fusenotify.fs.behind.whereabouts import Whereabouts
 from fusenotify.fs.inodes import Inode
-from fusenotify.fs.names_told import UNKNOWN, NamesTold
-from fusenotify.fs.pending import Pending
-from fusenotify.fs.state import State
-from fusenotify.fs.whereabouts import Whereabouts
 
 
 class OutOfOrder(Exception):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tell the records of fanotify to engine.hooks, as requests tell their changes.
 
-fs.behind passes the records, in order.  Changes of names that are not watched and that the
+behind.listening passes the records, in order.  Changes of names that are not watched and that the
 kernel does not remember are not told.  As always, the engine decides which devices get an event.
 
 Invariants
@@ -31,8 +31,8 @@ from fusenotify.bits import (
 from fusenotify.engine import core
 from fusenotify.engine.hooks import Hooks
 from fusenotify.engine.inodes import DEAD
-from fusenotify.fs.adopting import Adopting
-from fusenotify.fs.fanotify import (
+from fusenotify.fs.behind.adopting import Adopting
+from fusenotify.fs.behind.fanotify import (
     FAN_ACCESS,
     FAN_ATTRIB,
     FAN_CLOSE_NOWRITE,
@@ -45,14 +45,14 @@ from fusenotify.fs.fanotify import (
     NAMES,
     Record,
 )
-from fusenotify.fs.forgetting import Forgetting
+from fusenotify.fs.behind.forgetting import Forgetting
+from fusenotify.fs.behind.marks import Marks
+from fusenotify.fs.behind.merged import Merged, OutOfOrder
+from fusenotify.fs.behind.names_told import NamesTold
+from fusenotify.fs.behind.pending import Pending
+from fusenotify.fs.behind.state import State
+from fusenotify.fs.behind.whereabouts import Unexplained, Whereabouts
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.marks import Marks
-from fusenotify.fs.merged import Merged, OutOfOrder
-from fusenotify.fs.names_told import NamesTold
-from fusenotify.fs.pending import Pending
-from fusenotify.fs.state import State
-from fusenotify.fs.whereabouts import Unexplained, Whereabouts
 
 # Bits that are not about names, in the order in which most programs cause those of one record.
 _HAPPENED = (

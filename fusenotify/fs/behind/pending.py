@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Records of fanotify that were read and not yet told, in order, and what later ones tell.
 
-fs.behind reads them, and fs.retelling tells them.  A record names its directory only by a
-handle.  Where that directory was at that moment may be in a later record, by which it was moved
-or removed.
+behind.reading reads them, and behind.retelling tells them.  A record names its directory only
+by a handle.  Where that directory was at that moment may be in a later record, by which it was
+moved or removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from fusenotify.fs.fanotify import (
+from fusenotify.fs.behind.fanotify import (
     FAN_CREATE,
     FAN_DELETE,
     FAN_ONDIR,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What was told about names lately, for a comparison with what they are.
 
-fs.retelling notes here what it told.  The kernel merges the records of what one process does to
+behind.retelling notes here what it told.  The kernel merges the records of what one process does to
 one name as long as they are unread, so a record may not tell the result.
 
 Invariants

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """fanotify(7): records of all changes in a filesystem, in order, whoever makes them.
 
-fs.behind uses it.  Linux: fs/notify/fanotify/fanotify_user.c.  Records name objects by file
+behind.listening uses it.  Linux: fs/notify/fanotify/fanotify_user.c.  Records name objects by file
 handles (name_to_handle_at(2)).  In the kinds of filesystems that are known here, a handle
 contains the inode number, so that objects that are not known are skipped by a table lookup.
 
@@ -105,7 +105,7 @@ class Record:
     these are from before it, and new_directory and new_name from after it.  All handles begin
     with the filesystem's fsid.
 
-    fs.pending uses number, the record's place; taken, whether it was told with another record;
+    behind.pending uses number, the record's place; taken, whether it was told with another record;
     and behind, the records that are told right after it.
     """
 

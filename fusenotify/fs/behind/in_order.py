@@ -2,7 +2,7 @@
 """Hooks that tell a request's changes of names after the earlier changes that others made.
 
 fs.mount uses these instead of engine.hooks' if changes behind the mount are heard.  They call
-fs.behind before each change of a watched name is told.
+behind.listening before each change of a watched name is told.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from fusenotify.engine import core
 from fusenotify.engine.hooks import Hooks
-from fusenotify.fs.fanotify import Record
+from fusenotify.fs.behind.fanotify import Record
 from fusenotify.fs.inodes import Inode
 
 
 class Listener(Protocol):
-    """Reads others' changes: fs.behind.Behind.
+    """Reads others' changes: behind.listening.Behind.
 
     disputed says that others may have changed the names between the last request's lookups and
     its change.

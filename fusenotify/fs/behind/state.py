@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Keep the names that the engine and the kernel know as they are in SOURCE now.
 
-fs.retelling uses it: a record is older than what was looked up since.
+behind.retelling uses it: a record is older than what was looked up since.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 from contextlib import suppress
 
 from fusenotify.engine import core
-from fusenotify.fs.forgetting import Forgetting
+from fusenotify.fs.behind.forgetting import Forgetting
+from fusenotify.fs.behind.whereabouts import Whereabouts
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.whereabouts import Whereabouts
 
 
 class State:

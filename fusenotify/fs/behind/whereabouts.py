@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Find the known object with a file handle, and the place of a directory that is not known.
+"""Find the place of a directory that is not known, by its file handle.
 
-fs.retelling uses it.  A record of fanotify names the directory by its handle.  If a tree watch
+behind.retelling uses it.  A record of fanotify names the directory by its handle.  If a tree watch
 may stand above a directory that no request was ever about, the way up to a known directory is
 searched: in later records, which tell where it was before a move or removal, or on the disk.
 
-Invariants
-    A handle belongs to a known object only if that has the same handle, byte by byte, because
-        inode numbers are used again.
+Invariant
     Of the directories that are found this way, the MOST last used are kept.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import sys
 from collections import OrderedDict
 from contextlib import suppress
 
 from fusenotify.engine import core
-from fusenotify.fs.fanotify import Fanotify, Record, await_records
+from fusenotify.fs.behind.by_handle import ByHandle
+from fusenotify.fs.behind.fanotify import Fanotify, await_records
+from fusenotify.fs.behind.pending import Pending
 from fusenotify.fs.file_handles import HOLD
 from fusenotify.fs.inodes import Inode, Inodes
-from fusenotify.fs.pending import Pending
-from fusenotify.fs.syscalls import handle_of_name, open_by_handle, path_now
+from fusenotify.fs.syscalls import path_now
 from fusenotify.mountinfo import contains
 
 MOST = 16_384
@@ -35,10 +32,6 @@ _LONGEST_WAY = 4096
 _TRIES = 8
 # How long after a directory's removal the record about it may come.
 _REMOVED_SECONDS = 200e-3
-# ext4 says ENOMEM while the inode number of a removed object is given to a new one.
-_IS_GONE = (errno.ESTALE, errno.ENOMEM)
-_FSID_BYTES = 8
-_HANDLE = _FSID_BYTES
 
 
 class Unexplained(Exception):
@@ -55,42 +48,20 @@ class Unexplained(Exception):
         self.handle = handle
 
 
-class Whereabouts:
-    """Finds objects of a table of inodes by handle."""
+class Whereabouts(ByHandle):
+    """Finds objects by handle, and the places of directories."""
 
     def __init__(
         self, inodes: Inodes, names: core.Core, fanotify: Fanotify, pending: Pending
     ) -> None:
-        self._inodes = inodes
+        super().__init__(inodes, fanotify)
         self._core = names
-        self._fanotify = fanotify
         self._pending = pending
-        self._anchors: dict[int, int] = {}
         self._found: OrderedDict[Inode, None] = OrderedDict()
         # Stand-ins for directories that are gone, until their removals are told.
         self._gone: dict[bytes, core.Inode] = {}
         self._unheard: set[bytes] = set()
         self._changes = 0
-
-    def anchor(self, device: int, fd: int) -> None:
-        """Allow opening objects of a filesystem by handle; fd is a directory in it.
-
-        Raises OSError.
-        """
-        self._anchors[device] = os.open(
-            b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd
-        )
-
-    def forget(self, device: int) -> None:
-        """Forget a filesystem that does not belong to SOURCE any more."""
-        anchor = self._anchors.pop(device, None)
-        if anchor is not None:
-            os.close(anchor)
-
-    def close(self) -> None:
-        for anchor in self._anchors.values():
-            os.close(anchor)
-        self._anchors.clear()
 
     def place(self, inode: Inode) -> None:
         """Make the names on the path to an object known, if they are not."""
@@ -103,63 +74,11 @@ class Whereabouts:
             for name in path[len(top) :].strip(b"/").split(b"/") if contains(top, path) else ():
                 above, _ = self._inodes.lookup(above, name)
 
-    def known(self, handle: bytes | None) -> Inode | None:
-        """Return the known object that has a handle; None if there is none."""
-        if handle is None:
-            return None
-        disk = self._fanotify.disks.get(int.from_bytes(handle[:_FSID_BYTES], sys.byteorder))
-        if disk is None:
-            return None
-        inode = self._inodes.with_number(disk.device, disk.ino(handle))
-        if inode is None:
-            return None
-        if inode.handle is None and inode.held >= 0:
-            inode.handle = self._inodes.descriptors.handles.of(inode.held)
-        return inode if inode.handle == handle[_HANDLE:] else None
-
-    def opened(self, handle: bytes) -> Inode | None:
-        """Return the object with a handle, known or not; None if it does not exist.
-
-        The caller drops it if it does not keep it (Inodes.drop_if_unused).  Raises OSError.
-        """
-        found = self.known(handle)
-        if found is not None:
-            return found
-        fd = self._open(handle)
-        return None if fd < 0 else self._inodes.take(fd)[0]
-
-    def changed(self, echo: Record, given: core.Inode) -> core.Inode:
-        """Return the object that a request changed: given, unless the echo names another one.
-
-        Returns a stand-in if that other one is gone.
-        """
-        handle = echo.target
-        if handle is None or (isinstance(given, Inode) and self.handle_of(given) == handle):
-            return given
-        found: Inode | None = None
-        with suppress(OSError):
-            found = self.opened(handle)
-        return found or core.Inode(echo.is_dir)
-
     def await_changes(self, directory: core.Inode | None) -> None:
         """Wait until the records of all changes of a directory's names that show are queued."""
         if isinstance(directory, Inode):
             with suppress(OSError):
                 await_records(directory.fd)
-
-    def handle_of(self, inode: Inode) -> bytes | None:
-        """Return the handle of an object as in records; None if it has none."""
-        with suppress(OSError):
-            return self._fanotify.key(inode.fd, inode.device)
-        return None
-
-    def handle_at(self, directory: Inode, name: bytes) -> bytes | None:
-        """Return the handle of the object that has a name now; None if there is none."""
-        try:
-            handle = handle_of_name(directory.fd, name)
-        except OSError:
-            return None
-        return self._fanotify.fsids[directory.device] + handle
 
     def directory(self, handle: bytes | None, *, itself: bool = False) -> core.Inode | None:
         """Return the directory of a record if its place is known, or a watch hears of it.
@@ -226,20 +145,6 @@ class Whereabouts:
             found = self._gone[handle] = core.Inode(is_dir=True)
         return found
 
-    def is_gone(self, handle: bytes) -> bool:
-        """Return whether an object has no name any more."""
-        known = self.known(handle)
-        with suppress(OSError):
-            if known is not None:
-                return not os.fstat(known.fd).st_nlink
-            fd = self._open(handle)
-            if fd >= 0:
-                try:
-                    return not os.fstat(fd).st_nlink
-                finally:
-                    os.close(fd)
-        return True
-
     def removed(self, handle: bytes | None) -> core.Inode | None:
         """Forget and return the stand-in for a directory that is gone; None if there is none."""
         return None if handle is None else self._gone.pop(handle, None)
@@ -253,7 +158,10 @@ class Whereabouts:
         self._unheard.clear()
 
     def more(self) -> bool:
-        """Read further records into Pending; return whether there were any.  fs.behind sets it."""
+        """Read further records into Pending; return whether there were any.
+
+        behind.listening sets it.
+        """
         return False
 
     def _placed(self, handle: bytes) -> core.Inode | None:
@@ -272,22 +180,6 @@ class Whereabouts:
             if isinstance(inode, Inode) and not inode.is_known:
                 return False
         return inode is self._inodes.root
-
-    def _open(self, handle: bytes) -> int:
-        """Return a new descriptor of an object; -1 if it cannot be opened, or is gone.
-
-        Raises OSError.
-        """
-        disk = self._fanotify.disks.get(int.from_bytes(handle[:_FSID_BYTES], sys.byteorder))
-        anchor = -1 if disk is None else self._anchors.get(disk.device, -1)
-        if anchor < 0:
-            return -1
-        try:
-            return open_by_handle(anchor, handle[_HANDLE:], HOLD)
-        except OSError as error:
-            if error.errno in _IS_GONE:
-                return -1
-            raise
 
     def _way_up(
         self, handle: bytes, most: int

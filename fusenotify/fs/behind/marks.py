@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The marks of fanotify: on whole filesystems, or on the objects that devices watch.
 
-fs.behind has one Marks.  fs.inodes reports which objects are watched, named and forgotten.
+behind.listening has one Marks.  fs.inodes reports which objects are watched, named and forgotten.
 
 Invariants
     A mark always asks for changes; it asks for reads, opens and closes only while a watch wants
@@ -22,7 +22,7 @@ from collections import Counter
 from contextlib import suppress
 
 from fusenotify.engine import core
-from fusenotify.fs.fanotify import (
+from fusenotify.fs.behind.fanotify import (
     CHANGES,
     FAN_ATTRIB,
     FAN_DELETE,

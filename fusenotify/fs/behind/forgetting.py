@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Make the kernel forget what was changed behind the mount.
 
-fs.retelling says what was changed; names wait here until a thread has told the kernel.
+behind.retelling says what was changed; names wait here until a thread has told the kernel.
 
 Linux: fs/fuse/inode.c fuse_reverse_inval_inode(), fs/fuse/dir.c fuse_reverse_inval_entry().
 
