@@ -151,9 +151,8 @@ class Calls:
                 if name == "readv" and not any(room for _, room in places):
                     self._answer(notification, name, {"fd": number, "size": 0}, 0)
                     return
-                read = TrappedRead(notification, target, name, number, places[:1])
-                if not descriptor.fills(read.size):
-                    await descriptor.refresh()
+                read = TrappedRead(notification, target, name, number, places)
+                await descriptor.refresh()
                 self._reads.serve(descriptor, read)
 
     def _descriptor_of(self, target: Target, number: int) -> InotifyDescriptor | None:

@@ -6,8 +6,9 @@ the pipe has room.  Then they are moved to a queue (run.unread); the oldest even
 queue are in the pipe (run.pipe) as well, for poll(2) and for reads that are not trapped.
 
 Invariants
-    A trapped read gets all events of what happened before it that fit: unless those that are
-        here fill it, it sets a fence, and pulls everything.
+    A trapped read gets all events of what happened before it that fit: it sets a fence, and
+        pulls everything.  So it does if those that are here fill it: to the kernel, what comes
+        before a read is lost where the queue is full, even if that read makes room.
     lock guards the making of sources; nothing else waits while it changes something here.
 """
 
@@ -114,14 +115,6 @@ class InotifyDescriptor:
 
     # Reading.
 
-    def fills(self, size: int) -> bool:
-        """Return whether the events that are here fill a read of size bytes.
-
-        Then later events make no difference to it, and nobody needs to be asked for them.
-        """
-        self._settle()
-        return bool(self._torn) or self._unread.exceeds(size)
-
     async def refresh(self) -> None:
         """Queue here all events of what happened before the call.  Call settle() after it."""
         self._refreshing += 1  # until the end, events need not come by themselves
@@ -152,15 +145,15 @@ class InotifyDescriptor:
         """Prepare for reads of size bytes: from now on the pipe holds no more than that."""
         self._limit = min(self._limit, max(size, LONGEST_RECORD))
 
-    def take(self, size: int) -> tuple[list[Event], int, bytes]:
-        """Take the oldest records that fit in size bytes.
+    def take(self, *sizes: int) -> tuple[list[Event], int, bytes]:
+        """Take the oldest records that fit in buffers of these sizes in bytes (Unread.head).
 
         Returns the events, how many of them were in the pipe, and the bytes.
 
         Raises OSError: EINVAL if the first record does not fit.
         """
         self._settle()
-        head = self._unread.head(size)
+        head = self._unread.head(*sizes)
         in_pipe = min(self._unread.in_pipe, len(head))
         piped = b"".join(record for _, record in head[:in_pipe])
         if piped:
@@ -169,7 +162,7 @@ class InotifyDescriptor:
             if got != piped:
                 # Another read, which was not trapped, was faster; this one gets the rest.
                 self._settle()
-                return ([], 0, got) if got or not self._unread else self.take(size)
+                return ([], 0, got) if got or not self._unread else self.take(*sizes)
         self._unread.take(len(head))
         self._refill()
         return [event for event, _ in head], in_pipe, b"".join(record for _, record in head)

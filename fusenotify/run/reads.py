@@ -36,7 +36,7 @@ _ADDRESSES = (1 << 47) - 4096
 
 @dataclass(slots=True)
 class TrappedRead:
-    """A read to answer.  places are the addresses and sizes of the buffers."""
+    """A read to answer.  places are the addresses and sizes of the buffers; size is the first's."""
 
     notification: Notification
     target: Target
@@ -46,7 +46,11 @@ class TrappedRead:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = min(sum(size for _, size in self.places), _MOST_READ)
+        self.size = min(self.places[0][1], _MOST_READ)
+
+    def sizes(self) -> list[int]:
+        """Return the sizes of all buffers."""
+        return [self.size, *(size for _, size in self.places[1:])]
 
     def ends_beyond(self, address: int) -> bool:
         """Return whether a buffer ends above an address."""
@@ -104,7 +108,7 @@ class Reads:
         if not self._listener.is_valid(read.notification.id):
             return True
         try:
-            events, piped, data = descriptor.take(read.size)
+            events, piped, data = descriptor.take(*read.sizes())
         except OSError as error:
             self._finish(read, -(error.errno or errno.EINVAL))
             return True

@@ -274,7 +274,8 @@ class KernelSource(Source):
     async def add_watch(self, target: Opened, mask: int) -> int:
         # The link in /proc leads to the object itself, even if that is a symbolic link.
         path = b"/proc/self/fd/%d" % target.number
-        plain = ctypes.c_uint32(mask & ~IN_DONT_FOLLOW)
+        # A mask must not be empty; IN_UNMOUNT is reported to every watch in any case.
+        plain = ctypes.c_uint32(mask & ~IN_DONT_FOLLOW or IN_UNMOUNT)
         return self.added(_called(_libc.inotify_add_watch, self._descriptor, path, plain))
 
     async def fence(self) -> None:

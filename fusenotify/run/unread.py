@@ -86,28 +86,26 @@ class Unread:
             self.in_pipe -= 1
         return unread - left
 
-    def head(self, room: int) -> list[tuple[Event, bytes]]:
+    def head(self, room: int, *others: int) -> list[tuple[Event, bytes]]:
         """Return the oldest whole records that fit in room bytes, without taking them.
+
+        others are the sizes of further buffers, as of readv(2); each is used if the one before
+        it is filled to the last byte.
 
         Raises OSError (EINVAL) if the first record does not fit and the rules say so.
         """
         found = []
+        following = iter(others)
         for event, record in self._events:
             room -= len(record)
             if room < 0:
                 break
             found.append((event, record))
+            if not room:
+                room = next(following, 0)
         if self._events and not found and self.rules.short_read_is_error:
             raise OSError(errno.EINVAL, "the buffer is too small for the first record")
         return found
-
-    def exceeds(self, room: int) -> bool:
-        """Return whether the records take more than room bytes."""
-        for _, record in self._events:
-            room -= len(record)
-            if room < 0:
-                return True
-        return False
 
     def take(self, count: int) -> None:
         """Remove the count oldest events."""

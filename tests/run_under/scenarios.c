@@ -599,6 +599,8 @@ static void both_worlds(void)
 	read_all(fd, 4096);
 	say("rm", inotify_rm_watch(fd, 1));
 	say("rm", inotify_rm_watch(fd, 2));
+	say("inside, no events", inotify_add_watch(fd, directory, IN_DONT_FOLLOW));
+	say("outside, no events", inotify_add_watch(fd, "/", IN_DONT_FOLLOW));
 	read_all(fd, 4096);
 }
 
@@ -727,6 +729,22 @@ static void vectors(void)
 	say("no parts", readv(fd, parts, 0));
 	parts[0].iov_len = 0;
 	say("no bytes", readv(fd, parts, 1));
+	parts[0].iov_len = 64;
+	touch("c");
+	touch("d");
+	parts[1].iov_len = 31;
+	say("the second is too small", readv(fd, parts, 2));
+	touch("e");
+	touch("f");
+	parts[1].iov_len = 32;
+	say("both are filled", readv(fd, parts, 2));
+	memcpy(buffer, rest, 32);
+	show("the second", 32);
+	touch("g");
+	parts[0].iov_len = 40;
+	parts[1].iov_len = 4096;
+	say("the first is not filled", readv(fd, parts, 2));
+	read_all(fd, 4096);
 }
 
 static void many_descriptors(void)
@@ -795,6 +813,28 @@ static void overflow(void)
 	touch("z");
 	read_all(fd, 4096);
 }
+
+static void overflow_of(int events, size_t size)
+{
+	char name[16];
+	int fd = inotify(IN_NONBLOCK), records = 0;
+	const struct inotify_event *last = (void *)buffer;
+	ssize_t got;
+	inotify_add_watch(fd, directory, IN_CREATE);
+	for (int i = 0; i < events; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		touch(name);
+	}
+	while ((got = read(fd, buffer, size)) > 0)
+		for (char *at = buffer; at < buffer + got; at += sizeof *last + last->len, records++)
+			last = (void *)at;
+	say("records", records);
+	say("the last is the overflow", last->mask == IN_Q_OVERFLOW);
+}
+
+/* With queues of 4 and of 200. */
+static void overflow_of_10(void) { overflow_of(10, 32); }
+static void overflow_of_400(void) { overflow_of(400, 32); }
 
 /* With three watches. */
 static void too_many_watches(void)
@@ -1038,7 +1078,7 @@ static struct {
 	S(epoll_level), S(epoll_edge), S(duplicated), S(forked), S(executed), S(executed_without),
 	S(threads), S(merging), S(removing), S(refused), S(own_paths), S(links_to_self), S(in_a_container), S(in_a_new_root),
 	S(both_worlds), S(interrupted), S(restarted), S(signal_storm), S(by_signal), S(vectors),
-	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(too_many_watches),
+	S(many_descriptors), S(storm_of_500), S(storm_of_5000), S(old_init), S(overflow), S(overflow_of_10), S(overflow_of_400), S(too_many_watches),
 	S(all_instances),
 	S(signals_to_threads), S(workers), S(closed_by_another_thread), S(waits_for_ever), S(not_dumpable), S(timings),
 };

@@ -163,6 +163,23 @@ def test_a_queue_of_four_overflows_as_the_kernels_would(
     ]
 
 
+@pytest.mark.parametrize(("most", "events"), [(4, 10), (200, 400)])
+def test_a_queue_overflows_at_its_limit_however_small_the_reads_are(
+    most: int, events: int, scenarios: Path, fusenotify_mount: TemporaryMount
+) -> None:
+    done = under(
+        f"--max-queued-events={most}",
+        "--",
+        scenarios,
+        fusenotify_mount.path,
+        f"overflow_of_{events}",
+    )
+    assert done.stdout.splitlines() == [
+        f"records: {most + 1}",
+        "the last is the overflow: 1",
+    ]
+
+
 def test_the_old_semantics_overflow_once_for_each_read(
     scenarios: Path, fusenotify_mount: TemporaryMount
 ) -> None:
