@@ -81,6 +81,8 @@ class Replay:
 
     def go_on(self, sequence: int | None) -> None:
         """Note another number of the last entry, since the watch was made again."""
+        if self._end == -1:
+            return  # an earlier replay goes on with this watch
         self._end = sequence
         if self._batch is not None:
             self._batch = self._batch._replace(is_last=False)
@@ -226,12 +228,17 @@ class Replays:
         with contextlib.suppress(ValueError):
             self._replays.remove(replay)
 
-    def go_on(self, watched: dict[Watch, int | None]) -> None:
-        """Note up to which entry each watch is replayed that was made again, and drop others."""
+    def go_on(self, watched: dict[int, int | None]) -> None:
+        """Note up to which entry each watch is replayed that was made again, and drop others.
+
+        Watches are named by the caller's descriptors, since add_watch may have changed their masks.
+        """
         for replay in list(self._replays):
-            if replay.watch in watched:
-                replay.go_on(watched[replay.watch])
-            elif replay.watch is not None:
+            if replay.watch is None:
+                continue
+            if replay.watch.wd in watched:
+                replay.go_on(watched[replay.watch.wd])
+            else:
                 self.drop(replay)
 
     async def move(self, client: ClientLogic, ready: deque[Any]) -> None:

@@ -337,11 +337,11 @@ class InotifyLogic(Generic[Told]):
         try:
             device = await self._init(client)
             watched: list[tuple[int, Watch]] = []
-            ends: dict[Watch, int | None] = {}
+            ends: dict[int, int | None] = {}  # by the caller's descriptor
             for watch in lost.paths.watches():
 
                 def note(added: WatchAdded, watch: Watch = watch) -> None:
-                    ends[watch] = added.past
+                    ends[watch.wd] = added.past
 
                 try:
                     wd = await device.add_watch(

@@ -308,6 +308,33 @@ def test_a_replay_goes_on_with_the_next_daemon(tmp_path: Path) -> None:
         fusenotify("unmount", mnt)
 
 
+def test_a_replay_goes_on_though_its_watch_was_added_again(tmp_path: Path) -> None:
+    source, mnt, journal = tmp_path / "source", tmp_path / "mnt", tmp_path / "journal"
+    for directory in (source, mnt):
+        directory.mkdir()
+    mount = ["mount", f"--socket={tmp_path}/x.sock", f"--journal={journal}", str(source), str(mnt)]
+    assert fusenotify(*mount).returncode == 0
+    try:
+        cursor = cursor_of(mnt)
+        for number in range(4000):
+            (mnt / str(number)).mkdir()
+        with Inotify(since=cursor, reconnect=True) as inotify:
+            inotify.add_watch(str(mnt), "CREATE")
+            found = inotify.read()
+            assert 0 < len(found) < 4000
+            inotify.add_watch(str(mnt), "CREATE|DELETE")
+            assert inotify._client is not None
+            os.kill(inotify._client.pid, signal.SIGKILL)
+            assert ended(inotify._client.pid)
+            fusenotify("unmount", mnt)
+            assert fusenotify(*mount).returncode == 0
+            found += all_of(inotify)
+        names = [event.name for event in found if event.name is not None]
+        assert names == [str(number) for number in range(4000)]
+    finally:
+        fusenotify("unmount", mnt)
+
+
 def test_threads_share_it(mnt: Path) -> None:
     cursor = cursor_of(mnt)
     number = 3000
