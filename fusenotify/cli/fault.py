@@ -45,13 +45,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def fault_of(words: str) -> AnyFault:
     """Return the fault that words mean, those behind MNT, as in "lose 3 --mask CREATE".
 
+    It is for devices that are new when it is caused.
+
     Raises ArgumentTypeError.
     """
     parser = argparse.ArgumentParser(prog="", add_help=False, exit_on_error=False)
     parser.error = _refuse  # type: ignore[method-assign]
     for kind in _declare(parser).values():
         kind.error = _refuse  # type: ignore[method-assign]
-    return _fault(parser.parse_args(words.split()))
+    arguments = parser.parse_args(words.split())
+    if arguments.device is not None:
+        _refuse("--device: the fault is caused on each inotify descriptor")
+    fault = _fault(arguments)
+    if isinstance(fault, Inject) and fault.wd >= 0:
+        _refuse("inject: a descriptor has no watch yet when the fault is caused")
+    return fault
 
 
 def _refuse(message: str) -> NoReturn:

@@ -274,6 +274,7 @@ class Calls:
         found = await opened(target, path, follow=follow, directory=directory)
         if not self._listener.is_valid(notification.id):
             return None
+        has_failed = False
         while True:
             served = await self._mounts.serving(target, found)
             try:
@@ -291,6 +292,9 @@ class Calls:
                     raise
                 # The filesystem was mounted again, perhaps with the same device number.
                 self._mounts.forget(served)
+                if has_failed:
+                    raise
+                has_failed = True
 
     async def _device(self, descriptor: InotifyDescriptor, served: Served) -> MountSource:
         wanted = self._settings.max_queued_events

@@ -141,6 +141,22 @@ def test_a_fault_that_the_mount_does_not_allow_is_said(
     assert "the fault was not caused" in done.stderr
 
 
+def test_a_connection_that_is_always_lost_fails_the_call(scenarios: Path, tmp_path: Path) -> None:
+    options = ["--faults=disconnect", f"--mount={tmp_path}"]
+    done = under(*options, "--", scenarios, tmp_path, "too_many_watches")
+    assert done.stdout.splitlines()[:3] == ["1: ENOTCONN", "2: ENOTCONN", "3: 1"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [("inject 1 CREATE a", "has no watch yet"), ("lose 1 --device 2", "--device")],
+)
+def test_a_fault_that_makes_no_sense_in_a_run_is_refused(fault: str, says: str) -> None:
+    done = under(f"--faults={fault}", "--", "true")
+    assert done.returncode == 125
+    assert says in done.stderr
+
+
 def test_a_program_whose_directory_is_mounted_over_works_in_the_mount(
     scenarios: Path, tmp_path: Path
 ) -> None:
