@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -66,8 +66,13 @@ class Address:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: Address) -> AsyncIterator[JetStreamContext]:
+async def connected(
+    address: Address, on_error: Callable[[Exception], object] | None = None
+) -> AsyncIterator[JetStreamContext]:
     """Yield JetStream on a new connection, which is closed at the end.
+
+    on_error is called with errors that reach no caller.  If a message is refused, nats-py raises
+    the APIError where it reads the answer, and the message counts as not acknowledged.
 
     Raises Refused if waiting does not help, and one of TRANSIENT if the server is away.
     """
@@ -76,6 +81,8 @@ async def connected(address: Address) -> AsyncIterator[JetStreamContext]:
 
     async def hear(error: Exception) -> None:
         said.append(error)
+        if on_error is not None:
+            on_error(error)
 
     try:
         await client.connect(
@@ -110,10 +117,8 @@ def check_cancelled() -> None:
 
 async def check_stream(
     jetstream: JetStreamContext, address: Address, stream: str, subjects: str
-) -> str:
-    """Check that a stream takes subjects; create the stream if it does not exist.
-
-    Returns when it was created, as a text.
+) -> StreamInfo:
+    """Check that a stream takes subjects, and return it; it is created if it does not exist.
 
     Raises Refused if it does not take them, or cannot be created; NotThere if the server has
     no JetStream.
@@ -132,7 +137,7 @@ async def check_stream(
     if not any(covers(each, subjects) for each in info.config.subjects or ()):
         kept = ", ".join(info.config.subjects or ["nothing"])
         raise Refused(f"the stream {stream} keeps {kept}, and not {subjects}: name another one")
-    return created_at(info)
+    return info
 
 
 def created_at(info: StreamInfo) -> str:

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The publisher: copies a mount's journal to a JetStream stream, each event once, in order.
 
-It keeps no state here: the mount's last message in the stream has the cursor after which to go
-on.  If the stream's limits have removed all of its messages, the server keeps the cursor
-(nats.places).  Events that are not in the stream yet wait in the journal.
+It keeps no state here: the server has the cursor after which to go on (nats.progress).  Events
+that are not in the stream yet wait in the journal.
 
 Invariants
     A message's id has the mount's name and the cursor of its event, so that the stream drops
         duplicates, and nothing else if the journal itself was copied to another machine.
-    Events are sent in order.  If a message is not acknowledged, publishing begins again
-        after the last message in the stream.
+    Events are sent in order.  If a message is refused or not acknowledged, publishing begins
+        again with that one.
     Only one publisher at a time has the claim on the mount (nats.claim).
     With a window of 1, a message is only accepted if the last one with its subject is one that
         this publisher knows, so that an event is in the stream once whatever time has passed.
@@ -29,6 +28,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
+from nats.js.errors import APIError
 
 from fusenotify.bits import IN_Q_OVERFLOW
 from fusenotify.client import PastEvent
@@ -44,17 +44,22 @@ from fusenotify.nats.connection import (
     check_cancelled,
     check_stream,
     connected,
+    created_at,
 )
 from fusenotify.nats.messages import base_of, encoded, subject_of
-from fusenotify.nats.places import Place, bucket_of
-from fusenotify.protocol.past import BEGINNING
+from fusenotify.nats.places import bucket_of
+from fusenotify.nats.progress import ID, NO_PLACE, Progress
 
 log = logging.getLogger(__name__)
 
 # How many sent messages may wait for an acknowledgement.
 WINDOW = 1000
-_ID = "Nats-Msg-Id"
+# What nats-py adds.
+_STREAM = "Nats-Expected-Stream"
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+# The longest beginning of subjects.  Servers take 4,096 bytes for a subject and what is beside it,
+# and the names of directories take up to 1,000.
+_LONGEST_BASE = 2500
 # Of how many subjects the last message is remembered.
 _MOST_SUBJECTS = 10_000
 _ACKNOWLEDGED_SECONDS = 10.0
@@ -63,8 +68,6 @@ _RETRY_SECONDS = (0.2, 5.0)
 # After how many seconds without an acknowledgement the stream's last message is looked at again.
 # A server knows for two minutes, by default, which messages it had.
 _LOOK_AGAIN_SECONDS = 60.0
-# What happens if these credentials may not use the bucket.
-_NO_PLACE = (nats.js.errors.Error, nats.errors.TimeoutError, nats.errors.NoRespondersError)
 # Cursors, the subjects of their events, and their acknowledgements.
 _Sent = asyncio.Queue[tuple[str, str, asyncio.Future[PubAck]]]
 
@@ -144,12 +147,17 @@ class _Publisher:
         self._stream = stream
         self._machine = machine
         self._base = base_of(prefix, machine, client.mountpoint)
+        if len(self._base) > _LONGEST_BASE:
+            raise Refused(
+                f"the mount's path and the machine's name make subjects of {len(self._base)} "
+                f"bytes, and servers take {_LONGEST_BASE}"
+            )
         self._subjects = f"{prefix}.>"
         self._name = hashlib.sha256(self._base.encode()).hexdigest()[:32]
-        self._key = f"publisher.{stream}.{self._name}"
+        self._progress = Progress(stream, self._base, f"publisher.{stream}.{self._name}")
         self._claim = Claim(f"claim.{stream}.{self._name}", self._base.removesuffix(".tree"))
-        self._known = 0  # the number of the last message of this mount that we know
-        self._last_of: dict[str, int] = {}  # by subject
+        self._last_of: dict[str, int] = {}  # the numbers of last messages, by subject
+        self._most_bytes = -1  # the limit of the stream for a message; -1 for none
         self._active = 0.0  # when something was acknowledged last
         self._window = window
         self._on_published = on_published
@@ -160,12 +168,19 @@ class _Publisher:
         Raises _Interrupted, one of TRANSIENT, Refused, _MountFailed.
         """
         self.count_before = self.count
-        async with connected(self._address) as jetstream:
-            created = await check_stream(jetstream, self._address, self._stream, self._subjects)
+        refusals: asyncio.Queue[APIError] = asyncio.Queue()
+
+        def hear(error: Exception) -> None:
+            if isinstance(error, APIError):
+                refusals.put_nowait(error)
+
+        async with connected(self._address, hear) as jetstream:
+            info = await check_stream(jetstream, self._address, self._stream, self._subjects)
+            self._most_bytes = info.config.max_msg_size or -1
             try:
                 async with self._claimed(jetstream):
                     self.was_connected = True
-                    await self._run(jetstream, created)
+                    await self._run(jetstream, created_at(info), refusals)
             except BaseExceptionGroup as group:
                 raise _first(group) from None
 
@@ -174,55 +189,26 @@ class _Publisher:
         """Return a context manager that holds the claim on the mount, if the server keeps it."""
         try:
             bucket = await bucket_of(jetstream)
-        except _NO_PLACE as error:
+        except NO_PLACE as error:
             log.warning("the server keeps no claim of this publisher: %s", error)
             yield
             return
         async with self._claim.held(bucket):
             yield
 
-    async def _run(self, jetstream: JetStreamContext, created: str) -> None:
-        self._known, cursor = await self._last_published(jetstream)
+    async def _run(
+        self, jetstream: JetStreamContext, created: str, refusals: asyncio.Queue[APIError]
+    ) -> None:
+        cursor = await self._progress.begin(jetstream, created)
         self._last_of.clear()
-        if cursor == BEGINNING:  # its messages may have been removed since
-            cursor = await self._kept_place(jetstream, created)
         sent: _Sent = asyncio.Queue(self._window)
         self._active = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_all(jetstream, cursor, sent))
-            tasks.create_task(self._confirm_all(jetstream, created, sent))
-
-    async def _last_published(self, jetstream: JetStreamContext) -> tuple[int, str]:
-        """Return the number of this mount's last message in the stream, and the cursor after it."""
-        try:
-            # Events in the mount's root have the base itself as subject; others are longer.
-            subjects = [self._base, f"{self._base}.>"]
-            found = [await self._last(jetstream, subject) for subject in subjects]
-        except nats.js.errors.APIError as error:
-            raise Refused(f"the stream {self._stream}: {error.description}") from None
-        return max(found)
-
-    async def _last(self, jetstream: JetStreamContext, subject: str) -> tuple[int, str]:
-        """Return the number of the last message with a subject, and the cursor after it.
-
-        They are 0 and BEGINNING if there is no message.
-        """
-        try:
-            last = await jetstream.get_last_msg(self._stream, subject)
-        except nats.js.errors.NotFoundError:
-            return 0, BEGINNING
-        number = str((last.headers or {}).get(_ID, BEGINNING))
-        return last.seq or 0, number.rpartition(" ")[2]
-
-    async def _kept_place(self, jetstream: JetStreamContext, created: str) -> str:
-        """Return the cursor after the last event that was acknowledged by this stream."""
-        try:
-            kept = await (await Place.of(jetstream, self._key)).load()
-        except _NO_PLACE as error:
-            log.warning("the server keeps no place for this publisher: %s", error)
-            return BEGINNING
-        when, _, cursor = (kept or "").rpartition(" ")
-        return cursor if when == created and cursor else BEGINNING
+            tasks.create_task(self._confirm_all(sent))
+            # For example of a full stream, which its operator may repair.
+            refusal = await refusals.get()
+            raise _Interrupted(refusal.description or str(refusal))
 
     async def _send_all(self, jetstream: JetStreamContext, cursor: str, sent: _Sent) -> None:
         events = self._client.since(cursor, follow=True)
@@ -235,10 +221,16 @@ class _Publisher:
                 if time.monotonic() - self._active > _LOOK_AGAIN_SECONDS and sent.empty():
                     # The server may no longer know which messages it had.
                     self._active = time.monotonic()
-                    if (await self._last_published(jetstream))[1] != cursor:
+                    if (await self._progress.last_published(jetstream))[1] != cursor:
                         raise _Interrupted("somebody else publishes this mount, or purged it")
                 cursor = event.cursor
-                subject, acknowledgement = await self._send(jetstream, event)
+                number = self._progress.ahead.get(cursor)
+                if number is None:
+                    subject, acknowledgement = await self._send(jetstream, event)
+                else:
+                    subject = subject_of(self._base, event.path)
+                    acknowledgement = asyncio.get_running_loop().create_future()
+                    acknowledgement.set_result(PubAck(stream=self._stream, seq=number))
                 check_cancelled()
                 await sent.put((cursor, subject, acknowledgement))
                 if self._window == 1:
@@ -252,10 +244,12 @@ class _Publisher:
         """Send an event; return its subject, and its acknowledgement."""
         subject = subject_of(self._base, event.path)
         data = encoded(self._machine, self._client.mountpoint, event)
-        headers = {_ID: f"{self._name[:16]} {event.cursor}"}
+        headers = {ID: f"{self._name[:16]} {event.cursor}"}
         if self._window == 1:
             headers[_EXPECTED] = str(await self._last_with(jetstream, subject))
         try:
+            if 0 < self._most_bytes < len(data) + _size_of(headers | {_STREAM: self._stream}):
+                raise nats.errors.MaxPayloadError
             return subject, await jetstream.publish_async(
                 subject, data, stream=self._stream, headers=headers, wait_stall=_STALL_SECONDS
             )
@@ -282,46 +276,40 @@ class _Publisher:
         """
         number = self._last_of.get(subject)
         if number is None:
-            number, _ = await self._last(jetstream, subject)
-            if number > self._known:
+            number, _ = await self._progress.last(jetstream, subject)
+            if number > self._progress.known:
                 raise _Interrupted("somebody else publishes this mount")
         if len(self._last_of) >= _MOST_SUBJECTS:
             self._last_of.clear()
         self._last_of[subject] = number
         return number
 
-    async def _confirm_all(self, jetstream: JetStreamContext, created: str, sent: _Sent) -> None:
+    async def _confirm_all(self, sent: _Sent) -> None:
         """Wait for the acknowledgements in the order of sending."""
-        place: Place | None = None
-        can_keep = True
         while True:
             check_cancelled()
             cursor, subject, future = await sent.get()
             try:
                 async with asyncio.timeout(_ACKNOWLEDGED_SECONDS):
                     acknowledged = await future
-            except nats.js.errors.APIError as error:
-                # For example a full stream, which its operator may repair.
+            except APIError as error:
                 raise _Interrupted(error.description or str(error)) from None
             except TimeoutError:
                 raise _Interrupted("a message was not acknowledged") from None
-            self._known = acknowledged.seq
             if self._window == 1:
                 self._last_of[subject] = acknowledged.seq
             sent.task_done()
             self.count += 1
             self._active = time.monotonic()
-            if can_keep:
-                try:
-                    place = place or await Place.of(jetstream, self._key)
-                    await place.keep(f"{created} {cursor}")
-                    if sent.empty():
-                        await place.save()
-                except _NO_PLACE as error:
-                    log.warning("the server keeps no place for this publisher: %s", error)
-                    can_keep = False
+            await self._progress.confirm(acknowledged.seq, cursor, is_newest=sent.empty())
             if self._on_published is not None and sent.empty():
                 self._on_published(self.count)
+
+
+def _size_of(headers: dict[str, str]) -> int:
+    """Return how many bytes headers take in a message."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    return len("NATS/1.0\r\n\r\n" + "".join(lines))
 
 
 def _first(group: BaseExceptionGroup) -> BaseException:

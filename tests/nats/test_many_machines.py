@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fusenotify import Mounted
+from fusenotify import mounted as fusenotify_mounted
 from fusenotify.bits import IN_CREATE
 from fusenotify.cli import main
 from fusenotify.nats.connection import covers
@@ -176,9 +177,14 @@ def manage(server: NatsServer, call: str) -> str:
 
 @needs_server
 @pytest.mark.mount
-def test_a_message_that_is_too_large_is_a_gap(kept: Mounted, tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", ["the server's", "the stream's"])
+def test_a_message_that_is_too_large_is_a_gap(kept: Mounted, tmp_path: Path, limit: str) -> None:
     printed = tmp_path / "printed"
-    with running(tmp_path / "nats", "max_payload: 1300") as server:
+    settings = "max_payload: 1300" if limit == "the server's" else ""
+    with running(tmp_path / "nats", settings) as server:
+        if limit == "the stream's":
+            stream = "name='FUSENOTIFY', subjects=['fusenotify.>'], max_msg_size=1300"
+            manage(server, f"add_stream({stream})")
         os.makedirs(f"{kept.mountpoint}/{'d' * 250}/{'e' * 250}/{'f' * 250}/{'g' * 250}")
         os.mkdir(f"{kept.mountpoint}/small")
         with program("publish", kept.mountpoint, "--to", server.url, output=tmp_path / "publisher"):
@@ -225,6 +231,19 @@ def test_a_stream_of_another_shape_is_refused(kept: Mounted, server: NatsServer)
     subprocess.run([FUSENOTIFY[0], "-c", make, server.url], check=True)
     done = fusenotify("publish", kept.mountpoint, "--to", server.url)
     assert (done.returncode, "keeps other.>" in done.stderr) == (1, True), done.stderr
+
+
+@needs_server
+@pytest.mark.mount
+def test_a_path_that_is_too_long_for_subjects_is_refused(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    long = tmp_path.joinpath(*["\u20ac" * 80] * 4)
+    (long / "mnt").mkdir(parents=True)
+    (long / "source").mkdir()
+    with fusenotify_mounted(long / "source", long / "mnt", journal=tmp_path / "journal"):
+        done = fusenotify("publish", long / "mnt", "--to", server.url)
+    assert (done.returncode, "the mount's path" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.mount
@@ -328,3 +347,39 @@ def test_what_no_server_takes_is_refused_without_its_secrets(
 )
 def test_patterns_cover_subjects(pattern: str, subject: str, expected: bool) -> None:
     assert covers(pattern, subject) is expected
+
+
+@needs_server
+@pytest.mark.mount
+@pytest.mark.parametrize("stopped", [False, True], ids=["it waits", "it is stopped meanwhile"])
+def test_what_a_full_stream_refuses_is_published_when_there_is_room_though_later_events_are_there(
+    kept: Mounted, server: NatsServer, tmp_path: Path, stopped: bool
+) -> None:
+    printed, mnt = tmp_path / "printed", Path(kept.mountpoint)
+    full = "discard=nats.js.api.DiscardPolicy.NEW, duplicate_window=0.1"
+    stream = "name='FUSENOTIFY', subjects=['fusenotify.>']"
+    manage(server, f"add_stream({stream}, {full}, max_bytes=2000)")
+    (mnt / "first").mkdir()
+    (mnt / ("large" * 50)).mkdir()
+    (mnt / ("large" * 50) / ("larger" * 40)).mkdir()
+    (mnt / "small").mkdir()
+    publisher = tmp_path / "publisher"
+    publish = ["publish", kept.mountpoint, "--to", server.url]
+    place = ["--from", server.url, "--since", "1", "--json"]
+
+    def paths() -> list[object]:
+        return [str(each["path"])[:6] for each in objects(printed)]
+
+    with program("subscribe", *place, output=printed):
+        with program(*publish, output=publisher):
+            until(lambda: "maximum bytes exceeded" in publisher.read_text(), "one is refused")
+            until(lambda: "small" in paths(), "a later one is in the stream")
+            if not stopped:
+                manage(server, f"update_stream({stream}, {full}, max_bytes=100_000)")
+                until(lambda: len(paths()) == 4, "the refused one is published")
+        if stopped:
+            manage(server, f"update_stream({stream}, {full}, max_bytes=100_000)")
+        with program(*publish, output=publisher):
+            (mnt / "last").mkdir()
+            until(lambda: "last" in paths(), "the last one is published")
+    assert paths() == ["first", "largel", "small", "largel", "last"]
