@@ -35,6 +35,11 @@ TRANSIENT = (
 )
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, or its name if it says nothing, as a timeout."""
+    return str(error) or type(error).__name__
+
+
 class Refused(Exception):
     """The server cannot do what was asked, and waiting does not help.  str() says why."""
 

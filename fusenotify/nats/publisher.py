@@ -45,6 +45,7 @@ from fusenotify.nats.connection import (
     check_stream,
     connected,
     created_at,
+    reason_of,
 )
 from fusenotify.nats.messages import base_of, encoded, subject_of
 from fusenotify.nats.places import bucket_of
@@ -117,8 +118,8 @@ async def publish(
                 raise failed.error from None
             except (_Interrupted, NotThere, *TRANSIENT) as error:
                 if not publisher.was_connected:
-                    raise Refused(str(error)) from None
-                log.warning("%s: %s; trying again", address.shown, error or type(error).__name__)
+                    raise Refused(reason_of(error)) from None
+                log.warning("%s: %s; trying again", address.shown, reason_of(error))
             await asyncio.sleep(pause)
             pause = pause * 2 if publisher.count == publisher.count_before else _RETRY_SECONDS[0]
             pause = min(pause, longest)

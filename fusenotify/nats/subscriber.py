@@ -35,6 +35,7 @@ from fusenotify.nats.connection import (
     covers,
     created_at,
     no_jetstream,
+    reason_of,
 )
 from fusenotify.nats.messages import Received, decoded, key_of
 from fusenotify.nats.places import Place
@@ -85,8 +86,8 @@ async def subscribe(
             reader.begin_with_stream()
         except (NotThere, *TRANSIENT) as error:
             if not reader.was_connected:
-                raise Refused(str(error)) from None
-            log.warning("%s: %s; trying again", address.shown, error or type(error).__name__)
+                raise Refused(reason_of(error)) from None
+            log.warning("%s: %s; trying again", address.shown, reason_of(error))
         await asyncio.sleep(pause)
         pause = min(2 * pause, longest)
 

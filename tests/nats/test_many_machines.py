@@ -20,7 +20,7 @@ from fusenotify import Mounted
 from fusenotify import mounted as fusenotify_mounted
 from fusenotify.bits import IN_CREATE
 from fusenotify.cli import main
-from fusenotify.nats.connection import covers
+from fusenotify.nats.connection import covers, reason_of
 from fusenotify.nats.messages import base_of, decoded, encoded, key_of, subject_of
 from fusenotify.protocol.past import PastEvent
 from tests.cli.command import FUSENOTIFY, environment, fusenotify, until
@@ -383,3 +383,8 @@ def test_what_a_full_stream_refuses_is_published_when_there_is_room_though_later
             (mnt / "last").mkdir()
             until(lambda: "last" in paths(), "the last one is published")
     assert paths() == ["first", "largel", "small", "largel", "last"]
+
+
+def test_an_error_that_says_nothing_is_named() -> None:
+    assert reason_of(TimeoutError()) == "TimeoutError"
+    assert reason_of(OSError("it says this")) == "it says this"
