@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Make the kernel forget what was changed behind the mount.
 
-behind.retelling says what was changed; names wait here until a thread has told the kernel.
+behind.retelling says what was changed; names and data wait here until a thread has told the kernel.
 
 Linux: fs/fuse/inode.c fuse_reverse_inval_inode(), fs/fuse/dir.c fuse_reverse_inval_entry().
 
 Invariants
     The kernel is told at once to forget attributes, for which it takes no lock.  Reads ask for
-        the attributes before they use cached data, and drop the data if these have changed.
-    A thread tells the kernel to forget a name.  The kernel waits for the lock of the name's
-        directory, and a program that waits for the serving thread may hold that lock.
+        the attributes before they use cached data, and drop the data if these have changed.  The
+        attributes may be the same after a change: programs set times, and clocks have ticks.  So
+        the data is forgotten, too.
+    A thread tells the kernel to forget names and data.  For these the kernel waits for the locks
+        of the name's directory or of the pages, and a program that waits for the serving thread
+        may hold them.
 """
 
 from __future__ import annotations
@@ -28,8 +31,14 @@ from fusenotify.fs.inodes import Inode, Inodes
 # length of the name, and FUSE_EXPIRE_ONLY (since Linux 6.2, earlier ignored): the name is looked
 # up again at its next use, and is kept if it still belongs to the same object.
 _INVAL_ENTRY = struct.Struct("=IiQQII")
-_CODE = 3
+_ENTRY = 3
 _EXPIRE_ONLY = 1
+# FUSE_NOTIFY_INVAL_INODE: fuse_out_header, then fuse_notify_inval_inode_out with the inode, and the
+# offset and length of the data; the length 0 stands for all of it.
+_INVAL_INODE = struct.Struct("=IiQQqq")
+_INODE = 2
+# In place of a name: the data of an object.
+_DATA = b""
 _DEVICE = "/dev/fuse"
 # How many missing names the kernel may remember; with one more, it is told to forget them all.
 MOST_ABSENT = 100_000
@@ -41,8 +50,8 @@ _AT_A_TIME = 256
 class Forgetting:
     """Makes the kernel forget what it remembers of a mount.
 
-    attributes and names count what it was told to forget.  forgets_all is true while all() is
-    not finished: call some().
+    attributes and names count what it was told to forget; names counts data, too.  forgets_all is
+    true while all() is not finished: call some().
     """
 
     def __init__(self) -> None:
@@ -54,6 +63,7 @@ class Forgetting:
         self._known: Mapping[int, Inode] = {}
         self._to_forget: list[int] = []
         self.forgets_all = False
+        # Numbers of directories and names in them; numbers of files, and _DATA.
         self._waiting: dict[tuple[int, bytes], None] = {}
         self._asked = trio.Event()
         self._done = trio.Event()
@@ -72,6 +82,11 @@ class Forgetting:
         """Note that attributes or data of an object have changed; flush() tells the kernel."""
         if inode.lookups > 0:
             self._inodes.add(inode)
+
+    def data(self, inode: Inode) -> None:
+        """Make the kernel forget the data of a file, of which a mapping may be in use."""
+        if inode.lookups > 0:
+            self._forget_soon(inode.number, _DATA)
 
     def absent(self, parent: Inode, name: bytes) -> None:
         """Note that the kernel is told that a name does not exist, and may remember that."""
@@ -127,6 +142,8 @@ class Forgetting:
             if inode is None:
                 continue
             self.inode(inode)
+            if not inode.is_dir:
+                self.data(inode)
             for dentry in inode.aliases():
                 if not dentry.unlinked and isinstance(dentry.parent, Inode):
                     self.name(dentry.parent, dentry.name)
@@ -144,17 +161,20 @@ class Forgetting:
         self._inodes.clear()
 
     async def done(self) -> None:
-        """Wait until the kernel has forgotten the names that name() noted before."""
+        """Wait until the kernel has forgotten the names and data that were noted before."""
         await self._done.wait()
 
     async def run(self) -> None:
-        """Tell the kernel to forget names, for ever."""
+        """Tell the kernel to forget names and data, for ever."""
         async with trio.open_nursery() as helpers:
             helpers.start_soon(self._run_again)
             await self._run()
 
     async def _run_again(self) -> None:
-        """Tell it a second time: the kernel may have been processing an earlier answer."""
+        """Tell it names a second time: the kernel may have been processing an earlier answer.
+
+        Pages are locked until the answer with their data is processed.
+        """
         while True:
             await self._told_once.wait()
             self._told_once = trio.Event()
@@ -169,7 +189,7 @@ class Forgetting:
             batch, self._waiting = self._waiting, {}
             done = self._done
             self.names += len(batch)
-            self._again += batch
+            self._again += [each for each in batch if each[1] != _DATA]
             self._told_once.set()
             try:
                 await trio.to_thread.run_sync(self._forget, list(batch), abandon_on_cancel=True)
@@ -179,7 +199,11 @@ class Forgetting:
 
     def _forget(self, names: list[tuple[int, bytes]]) -> None:
         for number, name in names:
-            length = _INVAL_ENTRY.size + len(name) + 1
-            notice = _INVAL_ENTRY.pack(length, _CODE, 0, number, len(name), _EXPIRE_ONLY)
+            if name == _DATA:
+                notice = _INVAL_INODE.pack(_INVAL_INODE.size, _INODE, 0, number, 0, 0)
+            else:
+                length = _INVAL_ENTRY.size + len(name) + 1
+                notice = _INVAL_ENTRY.pack(length, _ENTRY, 0, number, len(name), _EXPIRE_ONLY)
+                notice += name + b"\0"
             with suppress(OSError):  # the kernel does not know it, or the mount is gone
-                os.write(self._fd, notice + name + b"\0")
+                os.write(self._fd, notice)

@@ -64,8 +64,10 @@ _HAPPENED = (
     (FAN_CLOSE_WRITE, IN_CLOSE_WRITE),
 )
 _ANY = sum(bit for bit, _ in _HAPPENED)
+# Bits after which there may be other data.  What is stored to mappings causes no record of its own.
+_DATA = FAN_MODIFY | FAN_CLOSE_WRITE
 # Bits after which stat(2) may return other attributes.
-_ATTRIBUTES = FAN_ATTRIB | FAN_MODIFY
+_ATTRIBUTES = FAN_ATTRIB | _DATA
 # How long after a rename the record about the object that it replaced may come.
 _SECOND_SECONDS = 2e-3
 
@@ -123,6 +125,8 @@ class Retelling:
             if parent is not None:
                 self._happened(parent, parent.dentry, mask)
             return
+        if mask & NAMES:
+            self._state.change_at(record.directory, name)
         inode = where.known(record.target)
         child = parent.children.get(name) if parent is not None and parent.children else None
         if parent is None and inode is not None:
@@ -275,6 +279,8 @@ class Retelling:
         )
         if record.is_dir:
             where.moved()
+        self._state.change_at(record.directory, name)
+        self._state.change_at(record.new_directory, new_name)
         child = parent.children.get(name) if parent is not None and parent.children else None
         other = None
         if new_parent is not None and new_parent.children:
@@ -292,11 +298,8 @@ class Retelling:
         if not self._pending.next_of(record.pid):  # the second record of an exchange, for example
             where.await_changes(new_parent)
             where.more()
-        for directory, each in ((parent, name), (new_parent, new_name)):
-            if directory is not None:
-                self._state.change_name(directory, each)
         old = parent or self._state.elsewhere
-        new = new_parent or self._state.elsewhere
+        new = new_parent or self._state.elsewhere_too
         if moved is None:
             moved = self._moving(record, old, name)
         half = self._pending.other_half(record) or self._merged.other_half(record, new, other)
@@ -385,6 +388,8 @@ class Retelling:
                 self._hooks.happened(inode, dentry, told)
         if mask & _ATTRIBUTES and isinstance(inode, Inode):
             self._forgetting.inode(inode)
+            if mask & _DATA and not inode.is_dir:
+                self._forgetting.data(inode)
         self.told += 1
 
     def _unheard(self, parent: core.Inode | None, name: bytes, mask: int) -> None:

@@ -16,7 +16,11 @@ from fusenotify.fs.inodes import Inode, Inodes
 
 
 class State:
-    """The known names.  elsewhere stands for all directories that are not known."""
+    """The known names.
+
+    elsewhere stands for all directories that are not known, and elsewhere_too for the new directory
+    of a move: a move from one of them to another one may keep the name.
+    """
 
     def __init__(
         self,
@@ -29,7 +33,7 @@ class State:
         self._core = names
         self._whereabouts = whereabouts
         self._forgetting = forgetting
-        self.elsewhere = core.Inode(is_dir=True)
+        self.elsewhere, self.elsewhere_too = core.Inode(is_dir=True), core.Inode(is_dir=True)
 
     def let_go(self, moved: core.Inode, to: core.Inode) -> None:
         """Drop the name of a moved object that is a stand-in, or that was moved elsewhere.
@@ -37,7 +41,7 @@ class State:
         The new name of a watched object becomes known, if it is below SOURCE.
         """
         dentry = moved.dentry
-        stays = isinstance(moved, Inode) and to is not self.elsewhere
+        stays = isinstance(moved, Inode) and to not in (self.elsewhere, self.elsewhere_too)
         if not stays and dentry is not None and not dentry.unlinked:
             self._core.unhash(dentry)
         if isinstance(moved, Inode):
@@ -94,6 +98,16 @@ class State:
             return
         self._forgetting.inode(parent)
         self._forgetting.name(parent, name)
+
+    def change_at(self, directory: bytes | None, name: bytes) -> None:
+        """Note that a name changed in the directory with a handle.
+
+        The directory may be outside SOURCE.  If it comes back, the kernel still knows what it
+        remembered of it.
+        """
+        known = self._whereabouts.known(directory)
+        if known is not None:
+            self.change_name(known, name)
 
     def now(self, parent: Inode, name: bytes) -> bytes | None:
         """Return the handle of the object that has a name now; None if there is none."""
