@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime, time, timedelta
 
@@ -49,10 +50,10 @@ def moment(text: str) -> datetime:
                 return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * seconds)
             except OverflowError:
                 raise ValueError(f"{text!r} is before the year 1") from None
-    try:
-        return _local(datetime.combine(today, time.fromisoformat(text.strip())))
-    except ValueError:
-        return _local(datetime.fromisoformat(text.strip()))
+    if ":" in words:  # 2026 is no time of the day
+        with contextlib.suppress(ValueError):
+            return _local(datetime.combine(today, time.fromisoformat(text.strip())))
+    return _local(datetime.fromisoformat(text.strip()))
 
 
 def nanoseconds(when: datetime) -> int:
