@@ -36,7 +36,9 @@ TRANSIENT = (
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says, or its name if it says nothing, as a timeout."""
+    """Return what an error says; of many, nats-py and asyncio give no text."""
+    if isinstance(error, asyncio.TimeoutError):
+        return "no answer in time"
     return str(error) or type(error).__name__
 
 
@@ -101,11 +103,11 @@ async def connected(
         )
     except (ValueError, FileNotFoundError, nats.errors.InvalidUserCredentialsError) as error:
         raise Refused(f"{address.shown}: {error}") from None
-    except (nats.errors.NoServersError, nats.errors.Error) as error:
+    except (OSError, nats.errors.Error) as error:
         text = " ".join(map(str, [error, *said])).lower()
         if "authorization" in text or "authentication" in text:
             raise Refused(f"{address.shown}: the server refuses these credentials") from None
-        raise ConnectionError(f"{address.shown}: no server answers ({error})") from None
+        raise ConnectionError(f"{address.shown}: no server answers ({reason_of(error)})") from None
     try:
         yield client.jetstream(publish_async_max_pending=MOST_PENDING)
     finally:

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -386,5 +387,16 @@ def test_what_a_full_stream_refuses_is_published_when_there_is_room_though_later
 
 
 def test_an_error_that_says_nothing_is_named() -> None:
-    assert reason_of(TimeoutError()) == "TimeoutError"
+    assert reason_of(TimeoutError()) == "no answer in time"
+    assert reason_of(EOFError()) == "EOFError"
     assert reason_of(OSError("it says this")) == "it says this"
+
+
+def test_a_server_that_says_nothing_is_named_with_the_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        done = fusenotify("subscribe", "--from", url)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"fusenotify: {url}: no server answers (no answer in time)\n",
+    )
