@@ -341,10 +341,10 @@ class Mount:
         """Return what was heard of changes behind the mount."""
         return self._heard if self.behind is None else self.behind.heard()
 
-    def notify(self, path: bytes, what: int) -> None:
+    async def notify(self, path: bytes, what: int) -> None:
         """Report a change at a path of SOURCE that only the caller knows of (behind.notified)."""
         assert self._inodes is not None
-        notify(self._inodes, self._hooks, path, what)
+        await notify(self._inodes, self._hooks, path, what)
 
     async def fence(self) -> None:
         """Wait until the events of everything done through the mount before are queued.

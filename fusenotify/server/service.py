@@ -123,7 +123,7 @@ class Server:
         """
         return count(1) if self._faults is None else self._faults.numbers
 
-    def cause(self, asking: Session, request: CauseFault | Notify) -> None:
+    async def cause(self, asking: Session, request: CauseFault | Notify) -> None:
         """Cause a fault.
 
         Raises OSError: EPERM if the mount allows no faults, otherwise as Faults.cause().
@@ -131,7 +131,7 @@ class Server:
         if isinstance(request, Notify):
             if not is_privileged(asking.who):
                 raise OSError(errno.EPERM, "only root and the daemon's user may say what changed")
-            self.tree.notify(request.path, request.what)
+            await self.tree.notify(request.path, request.what)
             return
         if self._faults is None:
             raise OSError(errno.EPERM, "this mount allows no faults: it was not made with --faults")

@@ -88,7 +88,7 @@ class Shared(Protocol):
     def device_numbers(self) -> Iterator[int]:
         """Return the iterator from which a connection takes the numbers of its devices."""
 
-    def cause(self, asking: Session, request: CauseFault | Notify) -> None:
+    async def cause(self, asking: Session, request: CauseFault | Notify) -> None:
         """Carry it out, or raise OSError."""
 
     async def activity(self, who: Credentials, request: ActivityOf) -> AnyAnswer:
@@ -231,7 +231,7 @@ class Session:
                 await self._reply(LimitsAre(id=request.id, limits=now))
             case CauseFault() | Notify():
                 await self._shared.tree.fence()  # events from before are not affected
-                self._shared.cause(self, request)
+                await self._shared.cause(self, request)
                 await self._reply(Done(id=request.id))
             case ActivityOf():
                 await self._reply(await self._shared.activity(self.who, request))

@@ -44,10 +44,11 @@ class Tree(Protocol):
     def heard(self) -> Heard:
         """Return what is heard of changes that were made directly to the tree."""
 
-    def notify(self, path: bytes, what: int) -> None:
+    async def notify(self, path: bytes, what: int) -> None:
         """Report a change at a path that only the caller knows of.
 
-        what has the bits of events; with 0, the tree finds out what has changed.
+        what has the bits of events; with 0, the tree finds out what has changed.  Returns when
+        programs see the change.
         Raises OSError.
         """
 

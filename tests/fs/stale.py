@@ -25,7 +25,7 @@ import fusenotify
 
 _NAMES = ["a", "b", "c", "d"]
 _CHANGES = [
-    *("write", "append", "truncate", "replace", "chmod", "utime"),
+    *("write", "append", "truncate", "replace", "rewrite", "chmod", "utime"),
     *("unlink", "rename", "link", "symlink", "mkdir", "rmdir"),
 ]
 # How many files are held open, to be read again.
@@ -41,6 +41,11 @@ def change(top: str, chosen: random.Random) -> str:
             case "write" | "append":
                 with open(one, "wb" if what == "write" else "ab") as file:
                     file.write(b"%d" % chosen.getrandbits(64))
+            case "rewrite":  # as cp -p may: size and time stay
+                status = os.stat(one)
+                with open(one, "r+b") as file:
+                    file.write((b"%020d" % chosen.getrandbits(64))[: status.st_size])
+                os.utime(one, ns=(status.st_atime_ns, status.st_mtime_ns))
             case "truncate":
                 os.truncate(one, chosen.randrange(40))
             case "chmod":

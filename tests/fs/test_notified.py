@@ -67,6 +67,22 @@ def test_what_is_said_is_looked_at_told_and_forgotten(exclusive: Mounted) -> Non
             assert error.value.errno == code
 
 
+def test_what_is_notified_shows_at_once_though_it_hardly_differs(exclusive: Mounted) -> None:
+    source, top = Path(exclusive.source), Path(exclusive.mountpoint)
+    (source / "same").write_text("before")
+    os.utime(source / "same", (1, 1))
+    with (top / "same").open("rb") as file, exclusive.client() as client:
+        assert file.read() == b"before"
+        assert not (top / "missing").exists()
+        (source / "same").write_text("after!")
+        os.utime(source / "same", (1, 1))
+        client.notify("same")
+        assert os.pread(file.fileno(), 6, 0) == b"after!"
+        (source / "missing").touch()
+        client.notify("missing")
+        assert (top / "missing").exists()
+
+
 def test_the_command_says_it_for_root_and_for_no_other_user(
     exclusive: Mounted, tmp_path: Path, nobody: User
 ) -> None:

@@ -107,7 +107,7 @@ class MemoryTree:
     def heard(self) -> Heard:
         return Heard(OFF, OFF)
 
-    def notify(self, path: bytes, what: int) -> None:
+    async def notify(self, path: bytes, what: int) -> None:
         raise OSError(errno.EOPNOTSUPP, "a tree in memory has no other side")
 
     async def fence(self) -> None:

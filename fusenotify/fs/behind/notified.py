@@ -13,6 +13,7 @@ import os
 from contextlib import suppress
 
 import pyfuse3
+import trio
 
 from fusenotify.bits import (
     IN_ATTRIB,
@@ -31,8 +32,10 @@ HAPPENED = (IN_ATTRIB, IN_MODIFY, IN_CLOSE_WRITE)
 CAN_BE_SAID = IN_CREATE | IN_DELETE | IN_ATTRIB | IN_MODIFY | IN_CLOSE_WRITE
 
 
-def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
+async def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
     """Tell a change at a path of SOURCE, relative to it; what has the bits of events.
+
+    Returns when the kernel has forgotten the old state.
 
     If what is 0, the change is found out by comparing the path with what is known of it.
 
@@ -46,10 +49,13 @@ def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
         )
     hooks.by(Process(0, -1, -1, None, behind=True))
     with telling(hooks):
-        _notify(inodes, hooks, path, what)
+        parent, name, numbers = _notify(inodes, hooks, path, what)
+    # In a thread, because the kernel waits for locks (behind.forgetting).
+    await trio.to_thread.run_sync(_forget, parent, name, numbers, abandon_on_cancel=True)
 
 
-def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
+def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> tuple[int, bytes, list[int]]:
+    """Return the number of the directory, the name, and the numbers of what may have changed."""
     *above, name = [part for part in path.split(b"/") if part] or [b""]
     if not name or b".." in (*above, name) or b"." in (*above, name):
         raise OSError(errno.EINVAL, "the path must be below the mount's root, without . and ..")
@@ -61,23 +67,24 @@ def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
     known = parent.children.get(name) if parent.children else None
     before = known.inode if known is not None else None
     now: Inode | None = None
+    numbers: list[int] = []
     with suppress(FileNotFoundError):
         now, _ = inodes.find(parent, name)
     if not what and now is None and before is None:
         raise OSError(errno.ENOENT, "the path does not exist, and was not known before")
     if before is not None and before is not now and isinstance(before, Inode):
         _removed(hooks, parent, name, before)
-        _forget(before)
+        numbers.append(before.number)
         inodes.drop_if_unused(before)
     elif now is None and what & IN_DELETE:
         hooks.happened_to_name(parent, name, IN_DELETE)
     if now is not None:
         _told(hooks, parent, name, now, what, is_new=now is not before)
-        _forget(now)
+        numbers.append(now.number)
         inodes.drop_if_unused(now)
-    _forget(parent)
-    pyfuse3.invalidate_entry_async(pyfuse3.InodeT(parent.number), name, ignore_enoent=True)
+    numbers.append(parent.number)
     inodes.drop_if_unused(parent)
+    return parent.number, name, numbers
 
 
 def _told(
@@ -105,8 +112,10 @@ def _removed(hooks: Hooks, parent: Inode, name: bytes, inode: Inode) -> None:
         hooks.unlinked(parent, name, inode, links)
 
 
-def _forget(inode: Inode) -> None:
-    """Make the kernel forget attributes, and data if the attributes have changed."""
-    if inode.lookups > 0:
-        with suppress(OSError):  # the kernel is forgetting it, or the mount is gone
-            pyfuse3.invalidate_inode(pyfuse3.InodeT(inode.number), attr_only=True)
+def _forget(parent: int, name: bytes, numbers: list[int]) -> None:
+    """Make the kernel forget a name, and attributes and data of objects."""
+    for number in numbers:
+        with suppress(OSError):  # the kernel does not know it, or the mount is gone
+            pyfuse3.invalidate_inode(pyfuse3.InodeT(number))
+    with suppress(OSError):
+        pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), name)
