@@ -59,6 +59,8 @@ def test_what_is_said_is_looked_at_told_and_forgotten(exclusive: Mounted) -> Non
             ("nothing", 0, errno.ENOENT),
             ("new/../f", 0, errno.EINVAL),
             ("/", 0, errno.EINVAL),
+            ("new\0", 0, errno.EINVAL),
+            ("n" * 256, 0, errno.ENAMETOOLONG),
             ("nowhere/f", 0, errno.ENOENT),
             ("new", IN_MOVED_TO, errno.EINVAL),
         ):

@@ -39,7 +39,7 @@ async def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
 
     If what is 0, the change is found out by comparing the path with what is known of it.
 
-    Raises OSError: EINVAL if what has other bits, or if path is SOURCE itself or has . or ..;
+    Raises OSError: EINVAL if what has other bits, or if path is SOURCE itself or has ., .. or NUL;
     ENOENT if its directory does not exist, or if the object does not exist and is not known;
     ENOTDIR.
     """
@@ -56,6 +56,8 @@ async def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
 
 def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> tuple[int, bytes, list[int]]:
     """Return the number of the directory, the name, and the numbers of what may have changed."""
+    if b"\0" in path:
+        raise OSError(errno.EINVAL, "a path has no NUL bytes")
     *above, name = [part for part in path.split(b"/") if part] or [b""]
     if not name or b".." in (*above, name) or b"." in (*above, name):
         raise OSError(errno.EINVAL, "the path must be below the mount's root, without . and ..")
