@@ -52,10 +52,10 @@ addopts = "-p no:asyncio"
 """
 
 # Continuous integration and users set these; programs that a test starts, pytest and mypy among
-# them, would then print colours, or more than they print for everybody else.
+# them, would then print colours, or more than they print for everybody else, or at another time.
 for _changes_output in (
     *("CI", "BUILD_NUMBER", "FORCE_COLOR", "CLICOLOR_FORCE", "MYPY_FORCE_COLOR"),
-    *("PY_COLORS", "PYTEST_ADDOPTS"),
+    *("PY_COLORS", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED"),
 ):
     os.environ.pop(_changes_output, None)
 

@@ -59,18 +59,26 @@ def _carried_out(command: Callable[[], int], *, failed: int) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output went away, as head does: there is nothing to report.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status = 1  # the reader of our output went away, as head does: there is nothing to report
     except Failure as failure:
-        return _fail(str(failure), failed)
+        status = _fail(str(failure), failed)
     except OSError as error:
-        return _fail(describe(error), failed)
+        status = _fail(describe(error), failed)
     except ProtocolError as violation:
-        return _fail(str(violation), failed)
+        status = _fail(str(violation), failed)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        status = _INTERRUPTED
+    _drop_unwritten()
     return status
+
+
+def _drop_unwritten() -> None:
+    """Drop output that cannot be written; otherwise Python would fail with it at its end, too."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_of_mount_fuse(argv: list[str]) -> bool:

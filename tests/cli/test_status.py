@@ -17,7 +17,7 @@ import pytest
 from fusenotify import Mounted
 from fusenotify import mounted as fusenotify_mounted
 from fusenotify.masks import IN_CREATE, IN_DELETE
-from tests.cli.command import ended, environment, fusenotify
+from tests.cli.command import FUSENOTIFY, ended, environment, fusenotify
 from tests.conftest import Mounting, User
 
 
@@ -251,3 +251,17 @@ def test_a_stopped_daemon_delays_no_report_of_others(mounting: Mounting, tmp_pat
         "socket": None,
         "error": "its daemon does not answer; is it stopped?",
     }
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_an_error_in_one_line(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*FUSENOTIFY, *words],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "fusenotify: No space left on device\n")

@@ -359,7 +359,9 @@ def test_what_a_full_stream_refuses_is_published_when_there_is_room_though_later
     printed, mnt = tmp_path / "printed", Path(kept.mountpoint)
     full = "discard=nats.js.api.DiscardPolicy.NEW, duplicate_window=0.1"
     stream = "name='FUSENOTIFY', subjects=['fusenotify.>']"
-    manage(server, f"add_stream({stream}, {full}, max_bytes=2000)")
+    # Room for the first, the large one and the small one, far from the limit, however long the
+    # path of the mount is: close to it, the server takes a message and drops the oldest.
+    manage(server, f"add_stream({stream}, {full}, max_bytes=2150)")
     (mnt / "first").mkdir()
     (mnt / ("large" * 50)).mkdir()
     (mnt / ("large" * 50) / ("larger" * 40)).mkdir()
