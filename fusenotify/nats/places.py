@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Places that the server keeps, in the key-value bucket BUCKET.
 
-A durable subscriber keeps the number of the last message that was handled; a publisher keeps the
-cursor after the last event that was acknowledged, for a stream that has none of its messages left.
+A durable subscriber keeps the number of the last message that was handled; a publisher keeps how
+far it has come (nats.progress).
 """
 
 from __future__ import annotations

@@ -57,7 +57,6 @@ class InotifyDescriptor:
         self._refreshing = 0
         self._closed = False
         self._chosen_limit = max_queued_events
-        self._kernel_limit = kernel_limit
         self._unread = Unread(
             RULES.get(semantics or "", LINUX_6),
             kernel_limit() if max_queued_events is None else max_queued_events,
@@ -80,7 +79,7 @@ class InotifyDescriptor:
         Raises OSError: EMFILE, ENFILE.
         """
         if self._kernel is None:
-            self._kernel = KernelSource(self._next_wd)
+            self._kernel = KernelSource(self.next_wd)
             self._follow(self._kernel)
         return self._kernel
 
@@ -97,10 +96,6 @@ class InotifyDescriptor:
         if self._chosen_limit is None:
             self._unread.max_events = limit
         self._follow(source)
-
-    def next_wd(self) -> int:
-        """Return a new watch descriptor for the program."""
-        return self._next_wd()
 
     async def rm_watch(self, wd: int) -> None:
         """Remove a watch.
@@ -200,7 +195,8 @@ class InotifyDescriptor:
                 source.close()
             self.pipe.close()
 
-    def _next_wd(self) -> int:
+    def next_wd(self) -> int:
+        """Return a new watch descriptor for the program."""
         self._last_wd += 1
         return self._last_wd
 

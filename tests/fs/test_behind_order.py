@@ -465,7 +465,7 @@ def test_a_busy_program_elsewhere_hides_nothing_in_a_directory_that_is_gone(
         tree.another(f"open('{tmp_path}/busy', 'a').write('x')")
         return more()
 
-    tree.behind._whereabouts.more = busy  # type: ignore[method-assign]
+    tree.behind._whereabouts.more = busy
     assert tree.settle() == [
         "CREATE|ISDIR d/a",
         "CREATE|ISDIR d/a/b",

@@ -132,7 +132,7 @@ async def flood(top: Path, disk: Path, rate: int, seconds: float, full: float) -
 
 
 async def _fill(filling: Path, seconds: float) -> None:
-    """Leave no room on the disk for so many seconds."""
+    """Leave no room on the disk for so many seconds, after a second with room."""
     await trio.sleep(1)
     command = ["dd", "if=/dev/zero", f"of={filling}", "bs=64k"]
     await trio.to_thread.run_sync(

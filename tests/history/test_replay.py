@@ -39,6 +39,41 @@ def mnt(kept: Mounted) -> Path:
     return Path(kept.mountpoint)
 
 
+class Replaced:
+    """A mount with a journal, whose daemon is killed and replaced by another one."""
+
+    def __init__(self, top: Path) -> None:
+        source, self.mnt = top / "source", top / "mnt"
+        for directory in (source, self.mnt):
+            directory.mkdir()
+        options = f"--socket={top}/x.sock", f"--journal={top}/journal"
+        self._mount = "mount", *options, source, self.mnt
+
+    def mount(self) -> None:
+        assert fusenotify(*self._mount).returncode == 0
+
+    def unmount(self) -> None:
+        fusenotify("unmount", self.mnt)
+
+    def kill(self, inotify: Inotify) -> None:
+        """Kill the daemon to which inotify is connected, and start the next one."""
+        assert inotify._client is not None
+        os.kill(inotify._client.pid, signal.SIGKILL)
+        assert ended(inotify._client.pid)
+        self.unmount()
+        self.mount()
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Iterator[Replaced]:
+    mount = Replaced(tmp_path)
+    mount.mount()
+    try:
+        yield mount
+    finally:
+        mount.unmount()
+
+
 def cursor_of(path: Path) -> str:
     return fusenotify("cursor", path).stdout.strip()
 
@@ -277,62 +312,38 @@ def test_a_kept_cursor_is_where_the_next_one_goes_on(mnt: Path) -> None:
         assert [event.name for event in all_of(inotify)] == ["b"]
 
 
-def test_a_replay_goes_on_with_the_next_daemon(tmp_path: Path) -> None:
-    source, mnt, journal = tmp_path / "source", tmp_path / "mnt", tmp_path / "journal"
-    for directory in (source, mnt):
-        directory.mkdir()
-    mount = ["mount", f"--socket={tmp_path}/x.sock", f"--journal={journal}", str(source), str(mnt)]
-    assert fusenotify(*mount).returncode == 0
-    try:
-        cursor = cursor_of(mnt)
-        (mnt / "a").mkdir()
-        with Inotify(since=cursor, reconnect=True) as inotify:
-            inotify.add_watch(str(mnt), "CREATE")
-            (mnt / "b").mkdir()
-            cursor_of(mnt)  # a fence: it is written
-            assert inotify._client is not None
-            os.kill(inotify._client.pid, signal.SIGKILL)
-            assert ended(inotify._client.pid)
-            fusenotify("unmount", mnt)
-            assert fusenotify(*mount).returncode == 0
-            (mnt / "c").mkdir()
-            told = [words(event) for event in all_of(inotify)]
-        assert told == [
-            "Q_OVERFLOW None",  # as after each reconnection
-            "CREATE|ISDIR a",
-            "CREATE|ISDIR b",
-            "Q_OVERFLOW None",
-            "CREATE|ISDIR c",
-        ]
-    finally:
-        fusenotify("unmount", mnt)
+def test_a_replay_goes_on_with_the_next_daemon(replaced: Replaced) -> None:
+    cursor = cursor_of(replaced.mnt)
+    (replaced.mnt / "a").mkdir()
+    with Inotify(since=cursor, reconnect=True) as inotify:
+        inotify.add_watch(str(replaced.mnt), "CREATE")
+        (replaced.mnt / "b").mkdir()
+        cursor_of(replaced.mnt)  # a fence: it is written
+        replaced.kill(inotify)
+        (replaced.mnt / "c").mkdir()
+        told = [words(event) for event in all_of(inotify)]
+    assert told == [
+        "Q_OVERFLOW None",  # as after each reconnection
+        "CREATE|ISDIR a",
+        "CREATE|ISDIR b",
+        "Q_OVERFLOW None",
+        "CREATE|ISDIR c",
+    ]
 
 
-def test_a_replay_goes_on_though_its_watch_was_added_again(tmp_path: Path) -> None:
-    source, mnt, journal = tmp_path / "source", tmp_path / "mnt", tmp_path / "journal"
-    for directory in (source, mnt):
-        directory.mkdir()
-    mount = ["mount", f"--socket={tmp_path}/x.sock", f"--journal={journal}", str(source), str(mnt)]
-    assert fusenotify(*mount).returncode == 0
-    try:
-        cursor = cursor_of(mnt)
-        for number in range(4000):
-            (mnt / str(number)).mkdir()
-        with Inotify(since=cursor, reconnect=True) as inotify:
-            inotify.add_watch(str(mnt), "CREATE")
-            found = inotify.read()
-            assert 0 < len(found) < 4000
-            inotify.add_watch(str(mnt), "CREATE|DELETE")
-            assert inotify._client is not None
-            os.kill(inotify._client.pid, signal.SIGKILL)
-            assert ended(inotify._client.pid)
-            fusenotify("unmount", mnt)
-            assert fusenotify(*mount).returncode == 0
-            found += all_of(inotify)
-        names = [event.name for event in found if event.name is not None]
-        assert names == [str(number) for number in range(4000)]
-    finally:
-        fusenotify("unmount", mnt)
+def test_a_replay_goes_on_though_its_watch_was_added_again(replaced: Replaced) -> None:
+    cursor = cursor_of(replaced.mnt)
+    for number in range(4000):
+        (replaced.mnt / str(number)).mkdir()
+    with Inotify(since=cursor, reconnect=True) as inotify:
+        inotify.add_watch(str(replaced.mnt), "CREATE")
+        found = inotify.read()
+        assert 0 < len(found) < 4000
+        inotify.add_watch(str(replaced.mnt), "CREATE|DELETE")
+        replaced.kill(inotify)
+        found += all_of(inotify)
+    names = [event.name for event in found if event.name is not None]
+    assert names == [str(number) for number in range(4000)]
 
 
 def test_threads_share_it(mnt: Path) -> None:

@@ -138,10 +138,6 @@ class Record:
     def is_dir(self) -> bool:
         return bool(self.mask & FAN_ONDIR)
 
-    def is_about(self, name: bytes) -> bool:
-        """Return whether the old or the new name is this one, in any directory."""
-        return name in (self.name, self.new_name)
-
 
 class Fanotify:
     """A group of marks, and the queue of its records.

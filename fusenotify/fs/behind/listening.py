@@ -86,7 +86,7 @@ class Behind:
             self.forgetting,
             self.marks,
         )
-        self._whereabouts.more = self._reading.read_all  # type: ignore[method-assign]
+        self._whereabouts.more = self._reading.read_all
         self.place, self.other_half = self._whereabouts.place, self._pending.other_half
         self.disputed = False
         self._heard: set[int] = set()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 
 from fusenotify.engine import core
@@ -49,7 +50,11 @@ class Unexplained(Exception):
 
 
 class Whereabouts(ByHandle):
-    """Finds objects by handle, and the places of directories."""
+    """Finds objects by handle, and the places of directories.
+
+    more reads further records into Pending, and returns whether there were any; behind.listening
+    sets it.
+    """
 
     def __init__(
         self, inodes: Inodes, names: core.Core, fanotify: Fanotify, pending: Pending
@@ -57,6 +62,7 @@ class Whereabouts(ByHandle):
         super().__init__(inodes, fanotify)
         self._core = names
         self._pending = pending
+        self.more: Callable[[], bool] = bool
         self._found: OrderedDict[Inode, None] = OrderedDict()
         # Stand-ins for directories that are gone, until their removals are told.
         self._gone: dict[bytes, core.Inode] = {}
@@ -156,13 +162,6 @@ class Whereabouts(ByHandle):
     def moved(self) -> None:
         """Note that a directory was moved, perhaps to a place where somebody hears of it."""
         self._unheard.clear()
-
-    def more(self) -> bool:
-        """Read further records into Pending; return whether there were any.
-
-        behind.listening sets it.
-        """
-        return False
 
     def _placed(self, handle: bytes) -> core.Inode | None:
         """Return a directory whose place is known, or the stand-in for one; None if neither."""
