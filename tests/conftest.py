@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -58,6 +59,15 @@ for _changes_output in (
     *("PY_COLORS", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED"),
 ):
     os.environ.pop(_changes_output, None)
+
+# A shell without job control starts commands in the background with these ignored.  Tests send
+# them to this process and to programs that they start, and would wait for ever.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # How long an example takes is the machine's affair: no test fails for it.
 settings.register_profile(
