@@ -18,6 +18,7 @@ Invariants
 from __future__ import annotations
 
 import atexit
+import errno
 import linecache
 import logging
 import os
@@ -125,6 +126,7 @@ def begin(level: str, file: str | None) -> Messages:
         messages.setFormatter(logging.Formatter("fusenotify: %(message)s"))
     logging.basicConfig(handlers=[messages], force=True)
     logging.getLogger("fusenotify").setLevel(level)
+    logging.getLogger("pyfuse3").addFilter(_tells_of_a_fault)
     atexit.register(messages.flush)
     for name, function in (("checkcache", _check_nothing), ("updatecache", _read_nothing)):
         setattr(linecache, name, function)
@@ -132,6 +134,17 @@ def begin(level: str, file: str | None) -> Messages:
     sys.excepthook = _uncaught
     sys.unraisablehook = threading.excepthook = _ignored
     return messages
+
+
+def _tells_of_a_fault(record: logging.LogRecord) -> bool:
+    """Return whether a message of pyfuse3 is one for the user.
+
+    To an answer that nobody waits for the kernel says ENOENT, as when the mount is unmounted
+    before a RELEASE is answered.  libfuse does not report that either.
+    """
+    return not (
+        "fuse_reply_* failed" in str(record.msg) and record.args == (os.strerror(errno.ENOENT),)
+    )
 
 
 def _opened(file: str) -> int:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import fusenotify as package
 from fusenotify.cli import main
-from tests.cli.command import ended, fusenotify
+from tests.cli.command import ended, fusenotify, until
 from tests.conftest import Mounting, User
 
 
@@ -143,3 +144,40 @@ def test_a_copy_in_another_mount_namespace_keeps_the_daemon_until_sigterm(
             assert not ended(mount.pid, seconds=0)
             os.kill(mount.pid, signal.SIGTERM)
             assert ended(mount.pid)
+
+
+# A daemon that answers a RELEASE only when the mount has gone.
+_LATE = """
+import os, select, sys
+from fusenotify.cli import main
+from fusenotify.fs.file_requests import FileRequests
+
+def is_fuse(name):
+    try:
+        return os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse"
+    except FileNotFoundError:
+        return False
+
+async def release(self, fh):
+    await early(self, fh)
+    fuse = select.poll()
+    fuse.register(next(int(name) for name in os.listdir("/proc/self/fd") if is_fuse(name)), 0)
+    fuse.poll()  # until the kernel has ended the connection
+
+early, FileRequests.release = FileRequests.release, release
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.mount
+def test_a_file_whose_closing_is_answered_late_is_no_fault_of_the_mount(tmp_path: Path) -> None:
+    source, mnt = tmp_path / "source", tmp_path / "mnt"
+    source.mkdir()
+    mnt.mkdir()
+    command = [sys.executable, "-c", _LATE, "mount", "-f", str(source), str(mnt)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
+        until(mnt.is_mount, "it is mounted")
+        (mnt / "file").write_text("content")
+        subprocess.run(["fusermount3", "-u", mnt], check=True)
+        _, said = daemon.communicate(timeout=30)
+    assert (daemon.returncode, said) == (0, "")
