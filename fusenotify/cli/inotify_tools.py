@@ -353,10 +353,13 @@ def _seconds(text: bytes) -> int:
 
 
 def _lines(path: bytes) -> list[bytes]:
-    """Return the lines of a file; if it cannot be read, print that on stderr and go on."""
+    """Return the lines of a file; if it cannot be read, print that on stderr and go on.
+
+    A NUL byte ends a line's path, as in C.
+    """
     try:
         with open(0 if path == b"-" else path, "rb") as file:
-            return [line.removesuffix(b"\n") for line in file]
+            return [re.split(rb"[\0\n]", line, maxsplit=1)[0] for line in file]
     except OSError as error:
         complain(b"Couldn't open %s: %s" % (path, (error.strerror or "").encode()))
         return []

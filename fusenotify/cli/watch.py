@@ -149,19 +149,20 @@ class _WatchChosen(Chosen):
         super().check()
 
     def _sort_by(self, key: bytes) -> None:
-        """Set sort_by.  Raises Refused."""
+        """Set sort_by.  Raises Refused; with -d as late as inotifywatch, in check()."""
         self._key = key
-        if key.lower() in _PAIRS:
-            names = (key.lower(), *_PAIRS[key.lower()])
-            raise Refused(b"Cannot sort by `%s' event; please use `%s_%s' or `%s_%s'." % names)
         bits = 0 if key.lower() == b"total" else events(key)
-        if bits is None:
+        if bits is None or (self.ascending and key.lower() in _PAIRS):
             raise _no_key(key)
         self.sort_by = bits
 
 
 def _no_key(key: bytes) -> Refused:
-    return Refused(b"'%s' is not a valid key for sorting!" % key)
+    pair = _PAIRS.get(key.lower())
+    if pair is None:
+        return Refused(b"'%s' is not a valid key for sorting!" % key)
+    names = (key.lower(), *pair)
+    return Refused(b"Cannot sort by `%s' event; please use `%s_%s' or `%s_%s'." % names)
 
 
 class _Counting:

@@ -114,7 +114,8 @@ def check_request(frame: bytes | bytearray) -> None:
     try:
         _requests.decode(memoryview(frame)[LENGTH.size :])
     except msgspec.ValidationError as wrong:
-        raise TypeError(str(wrong)) from None
+        expected, _, field = str(wrong).replace("null", "None").partition(" - at `$.")
+        raise TypeError(f"{field.rstrip('`')}: {expected}") from None
 
 
 def encode(message: Request | Answer) -> bytearray:

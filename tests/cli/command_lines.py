@@ -135,6 +135,8 @@ _REFUSED_BY_WATCH = [
     "-a isdir t",
     "-d ignored t",
     "-a create -e modify t",
+    "-d close -e modify t",
+    "-d move -e frob t",
     "-d create -e modify t",
     "-d create -e modify --exclude a --include b t",
     "--exclude a --excludei b t",
@@ -354,6 +356,9 @@ LINES = [
     Line("wait -m -r -e create,delete --fromfile - t", "mkdir t/a/x t/y", given=b"@t/a\n"),
     Line("wait -m --fromfile - ./t", "mkdir t/x", given=b"t\n"),
     Line("wait -m --fromfile gone t", "mkdir t/x"),
+    Line("wait -m --fromfile -", "mkdir t/x; cat f", given=b"t\0 \n\0t\nf\0", watches=2, ours=2),
+    Line("wait -m -r -e create --fromfile -", "mkdir t/x t/a/x", given=b"@t/a\0\nt\0\n"),
+    Line("wait --fromfile -", given=b"\0t\n"),
     # Where it is printed.
     Line("wait -m -o out t", _LIFE),
     Line("wait -q --outfile out -e create t", "mkdir t/x", before="mkdir t; echo old > out"),
@@ -428,6 +433,7 @@ LINES = [
     _watch("-r --exclude /c/ t", "touch t/b/c/x; chmod 700 t/a", watches=4),
     # Lists of paths, and names that are no text.
     _watch("--fromfile -", "mkdir t/x; cat f", given=b"t\nf\n", both=2),
+    _watch("--fromfile -", "mkdir t/x", given=b"t\0f\n"),
     _watch("-v --fromfile gone t", "mkdir t/x"),
     _watch("t\udcff", "mkdir t\udcff/\udcfe", before="mkdir t\udcff"),
 ]

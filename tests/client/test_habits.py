@@ -475,3 +475,12 @@ def test_wrong_types_never_reach_the_daemon(
 def test_a_socket_is_a_path(new: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError):
         new(5)
+
+
+def test_a_wrong_type_is_named_with_the_parameter(running: Running) -> None:
+    wrong: Any = "4"
+    with (
+        Client(running.socket) as client,
+        pytest.raises(TypeError, match=r"^max_queued_events: Expected `int \| None`, got `str`$"),
+    ):
+        client.init(max_queued_events=wrong)
