@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from time import thread_time
-
 import pytest
 
 from fusenotify.bits import (
@@ -19,10 +17,11 @@ from fusenotify.bits import (
     IN_ONESHOT,
     IN_UNMOUNT,
 )
-from fusenotify.engine.core import Core, Inode
+from fusenotify.engine.core import Core, Dentry, Inode
 from fusenotify.engine.policy import LINUX_2_6_18, LINUX_6, Policy
 from fusenotify.engine.watches import Handle, Watch, get_watch, put_watch
 from fusenotify.errors import InvalidMask, NoSuchWatch, WatchExists
+from tests.counting import counted_calls
 
 
 class PinnedInode(Inode):
@@ -350,24 +349,35 @@ def way_up(inode: Inode) -> list[Inode]:
     return way
 
 
-def test_a_name_costs_the_same_however_many_the_file_has() -> None:
-    names = [b"%d" % number for number in range(20_000)]
+class ComparedDentry(Dentry):
+    """A dentry that counts how often it is looked at to find another one."""
 
-    def seconds(files: list[Inode]) -> float:
-        """Make a name of each file, use it again, and drop it."""
-        core, top = Core(), Inode(True)
-        begin = thread_time()
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        ComparedDentry.compared += 1
+        return self is other
+
+    __hash__ = Dentry.__hash__
+
+
+def test_a_name_is_found_without_a_look_at_the_files_other_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fusenotify.engine.core.Dentry", ComparedDentry)
+    names = [b"%d" % number for number in range(2000)]
+    core, top, file = Core(), Inode(True), Inode(False)
+    with counted_calls() as calls:
         for _ in range(2):
-            for name, file in zip(names, files, strict=True):
+            for name in names:
                 core.instantiate(top, name, file)
         assert top.children is not None
         for dentry in list(top.children.values()):
             core.unhash(dentry)
-        assert top.children == {}
-        return thread_time() - begin
-
-    one_each = seconds([Inode(False) for _ in names])
-    assert seconds([Inode(False)] * len(names)) < 20 * one_each
+    assert top.children == {}
+    assert ComparedDentry.compared < len(names)
+    assert calls.number < 100 * len(names)
 
 
 def test_a_deep_tree_is_freed_without_recursion() -> None:

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from fusenotify.events import unpack
 from fusenotify.fs.covered import Covered
 from fusenotify.fs.syscalls import clone_mount
 from fusenotify.masks import IN_CREATE
+from tests.counting import counted_calls
 
 pytestmark = [
     pytest.mark.mount,
@@ -122,14 +122,9 @@ def test_an_object_covered_deep_below_takes_no_more_calls(tmp_path: Path) -> Non
             below.mkdir(parents=True)
             hidden = below.stat()
             with covering("-t", "tmpfs", "none", on=below):
-                calls.append(0)
-
-                def count(*_: object) -> None:
-                    calls[-1] += 1
-
-                sys.setprofile(count)
-                covered = Covered(own, top)
-                sys.setprofile(None)
+                with counted_calls() as counted:
+                    covered = Covered(own, top)
+                calls.append(counted.number)
                 assert covered.objects() == {(hidden.st_dev, hidden.st_ino)}
                 covered.close()
         os.close(top)
