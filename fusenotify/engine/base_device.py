@@ -195,7 +195,7 @@ class BaseDevice(ABC, Generic[Q]):
         self._handle.destroy()
         self._events.clear()
         self._paths.close()
-        self._core.asks_for_processes -= self._asks_for_processes
+        self._core.ask_for_processes(-self._asks_for_processes)
         self._users.charge(self.uid, devices=-1)
         if self.on_queued is not None:
             self.on_queued()  # wakes a waiting reader, which finds the device closed
@@ -263,7 +263,7 @@ class BaseDevice(ABC, Generic[Q]):
         """Have the producers look up, from now on, the process to which a thread belongs."""
         if not self._asks_for_processes:
             self._asks_for_processes = True
-            self._core.asks_for_processes += 1
+            self._core.ask_for_processes(1)
 
     def _hearing(self) -> Hearing | None:
         """Return the rule for the events that our tree watches may get; None for all events."""

@@ -25,11 +25,14 @@ from typing import Protocol
 from weakref import WeakSet
 
 from fusenotify.bits import (
+    IN_ACCESS,
     IN_ALL_EVENTS,
+    IN_CLOSE_NOWRITE,
     IN_EXCL_UNLINK,
     IN_IGNORED,
     IN_ISDIR,
     IN_ONESHOT,
+    IN_OPEN,
     IN_UNMOUNT,
 )
 from fusenotify.credentials import Actor
@@ -43,6 +46,8 @@ __all__ = ["Core", "Dentry", "Inode"]
 
 # The bits that a producer may queue.  IN_IGNORED and IN_ONESHOT would free a live watch.
 _PRODUCIBLE = ~(IN_IGNORED | IN_ONESHOT)
+# The events of files and directories that are opened only for reading.
+_OF_READERS = IN_OPEN | IN_ACCESS | IN_CLOSE_NOWRITE
 
 
 class Queue(Protocol):
@@ -58,10 +63,11 @@ class Core:
     actor is who causes the event that is queued now, or None if that is
     unknown; a producer sets it before it queues, and consumers may read it.
     trees has the tree watches, details the details of the event that is queued
-    now.  asks_for_processes counts the devices that need to know to which
-    process a thread belongs.  replaces and exchanges say of the rename whose
-    events are queued now that something else had the new name, and that this
-    gets the old name.  queues are told of losses.
+    now.  asks_for_processes counts the consumers that need to know to which
+    process a thread belongs, and asks_for_readers those of them that also need
+    to know it of a thread that opens something only for reading.  replaces and
+    exchanges say of the rename whose events are queued now that something else
+    had the new name, and that this gets the old name.  queues are told of losses.
     """
 
     def __init__(self) -> None:
@@ -73,7 +79,7 @@ class Core:
         self._queue_above = self.trees.queue_event
         self.queues: WeakSet[Queue] = WeakSet()
         self.details = Details()
-        self.asks_for_processes = 0
+        self.asks_for_processes = self.asks_for_readers = 0
         self._ask_for_details = 0
         self._cookies = count(1)
 
@@ -99,6 +105,12 @@ class Core:
             self.queue_event = self._queue_numbered  # type: ignore[method-assign]
         elif not self._ask_for_details:
             del self.queue_event
+
+    def ask_for_processes(self, consumers: int, mask: int = IN_ALL_EVENTS) -> None:
+        """Add to the number of consumers that need to know the processes of the events in mask."""
+        self.asks_for_processes += consumers
+        if mask & _OF_READERS:
+            self.asks_for_readers += consumers
 
     def queue_event(
         self,

@@ -44,7 +44,7 @@ from fusenotify.view import SET_ID, View
 # The most entries of a directory in one answer, since each may have to be looked up.
 _MOST_ENTRIES = 512
 _DOTS = (b".", b"..")
-# With any of these flags, open(2) makes an overlay copy a file up.
+# Without any of these flags, a file is only read; with one, an overlay copies it up.
 _WRITING = os.O_ACCMODE | os.O_TRUNC
 
 
@@ -377,7 +377,8 @@ class FileRequests(Requests):
         kind = OpenDirectory if inode.is_dir else OpenFile
         actor: Actor = ctx
         core = self.hooks.core
-        if core.asks_for_processes:  # when the file is used later, the thread may have ended
+        # When the file is used later, the thread may have ended.
+        if core.asks_for_readers or (core.asks_for_processes and flags & _WRITING):
             actor = core.details.process(ctx) or ctx
         file = kind(inode, fd, flags, actor)
         file.direct = bool(flags & os.O_DIRECT) or (self._exact_access and not file.writable)

@@ -93,7 +93,11 @@ class Processes:
             self._until = now + _REMEMBERED
         process = self._processes.get(thread)
         if process is None:
-            process = int(status_of(thread).get(b"Tgid", 0))
+            # /proc/PID/status takes far longer than these, because it has so much else.
+            if _is_process(thread) and self.command_of(thread) is not None:
+                process = thread
+            else:
+                process = int(status_of(thread).get(b"Tgid", 0))
             self._processes[thread] = process
         return process
 
@@ -125,6 +129,20 @@ class Processes:
 def kept_commands(limit: int) -> int:
     """Return how many descriptors Processes keeps, where limit is that of open files."""
     return min(limit // _ONE_IN, _MOST_COMMANDS)
+
+
+def _is_process(thread: int) -> bool:
+    """Return whether a thread is the first one of a process, which has its id, and which exists.
+
+    Processes that /proc hides from us are among them.
+    """
+    if not shows_our_numbers():
+        return False
+    try:
+        os.close(os.pidfd_open(thread))
+    except OSError:  # there may also be no descriptor left, or it may be forbidden
+        return False
+    return True
 
 
 def _read(command: int) -> bytes | None:

@@ -93,7 +93,7 @@ class Journal:
         """Keep changes below root from now on, and write them."""
         self._handle.add_watch(TreeWatch(), root, self.mask)
         self._core.ask_for_details(1)
-        self._core.asks_for_processes += 1
+        self._core.ask_for_processes(1, self.mask)
         self._core.queues.add(self)
         self._heard_until = None
         self._thread.start()
@@ -111,7 +111,7 @@ class Journal:
             self._keep(self._moved)
         if self._thread.is_alive():
             self._core.ask_for_details(-1)
-            self._core.asks_for_processes -= 1
+            self._core.ask_for_processes(-1, self.mask)
             self._core.queues.discard(self)
             self._closed = True
             self._hurry.set()

@@ -7,11 +7,15 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from fusenotify.bits import IN_OPEN
+from fusenotify.engine.core import Core, Inode
 from fusenotify.engine.hooks import File
 from fusenotify.history import journal as journals
+from fusenotify.history.bounds import CHANGES, Bounds
 from fusenotify.history.cursors import Cursor, parse
 from fusenotify.history.entries import Entry
 from fusenotify.history.store import Store
@@ -72,6 +76,18 @@ def test_opening_and_reading_are_no_changes(kept: Kept) -> None:
     kept.hooks.accessed(file)
     kept.hooks.closed(file)
     assert said(kept.since(cursor)) == []
+
+
+@pytest.mark.parametrize(("mask", "asks"), [(CHANGES, 0), (CHANGES | IN_OPEN, 1)])
+def test_who_only_reads_is_looked_up_only_if_that_is_kept(
+    tmp_path: Path, mask: int, asks: int
+) -> None:
+    core = Core()
+    journal = journals.Journal(core, Store(bytes(tmp_path / "j"), b"/source", Bounds()), mask=mask)
+    journal.watch(Inode(is_dir=True))
+    assert (core.asks_for_processes, core.asks_for_readers) == (1, asks)
+    journal.close()
+    assert (core.asks_for_processes, core.asks_for_readers) == (0, 0)
 
 
 @pytest.mark.parametrize(

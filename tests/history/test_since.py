@@ -88,6 +88,29 @@ def test_the_process_that_made_a_change_is_in_the_event(kept: Mounted) -> None:
         assert (event.pid, event.uid, event.command) == (os.getpid(), os.geteuid(), name)
 
 
+@pytest.mark.parametrize(
+    ("flags", "event"),
+    [(os.O_WRONLY, "CLOSE_WRITE"), (os.O_RDONLY, "CLOSE_NOWRITE")],
+    ids=["to write", "to read"],
+)
+def test_a_close_is_attributed_even_if_the_thread_that_opened_has_ended(
+    mounting: Mounting, tmp_path: Path, flags: int, event: str
+) -> None:
+    with (
+        mounting(journal=tmp_path / "journal", options=[f"journal_events={event.lower()}"]) as kept,
+        client_of(kept) as (client, mnt),
+    ):
+        (mnt / "f").touch()
+        cursor = client.cursor()
+        files: list[int] = []
+        thread = threading.Thread(target=lambda: files.append(os.open(mnt / "f", flags)))
+        thread.start()
+        thread.join()
+        os.close(files[0])
+        (closed,) = client.since(cursor)
+        assert (words(closed), closed.pid) == (f"{event} f", os.getpid())
+
+
 def test_an_exchange_is_told_as_such(kept: Mounted) -> None:
     with client_of(kept) as (client, mnt):
         (mnt / "a").mkdir()
