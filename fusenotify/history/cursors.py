@@ -9,6 +9,8 @@ from typing import NamedTuple
 # The run of the place before everything that a journal knows, whose number is 0.
 BEFORE = "0" * 16
 
+# How much of what is not a cursor is shown.
+_MOST_SHOWN = 100
 _FORM = re.compile(r"c:([0-9a-f]{16}):([0-9a-f]{16}):([0-9a-f]{1,15})")
 
 
@@ -35,5 +37,6 @@ def parse(text: str) -> Cursor:
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is not a cursor; 'fusenotify cursor' prints one")
+        shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+        raise ValueError(f"{shown!r} is not a cursor; 'fusenotify cursor' prints one")
     return Cursor(found[1], found[2], int(found[3], 16))

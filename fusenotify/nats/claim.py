@@ -25,6 +25,7 @@ import nats.js.errors
 from nats.js.kv import KeyValue
 
 from fusenotify.nats.connection import Refused, check_cancelled
+from fusenotify.nats.places import number_in
 from fusenotify.proc import started
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,9 @@ class Claim:
     async def _look(self, bucket: KeyValue) -> tuple[int, str]:
         try:
             entry = await bucket.get(self._key)
-        except nats.js.errors.KeyNotFoundError:
-            return 0, _FREE
+        except nats.js.errors.KeyNotFoundError as error:
+            # A key that was deleted has a revision.
+            return getattr(error.entry, "revision", None) or 0, _FREE
         return entry.revision or 0, (entry.value or b"").decode(errors="replace")
 
     async def _renew(self, bucket: KeyValue) -> None:
@@ -152,9 +154,11 @@ class _Process:
     def of(cls, value: str) -> _Process:
         """Return the process that a value names; an unknown one if it names none."""
         words = value.split(" ")
-        if len(words) != 5 or not (words[2].isdecimal() and words[3].isdecimal()):
-            return cls("an unknown machine", "", 0, 0, value)
-        return cls(words[0], words[1], int(words[2]), int(words[3]), words[4])
+        if len(words) == 5 and value.isprintable():
+            pid, since = number_in(words[2]), number_in(words[3])
+            if pid is not None and since is not None:
+                return cls(words[0], words[1], pid, since, words[4])
+        return cls("an unknown machine", "", 0, 0, value)
 
     def is_dead(self) -> bool:
         """Return whether it ran here, and has ended."""

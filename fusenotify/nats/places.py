@@ -2,11 +2,12 @@
 """Places that the server keeps, in the key-value bucket BUCKET.
 
 A durable subscriber keeps the number of the last message that was handled; a publisher keeps how
-far it has come (nats.progress).
+far it has come (nats.progress).  Others who may use the bucket can put anything at any key.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Self
 
@@ -16,6 +17,8 @@ from nats.js.kv import KeyValue
 
 BUCKET = "fusenotify"
 _SAVE_SECONDS = 0.2
+# int() takes more, and refuses numbers that are longer than any of ours with an exception.
+_NUMBER = re.compile("[0-9]{1,19}")
 
 
 class Place:
@@ -23,7 +26,7 @@ class Place:
 
     def __init__(self, bucket: KeyValue, key: str) -> None:
         self._bucket = bucket
-        self._key = key
+        self.key = key
         self._kept = self._saved = ""
         self._next = 0.0
 
@@ -38,7 +41,7 @@ class Place:
     async def load(self) -> str | None:
         """Return what is kept, or None."""
         try:
-            entry = await self._bucket.get(self._key)
+            entry = await self._bucket.get(self.key)
         except nats.js.errors.KeyNotFoundError:
             return None
         return (entry.value or b"").decode(errors="replace")
@@ -52,9 +55,14 @@ class Place:
     async def save(self) -> None:
         """Save what was noted, if it is new."""
         if self._kept != self._saved:
-            await self._bucket.put(self._key, self._kept.encode())
+            await self._bucket.put(self.key, self._kept.encode())
             self._saved = self._kept
             self._next = time.monotonic() + _SAVE_SECONDS
+
+
+def number_in(text: str) -> int | None:
+    """Return the number that a word of a value is, or None if it is none."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 async def bucket_of(jetstream: JetStreamContext) -> KeyValue:

@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 
 from fusenotify.nats.connection import Refused
-from fusenotify.nats.places import Place
+from fusenotify.nats.places import BUCKET, Place, number_in
 from fusenotify.protocol.past import BEGINNING
 
 log = logging.getLogger(__name__)
@@ -108,6 +108,13 @@ class Progress:
         except NO_PLACE as error:
             self._cannot_keep(error)
 
+    def not_ours(self, why: str) -> str:
+        """Return the message for a cursor, from begin(), that the mount does not take."""
+        return (
+            f"the key {self._key} of the bucket {BUCKET}, or a message with the subject "
+            f"{self._subjects[0]} or below, is not of a publisher, so remove it: {why}"
+        )
+
     async def last_published(self, jetstream: JetStreamContext) -> tuple[int, str]:
         """Return the number of this mount's last message in the stream, and the cursor after it.
 
@@ -155,9 +162,8 @@ class Progress:
         except NO_PLACE as error:
             self._cannot_keep(error)
             return None
-        if len(words) != 3 or not words[1].isdecimal():
-            return None
-        return _Confirmed(words[0], int(words[1]), words[2])
+        number = number_in(words[1]) if len(words) == 3 else None
+        return None if number is None else _Confirmed(words[0], number, words[2])
 
     def _cannot_keep(self, error: Exception) -> None:
         log.warning("the server keeps no place for this publisher: %s", error)

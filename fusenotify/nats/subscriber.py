@@ -38,7 +38,7 @@ from fusenotify.nats.connection import (
     reason_of,
 )
 from fusenotify.nats.messages import Received, decoded, key_of
-from fusenotify.nats.places import Place
+from fusenotify.nats.places import BUCKET, Place, number_in
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class _Reader:
                     await place.save()
 
     async def _begin(self, jetstream: JetStreamContext, place: Place | None) -> None:
-        """Find out after which message to begin.  Raises NotThere."""
+        """Find out after which message to begin.  Raises NotThere, Refused."""
         try:
             info = await jetstream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
@@ -171,7 +171,12 @@ class _Reader:
             kept = await place.load()
             if kept is not None:
                 number, _, self._created = kept.partition(" ")
-                self._last = int(number)
+                self._last = number_in(number)
+                if self._last is None:
+                    raise Refused(
+                        f"the key {place.key} of the bucket {BUCKET} has no place of a subscriber: "
+                        "choose another name, or remove the key"
+                    )
         if self._last is None and self._since is None:
             self._last = newest
         created = created_at(info)
