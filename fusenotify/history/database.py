@@ -6,6 +6,8 @@ history.store reads and writes the database.
 Invariants
     Only one process at a time has the files: it holds a lock on a file beside the database.
     No file is used that another user owns or may replace.
+    Whatever the file has, rows that are used have the types and ranges that we store: SQLite
+        keeps any value in any column.
 """
 
 from __future__ import annotations
@@ -17,6 +19,15 @@ import secrets
 import sqlite3
 import stat
 import time
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from fusenotify.history.entries import Time
+
+Row = TypeVar("Row")
+# The id of a journal or a run.
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 
 # The application id of our journals ("fuse"), and the version of their format.
 _APPLICATION = 0x66757365
@@ -136,12 +147,20 @@ class Database:
         return found
 
 
+def row_of(kind: type[Row], found: object) -> Row:
+    """Return one row, or several, of which kind has the types.
+
+    Raises msgspec.DecodeError.
+    """
+    return msgspec.convert(found, kind, builtin_types=(bytes,))
+
+
 def checked(writer: sqlite3.Connection, source: bytes) -> tuple[str, int]:
     """Check a database, and return the id of the journal and when it was begun.
 
     An empty database becomes a new journal of source.  Call this in a transaction.
 
-    Raises OSError (EINVAL), sqlite3.Error.
+    Raises OSError (EINVAL), sqlite3.Error, msgspec.DecodeError.
     """
     (tables,) = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = writer.execute("PRAGMA application_id").fetchone()
@@ -167,12 +186,13 @@ def checked(writer: sqlite3.Connection, source: bytes) -> tuple[str, int]:
             f"the journal has format {version}, but this fusenotify knows only {VERSION}",
         )
     writer.execute(f"PRAGMA user_version = {VERSION}")
-    journal, kept, begun = writer.execute("SELECT id, source, begun FROM journal").fetchone()
+    found = writer.execute("SELECT id, source, begun FROM journal").fetchone()
+    journal, kept, begun = row_of(tuple[Id, bytes, Time], found)
     if kept != source:
         raise OSError(
             errno.EINVAL, f"this is the journal of another directory, {os.fsdecode(kept)}"
         )
-    return str(journal), int(begun)
+    return journal, begun
 
 
 def _opened(path: bytes) -> int:

@@ -7,10 +7,19 @@ history.journal makes entries, history.store keeps them, the server sends them.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from fusenotify.bits import IN_Q_OVERFLOW
+
+# What the numbers in a journal may be, which are checked where they are read.  Larger ones mean
+# that the file is damaged.
+Number = Annotated[int, Meta(ge=0, lt=1 << 60)]
+Time = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Bits = Annotated[int, Meta(ge=0, lt=1 << 32)]
+_Id = Annotated[int, Meta(ge=-1, lt=1 << 32)]
 
 
 class Reason(StrEnum):
@@ -45,17 +54,17 @@ class Entry(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     since 1970, may be missing.  since is 0 if it is unknown.
     """
 
-    sequence: int
-    time: int
-    mask: int
+    sequence: Number
+    time: Time
+    mask: _Bits
     path: bytes = b""
     old_path: bytes | None = None
-    pid: int = 0
-    uid: int = -1
-    gid: int = -1
+    pid: _Id = 0
+    uid: _Id = -1
+    gid: _Id = -1
     command: bytes | None = None
     reason: Reason | None = None
-    since: int = 0
+    since: Time = 0
     replaced: bool = False
     exchanged: bool = False
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fusenotify.history.cursors import BEFORE, Cursor
+from fusenotify.history.entries import Number
 from fusenotify.history.store import Store
 
 
@@ -19,13 +20,16 @@ def place_at(store: Store, time: int) -> Cursor:
 
     Raises OSError (EIO).
     """
-    row = store.ask("SELECT last FROM batches WHERE time >= ? ORDER BY last LIMIT 1", time)
+    query = "SELECT last FROM batches WHERE time >= ? ORDER BY last LIMIT 1"
+    row = store.ask(tuple[Number], query, time)
     begin = store.last + 1
     if row:
         # Within the batch: the place before it is that after the batch before.
         (begin,) = row
-        (before,) = store.ask("SELECT max(last) FROM batches WHERE last < ?", begin)
-        newer = [entry.sequence for entry in store.read(before or 0) if entry.time >= time]
+        query = "SELECT last FROM batches WHERE last < ? ORDER BY last DESC LIMIT 1"
+        before = store.ask(tuple[Number], query, begin)
+        read = store.read(before[0] if before else 0)
+        newer = [entry.sequence for entry in read if entry.time >= time]
         begin = newer[0] if newer else begin
     removed = begin == store.oldest > store.first
     if removed or time < store.begun:
@@ -45,7 +49,8 @@ def replaced(store: Store, directories: Iterable[bytes]) -> dict[bytes, int]:
     for directory in directories:
         above, newest = directory, 0
         while True:
-            row = store.ask("SELECT sequence FROM directories WHERE path = ?", above)
+            query = "SELECT sequence FROM directories WHERE path = ?"
+            row = store.ask(tuple[Number], query, above)
             newest = max(newest, row[0] if row else 0)
             if not above:
                 break

@@ -26,15 +26,14 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 
 from fusenotify.bits import IN_CREATE, IN_ISDIR, IN_MOVED_TO
 from fusenotify.history.bounds import Bounds
 from fusenotify.history.cursors import Cursor
-from fusenotify.history.database import Database, checked
-from fusenotify.history.entries import Entry, Reason, gap
+from fusenotify.history.database import Database, Id, Row, checked, row_of
+from fusenotify.history.entries import Entry, Number, Reason, Time, gap
 
 # About how many bytes a batch takes in the file besides its entries.
 _ROW_BYTES = 40
@@ -42,8 +41,6 @@ _ROW_BYTES = 40
 _SHARE_REMOVED = 16
 # How many runs are remembered after their entries are gone.
 _MOST_RUNS = 1000
-# No journal has so many entries: a larger number means that the file is damaged.
-_TOO_MANY = 1 << 60
 
 # The errno for each of SQLite's errors.
 _ERRNOS = {
@@ -175,17 +172,22 @@ class Store:
         Raises OSError (EIO).
         """
         row = self.ask(
-            "SELECT entries, last, time FROM batches WHERE last > ? AND last <= ? "
+            tuple[Number, Time, object],
+            "SELECT last, time, entries FROM batches WHERE last > ? AND last <= ? "
             "ORDER BY last LIMIT 1",
             sequence,
             self.last,
         )
         if not row:
             return []
-        data, last, until = row
+        last, until, data = row
         try:
-            entries = self._decode(zlib.decompress(data))
+            entries = self._decode(zlib.decompress(row_of(bytes, data)))
+            numbers = [entry.sequence for entry in entries]
+            is_whole = numbers == [*range(last + 1 - len(entries), last + 1)] != []
         except (zlib.error, msgspec.MsgspecError):
+            is_whole = False
+        if not is_whole:
             return [gap(last, min(self.time_before(sequence), until), until, Reason.DAMAGED)]
         return [entry for entry in entries if entry.sequence > sequence]
 
@@ -194,14 +196,14 @@ class Store:
         place = bisect.bisect_right(self._runs, sequence, key=lambda run: run[0])
         return Cursor(self.id, self._runs[max(place - 1, 0)][1], sequence)
 
-    def ask(self, query: str, *arguments: object) -> tuple[Any, ...]:
-        """Return the first row of a query's result, or ().
+    def ask(self, kind: type[Row], query: str, *arguments: object) -> Row | None:
+        """Return the first row of a query's result, of which kind has the types, or None.
 
         Raises OSError (EIO).
         """
         with self._reading, self._errors():
-            row: tuple[Any, ...] | None = self._reader.execute(query, arguments).fetchone()
-        return row or ()
+            row = self._reader.execute(query, arguments).fetchone()
+            return None if row is None else row_of(kind, row)
 
     @property
     def first(self) -> int:
@@ -228,7 +230,9 @@ class Store:
         Raises OSError (EIO).
         """
         row = self.ask(
-            "SELECT time FROM batches WHERE last <= ? ORDER BY last DESC LIMIT 1", sequence
+            tuple[Time],
+            "SELECT time FROM batches WHERE last <= ? ORDER BY last DESC LIMIT 1",
+            sequence,
         )
         return row[0] if row else 0
 
@@ -252,16 +256,18 @@ class Store:
         If the number of the newest entry is known, the run goes on without a gap: readers notice
         where numbers are missing.
         """
-        before = self._one("SELECT last, alive, ended FROM runs ORDER BY run DESC LIMIT 1")
+        query = "SELECT last, alive, ended FROM runs ORDER BY run DESC LIMIT 1"
+        found = self._writer.execute(query).fetchone()
+        before = None if found is None else row_of(tuple[Number, Time, object], found)
         kept = before[0] if before else 0
-        if not 0 <= kept < _TOO_MANY:
-            raise OSError(errno.EINVAL, "its numbers are impossible (is the journal damaged?)")
         if last is not None and kept > last:
             raise OSError(errno.EINVAL, "another journal has taken the place of this one")
         self.last = kept if last is None else last
-        self.used, oldest = self._one(
-            "SELECT ifnull(sum(length(entries) + ?), 0), min(oldest) FROM batches", _ROW_BYTES
-        )
+        query = "SELECT ifnull(sum(length(entries) + ?), 0), min(oldest), max(last) FROM batches"
+        found = self._writer.execute(query, (_ROW_BYTES,)).fetchone()
+        self.used, oldest, newest = row_of(tuple[Number, Number | None, Number | None], found)
+        if newest is not None and newest > kept:
+            raise OSError(errno.EINVAL, "its numbers are impossible (is the journal damaged?)")
         self.oldest = oldest or self.last + 1
         self.opened = now = time.time_ns()
         self._gap: Entry | None = None
@@ -285,9 +291,8 @@ class Store:
                 "DELETE FROM runs WHERE run <= ? AND last < ?",
                 ((self._run or 0) - _MOST_RUNS, self.oldest),
             )
-            self._runs: list[tuple[int, str]] = self._writer.execute(
-                "SELECT first, id FROM runs ORDER BY run"
-            ).fetchall()
+            found = self._writer.execute("SELECT first, id FROM runs ORDER BY run").fetchall()
+            self._runs = row_of(list[tuple[Number, Id]], found)
 
     def _packed(self, entries: Sequence[Entry]) -> bytes:
         return zlib.compress(self._encode(entries), 1)
@@ -320,7 +325,8 @@ class Store:
             (_ROW_BYTES,),
         )
         upto = 0
-        for last, first, ended, size in batches:
+        for found in batches:
+            last, first, ended, size = row_of(tuple[Number, Number, Time, Number], found)
             if remove <= 0 and ended >= too_old:
                 oldest = first
                 break
@@ -334,11 +340,6 @@ class Store:
             self._writer.execute("DELETE FROM batches WHERE last <= ?", (upto,))
             self._writer.execute("DELETE FROM directories WHERE sequence <= ?", (upto,))
         return used, oldest
-
-    def _one(self, query: str, *arguments: object) -> tuple[Any, ...]:
-        """Return the first row of a query's result, or ()."""
-        row: tuple[Any, ...] | None = self._writer.execute(query, arguments).fetchone()
-        return row or ()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -356,7 +357,8 @@ class Store:
         """Turn SQLite's errors into OSErrors that name the file."""
         try:
             yield
-        except (zlib.error, msgspec.DecodeError) as error:
+        # SQLite's own messages may quote what is no text.
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             text = f"{error} (is the journal damaged?)"
             raise OSError(errno.EIO, text, os.fsdecode(self.path)) from error
         except sqlite3.Error as error:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import logging
 import socket as sockets
@@ -219,7 +218,7 @@ class _Publisher:
                 try:
                     event = await anext(events)
                 except OSError as error:
-                    if error.errno == errno.EINVAL:  # nothing else in the request may be wrong
+                    if "is not a cursor" in str(error):
                         raise Refused(self._progress.not_ours(str(error.strerror))) from None
                     raise _MountFailed(error) from None
                 if time.monotonic() - self._active > _LOOK_AGAIN_SECONDS and sent.empty():
