@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,3 +142,26 @@ def test_where_not_all_below_source_can_be_heard_the_rest_is_and_status_says_why
         finally:
             subprocess.run(["umount", "--lazy", place], check=True)
         assert soon(lambda: status_of(client).why_not == "")
+
+
+def test_what_is_not_heard_is_shown_while_records_of_the_rest_wait(tmp_path: Path) -> None:
+    source, mnt = tmp_path / "source", tmp_path / "mnt"
+    layers = [tmp_path / name for name in ("lower", "upper", "work")]
+    for directory in (source / "overlay", mnt, *layers):
+        directory.mkdir(parents=True)
+    lower, upper, work = layers
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    subprocess.run(
+        ["mount", "-t", "overlay", "overlay", "-o", options, source / "overlay"], check=True
+    )
+    try:
+        with fusenotify.mounted(source, mnt, behind="all") as mount, mount.client() as client:
+            client.init(nonblock=True).add_watch("/", IN_CREATE, tree=True)
+            done(source, "mkdir $(seq -f overlay/%.0f 100)")
+            os.kill(mount.pid, signal.SIGSTOP)
+            done(source, "touch $(seq 5000)")
+            os.kill(mount.pid, signal.SIGCONT)
+            for number in range(1, 101):
+                assert os.listdir(mnt / "overlay" / str(number)) == []
+    finally:
+        subprocess.run(["umount", "--lazy", source / "overlay"], check=True)

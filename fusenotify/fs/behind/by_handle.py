@@ -100,11 +100,13 @@ class ByHandle:
 
     def handle_at(self, directory: Inode, name: bytes) -> bytes | None:
         """Return the handle of the object that has a name now; None if there is none."""
+        fsid = self._fanotify.fsids.get(directory.device)
+        if fsid is None:
+            return None
         try:
-            handle = handle_of_name(directory.fd, name)
+            return fsid + handle_of_name(directory.fd, name)
         except OSError:
             return None
-        return self._fanotify.fsids[directory.device] + handle
 
     def is_gone(self, handle: bytes) -> bool:
         """Return whether an object has no name any more."""

@@ -186,9 +186,12 @@ class Fanotify:
     def key(self, fd: int, device: int) -> bytes:
         """Return the handle of an open object as in records; device is its st_dev.
 
-        Raises OSError.
+        Raises OSError: EOPNOTSUPP if the filesystem is not heard.
         """
-        return self.fsids[device] + file_handle(fd)[1]
+        fsid = self.fsids.get(device)
+        if fsid is None:
+            raise OSError(errno.EOPNOTSUPP, _REASONS[errno.EOPNOTSUPP])
+        return fsid + file_handle(fd)[1]
 
     def mark_filesystem(self, fd: int, mask: int, on: bool = True) -> None:
         """Add bits to the mark of an open object's whole filesystem, or remove them.
