@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import secrets
+import stat
 import sys
 import time
 from collections.abc import Iterable
@@ -34,6 +35,8 @@ from fusenotify.protocol.past import BEGINNING
 _MISSING = 3
 # After how many seconds the cursor file is written again while events arrive.
 _SAVE_SECONDS = 0.2
+# More than any cursor has.
+_LONGEST_CURSOR = 1000
 _REASONS = {
     "stopped": "no daemon ran",
     "crashed": "the daemon crashed",
@@ -218,16 +221,26 @@ class _Progress:
 
 
 def _kept(file: str) -> str | None:
-    """Return the cursor in a file, or None if there is no file, or nothing in it."""
+    """Return the cursor in a file, or None if there is no file, or nothing in it.
+
+    Raises Failure if it is something else, which would be replaced; OSError.
+    """
     try:
+        # A pipe would not be opened before somebody writes to it.
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise Failure(f"{file} is not a regular file, so it cannot have a cursor")
         with open(file, encoding="ascii", errors="replace") as lines:
-            return lines.read().strip() or None
+            kept = lines.read(_LONGEST_CURSOR).strip()
     except FileNotFoundError:
         return None
+    if kept not in ("", BEGINNING) and not kept.startswith("c:"):
+        raise Failure(f"{file} has no cursor")
+    return kept or None
 
 
 def _keep(file: str, cursor: str) -> None:
-    """Write a cursor to a file, completely or not at all."""
+    """Write a cursor to a file, or to the one that a link leads to, completely or not at all."""
+    file = os.path.realpath(file)
     new = f"{file}.{secrets.token_hex(4)}.new"  # of this command alone
     try:
         with open(new, "x", encoding="ascii") as written:

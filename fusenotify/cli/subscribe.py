@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import re
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ from fusenotify.mounting.failure import Failure
 
 if TYPE_CHECKING:
     from fusenotify.nats import Received
+
+# A stream's numbers have 64 bits.
+_NUMBER = re.compile("[0-9]{1,19}")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -122,9 +126,9 @@ def _subject(text: str) -> str:
 
 
 def _since(text: str) -> int | datetime:
-    if text.isdecimal():
-        return int(text)
     try:
+        if _NUMBER.fullmatch(text):
+            return int(text)
         return times.moment(text)
     except ValueError:
         raise argparse.ArgumentTypeError(

@@ -25,6 +25,8 @@ _UNITS = {
     "week": 604_800,
 }
 _DAYS = {"today": 0, "yesterday": 1}
+# Servers and journals have times in 63 bits of ns since 1970.
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
 
 
 def moment(text: str) -> datetime:
@@ -33,10 +35,17 @@ def moment(text: str) -> datetime:
     today and yesterday mean the beginning of that day, a time without a date one of today, and
     a date without a time the beginning of it.  A day in '2 days ago' has 24 hours.  What has no
     zone is local time; if there were two such times, or none because the clock was put forward,
-    it is the earlier one that can be meant.
+    it is the earlier one that can be meant.  Earlier times than 1970 are 1970.
 
-    Raises ValueError.
+    Raises ValueError; times from 2262 on are none.
     """
+    found = max(_moment(text), _FIRST)
+    if found >= _LAST:
+        raise ValueError(f"{text!r} is too far away")
+    return found
+
+
+def _moment(text: str) -> datetime:
     words = text.strip().lower()
     today = datetime.now().date()
     if words == "now":
@@ -57,9 +66,8 @@ def moment(text: str) -> datetime:
 
 
 def nanoseconds(when: datetime) -> int:
-    """Return a time with a zone in ns since 1970; 0 for earlier times."""
-    since = when - datetime(1970, 1, 1, tzinfo=UTC)
-    return max(0, (since // timedelta(microseconds=1)) * 1000)
+    """Return what moment() returned in ns since 1970."""
+    return ((when - _FIRST) // timedelta(microseconds=1)) * 1000
 
 
 def _local(when: datetime) -> datetime:

@@ -36,9 +36,11 @@ TRANSIENT = (
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says; of many, nats-py and asyncio give no text."""
+    """Return what an error says; for many, nats-py and asyncio have no text, or a technical one."""
     if isinstance(error, asyncio.TimeoutError):
         return "no answer in time"
+    if isinstance(error, nats.js.errors.APIError) and error.description:
+        return error.description
     return str(error) or type(error).__name__
 
 

@@ -321,6 +321,24 @@ def test_a_cursor_file_goes_on_where_nothing_happened(kept: Mounted, tmp_path: P
     assert [*tmp_path.glob("cursor?*")] == []
 
 
+def test_a_cursor_file_that_is_something_else_stays(kept: Mounted, tmp_path: Path) -> None:
+    fifo, text = tmp_path / "fifo", tmp_path / "text"
+    os.mkfifo(fifo)
+    text.write_bytes(b"\xff a text \0" * 1000)
+    for file, said in ((fifo, "is not a regular file"), (text, "has no cursor")):
+        status, out, err = since("--cursor-file", file, kept.mountpoint)
+        assert (status, out, said in err) == (1, "", True), err
+    assert fifo.is_fifo()
+    assert text.read_bytes() == b"\xff a text \0" * 1000
+
+
+def test_a_cursor_file_may_be_a_link(kept: Mounted, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("there")
+    assert since("--cursor-file", tmp_path / "link", kept.mountpoint) == (0, "", "")
+    assert (tmp_path / "there").read_text() == fusenotify("cursor", kept.mountpoint).stdout
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_changes_that_were_not_printed_come_again(kept: Mounted, tmp_path: Path) -> None:
     mnt, file = Path(kept.mountpoint), tmp_path / "cursor"
     since("--cursor-file", file, mnt)

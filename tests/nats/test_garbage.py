@@ -144,6 +144,24 @@ def test_a_message_of_somebody_else_with_an_id_is_named_if_it_is_needed(
     assert "'id' is not a cursor" in done.stderr
 
 
+@pytest.mark.parametrize("since", ["9" * 20, _DIGITS, "\u0661", "2300-01-01"], ids=range(4))
+def test_what_no_stream_begins_with_is_refused(since: str) -> None:
+    done = fusenotify("subscribe", "--from", "nats://127.0.0.1:1", "--since", since)
+    assert done.returncode == 2
+    assert "is neither a number nor a time" in done.stderr
+
+
+@needs_server
+@pytest.mark.mount
+def test_a_subject_that_the_stream_does_not_have_is_refused_in_words(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    publish_one(kept, server, tmp_path)
+    done = fusenotify("subscribe", "--from", server.url, "other.>")
+    assert done.returncode == 1
+    assert done.stderr.startswith("fusenotify: consumer filter subject is not")
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [("0", 0), ("1764203000000000000", 1764203000000000000), ("1" * 20, None), ("\u0661", None)],
