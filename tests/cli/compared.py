@@ -98,13 +98,6 @@ class _Command:
     def has_ended(self, seconds: float = 0.0) -> bool:
         return bool(select.select([self.pidfd], [], [], seconds)[0])
 
-    def sleeps(self) -> bool:
-        """Return whether it has done what there was to do, and waits."""
-        try:
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
-        except FileNotFoundError:
-            return False
-
 
 class _World:
     """Where commands run: natively or in a mount."""
@@ -232,10 +225,12 @@ class Native(_World):
         return self._processes.pop(pid).wait()
 
     def is_ready(self, command: _Command) -> bool:
-        return watches_of(command.pid) == command.line.watches and command.sleeps()
+        return watches_of(command.pid) == command.line.watches and sleeps(command.pid)
 
     def let_it_print(self, command: _Command, expected: Result | None) -> None:
-        until(lambda: command.has_ended() or command.sleeps(), f"{command.line.command} is still")
+        until(
+            lambda: command.has_ended() or sleeps(command.pid), f"{command.line.command} is still"
+        )
 
 
 class Ours(_World):
@@ -268,7 +263,9 @@ class Ours(_World):
                     seconds=5.0,
                 )
         until(
-            lambda: command.has_ended() or (not self._devices(command.pid)[1] and command.sleeps()),
+            lambda: (
+                command.has_ended() or (not self._devices(command.pid)[1] and sleeps(command.pid))
+            ),
             f"{command.line.command} is still",
         )
 
@@ -291,6 +288,14 @@ def watches_of(pid: int) -> int:
             with suppress(FileNotFoundError):  # closed by now
                 watches += Path(f"/proc/{pid}/fdinfo/{name}").read_text().count("inotify wd:")
     return watches
+
+
+def sleeps(pid: int) -> bool:
+    """Return whether a process has done what there was to do, and waits."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    except FileNotFoundError:
+        return False
 
 
 def _shell(text: str, directory: Path) -> int:
