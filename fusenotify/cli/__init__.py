@@ -43,6 +43,7 @@ _INTERRUPTED = 128 + 2  # the status that a shell shows for SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; argv is without the program's name."""
+    _have_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == [_MOUNT_HELPER] or _is_of_mount_fuse(words):
         from fusenotify.cli import mount8
@@ -52,12 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _carried_out(partial(arguments.run, arguments), failed=1)
 
 
+def _have_streams() -> None:
+    """Drop what is written to a stream that was closed before; print() takes None for stdout."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
 def _carried_out(command: Callable[[], int], *, failed: int) -> int:
     """Run a command and return its exit status; for an error, print it and return failed."""
     try:
         status = command()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         status = 1  # the reader of our output went away, as head does: there is nothing to report
     except Failure as failure:
@@ -74,11 +81,10 @@ def _carried_out(command: Callable[[], int], *, failed: int) -> int:
 
 def _drop_unwritten() -> None:
     """Drop output that cannot be written; otherwise Python would fail with it at its end, too."""
-    if sys.stdout is not None:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_of_mount_fuse(argv: list[str]) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -319,6 +320,27 @@ def test_a_cursor_file_goes_on_where_nothing_happened(kept: Mounted, tmp_path: P
     assert since("--cursor-file", file, mnt / "quiet") == (0, "", "")
     assert file.read_text() == fusenotify("cursor", mnt).stdout != first
     assert [*tmp_path.glob("cursor?*")] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [("since 1970-01-01 {}", 3), ("since begin {} --changes", 0), ("status {}", 0)]
+    + [("top --once {}", 0), ("cursor {}", 0), ("limits {}", 0)],
+)
+def test_nothing_fails_where_stdout_is_closed(kept: Mounted, command: str, expected: int) -> None:
+    os.mkdir(f"{kept.mountpoint}/d")
+    words = shlex.split(command.format(shlex.quote(kept.mountpoint)))
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *FUSENOTIFY, *words]
+    done = subprocess.run(shell, env=environment(), stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (expected, False), done.stderr
+
+
+def test_a_gap_is_not_among_the_events_where_stderr_is_closed(kept: Mounted) -> None:
+    os.mkdir(f"{kept.mountpoint}/d")
+    words = ["since", "1970-01-01", kept.mountpoint]
+    shell = ["sh", "-c", 'exec "$@" 2>&-', "sh", *FUSENOTIFY, *words]
+    done = subprocess.run(shell, env=environment(), stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, f"{kept.mountpoint}/ CREATE,ISDIR d\n")
 
 
 def test_a_cursor_file_that_is_something_else_stays(kept: Mounted, tmp_path: Path) -> None:
