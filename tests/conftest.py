@@ -53,12 +53,21 @@ addopts = "-p no:asyncio"
 """
 
 # Continuous integration and users set these; programs that a test starts, pytest and mypy among
-# them, would then print colours, or more than they print for everybody else, or at another time.
-for _changes_output in (
-    *("CI", "BUILD_NUMBER", "FORCE_COLOR", "CLICOLOR_FORCE", "MYPY_FORCE_COLOR"),
-    *("PY_COLORS", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED"),
-):
-    os.environ.pop(_changes_output, None)
+# them, would then print colours, or lines of another length, or more than they print for everybody
+# else, or at another time; or in another language, or warn that the language is not installed; or
+# they would take the user's options, or talk to another daemon or to the service manager.
+_CHANGE_PROGRAMS = (
+    *("CI", "BUILD_NUMBER", "FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "MYPY_FORCE_COLOR"),
+    *("PY_COLORS", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED", "COLUMNS", "LINES", "LANG", "LANGUAGE"),
+    *("POSIXLY_CORRECT", "FUSENOTIFY_SOCKET", "NOTIFY_SOCKET", "JOURNAL_STREAM"),
+    *("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"),
+)
+for _name in list(os.environ):
+    if _name in _CHANGE_PROGRAMS or _name.startswith("LC_"):
+        del os.environ[_name]
+
+# Other users are to reach what tests make for them.
+os.umask(0o022)
 
 # A shell without job control starts commands in the background with these ignored.  Tests send
 # them to this process and to programs that they start, and would wait for ever.
