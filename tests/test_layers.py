@@ -66,7 +66,7 @@ LIBRARIES = {
     "run": set[str](),
     "cli": {"msgspec", "rich", "shtab"},
     "testing": set[str](),
-    "nats": {"msgspec", "nats"},
+    "nats": {"msgspec", "nats", "nkeys"},
     "watchdog": {"watchdog"},
     "": set[str](),
     "__main__": set[str](),

@@ -19,6 +19,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 
+from fusenotify.nats import credentials
+
 STREAM = "FUSENOTIFY"
 PREFIX = "fusenotify"
 _CONNECT_SECONDS = 5
@@ -85,6 +87,13 @@ async def connected(
 
     Raises Refused if waiting does not help, and one of TRANSIENT if the server is away.
     """
+    if address.credentials is not None:
+        try:
+            credentials.check(address.credentials)
+        except OSError as error:
+            raise Refused(f"{address.credentials}: {error.strerror}") from None
+        except ValueError as error:
+            raise Refused(str(error)) from None
     client = Client()
     said: list[Exception] = []
 
@@ -103,7 +112,7 @@ async def connected(
             connect_timeout=_CONNECT_SECONDS,
             user_credentials=address.credentials,
         )
-    except (ValueError, FileNotFoundError, nats.errors.InvalidUserCredentialsError) as error:
+    except ValueError as error:
         raise Refused(f"{address.shown}: {error}") from None
     except (OSError, nats.errors.Error) as error:
         text = " ".join(map(str, [error, *said])).lower()
