@@ -138,7 +138,7 @@ class _Reader:
             while True:
                 try:
                     messages = await subscription.fetch(_BATCH, timeout=_FETCH_SECONDS)
-                except (nats.errors.TimeoutError, nats.js.errors.FetchTimeoutError):
+                except TimeoutError:  # nats-py raises its own, and asyncio's
                     await subscription.consumer_info()  # raises if the consumer is gone
                     continue
                 for message in messages:

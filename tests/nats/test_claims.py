@@ -185,5 +185,41 @@ def test_a_slow_reader_of_a_subscriber_gets_everything(
     assert [json.loads(line)["sequence"] for line in lines] == list(range(1, number + 1))
 
 
+# A subscriber whose first fetch ends as nats-py's do if the server says just then, after a second,
+# that there is nothing.
+_NOTHING_JUST_THEN = (
+    "import asyncio, sys\n"
+    "from fusenotify.cli import main\n"
+    "from nats.js import JetStreamContext\n"
+    "Subscription = JetStreamContext.PullSubscription\n"
+    "fetch = Subscription.fetch\n"
+    "async def nothing(self, *args, **kwargs):\n"
+    "    Subscription.fetch = fetch\n"
+    "    raise asyncio.TimeoutError\n"
+    "Subscription.fetch = nothing\n"
+    "sys.exit(main(sys.argv[1:]))"
+)
+
+
+def test_a_subscriber_does_not_connect_again_where_there_is_nothing(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    os.mkdir(f"{kept.mountpoint}/a")
+    with program("publish", kept.mountpoint, "--to", server.url, output=tmp_path / "said"):
+        until(server.has_stream, "the stream is made")
+        command = [FUSENOTIFY[0], "-c", _NOTHING_JUST_THEN, "subscribe", "--from", server.url]
+        with subprocess.Popen(
+            [*command, "--since", "1", "--json"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as subscriber:
+            assert subscriber.stdout is not None
+            assert json.loads(subscriber.stdout.readline())["path"] == "a"
+            subscriber.terminate()
+            assert subscriber.communicate()[1] == ""
+
+
 def _sleeps_in_write(pid: int) -> bool:
     return Path(f"/proc/{pid}/wchan").read_text() in ("pipe_write", "anon_pipe_write")
