@@ -2,7 +2,7 @@
 """The mirror: who has the records of a tree watch, and a listing to begin with, knows the tree.
 
     python -m tests.trees.mirror --rounds 1000 --seed 1
-    python -m tests.trees.mirror --rounds 1000 --seed 1 --queue 64
+    python -m tests.trees.mirror --rounds 1000 --seed 1 --queue 128
     python -m tests.trees.mirror --behind all --storms both --rounds 1000
     python -m tests.trees.mirror --behind watched --storms both --changes files --nobody
 

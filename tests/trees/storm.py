@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ import sys
 
 _RENAME_EXCHANGE = 2
 _NAMES = ["a", "b", "c", "d", "e"]
+_numbers = itertools.count()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -44,7 +46,7 @@ class Storm:
         )
         directories = (
             (self._make_directories, 5),
-            (self._exchange, 3),
+            (self._exchange, 2),
             (self._remove_directory, 2),
             (self._remove_tree, 1),
         )
@@ -71,11 +73,27 @@ class Storm:
             os.rename(old, new)
 
     def _exchange(self) -> None:
-        # With the slash it fails unless that is a directory: of two files it would look like a
-        # rename over the second and one back.
-        one, other = os.fsencode(self._path() + "/"), os.fsencode(self._path())
-        if _libc.renameat2(-100, one, -100, other, _RENAME_EXCHANGE):
-            raise OSError(ctypes.get_errno(), "no exchange")
+        # Records of the exchange of two files look like a rename over the second and one back.  So
+        # one of the two is always a directory, whatever others do meanwhile: nobody else uses its
+        # name, and it is never used again.
+        one = f"{os.path.dirname(self._path())}/{os.getpid()}.{next(_numbers)}"
+        other = self._path()
+        os.mkdir(one)
+        try:
+            if _libc.renameat2(
+                *(-100, os.fsencode(one)), *(-100, os.fsencode(other)), _RENAME_EXCHANGE
+            ):
+                raise OSError(ctypes.get_errno(), "no exchange")
+        finally:
+            self._use_up(one)
+
+    def _use_up(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            os.rename(path, self._path())
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        shutil.rmtree(path, ignore_errors=True)
 
     def _unlink(self) -> None:
         os.unlink(self._path())

@@ -47,7 +47,7 @@ def test_an_ordinary_user_has_a_model_of_the_directories_that_are_known(
 
 
 def test_with_a_short_queue_an_overflow_says_when_to_list_again(tmp_path: Path) -> None:
-    with mirrored(tmp_path, queue=64) as mirror:
+    with mirrored(tmp_path, queue=128) as mirror:
         rounds = [mirror.round(seed) for seed in range(15)]
     assert {each.overflowed for each in rounds} == {True, False}
 
