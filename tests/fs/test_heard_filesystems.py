@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import fusenotify
-from fusenotify.bits import IN_CREATE
-from fusenotify.client import Client
+from fusenotify.bits import IN_CREATE, IN_MODIFY
+from fusenotify.client import Client, Inotify
+from fusenotify.fs.syscalls import file_handle
 from fusenotify.protocol.status import BehindStatus
+from tests.conftest import modules
 from tests.fs.test_behind import soon
 from tests.fs.test_heard_behind import NAMES, done, heard
 
@@ -32,6 +36,61 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     for directory in made:
         directory.mkdir()
     return made
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, places: tuple[Path, Path]) -> Iterator[None]:
+    """Make SOURCE a disk of its own."""
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, places[0]], check=True)
+    yield
+    subprocess.run(["umount", places[0]], check=True)
+
+
+# Writes to a file by its handle; the data is other than before, the size and time are the same.
+_BY_HANDLE = """
+import os, sys
+from fusenotify.fs.syscalls import open_by_handle
+fd = open_by_handle(os.open(sys.argv[1], os.O_RDONLY), bytes.fromhex(sys.argv[2]), os.O_RDWR)
+assert "/f" not in os.readlink(f"/proc/self/fd/{fd}")
+status = os.fstat(fd)
+os.write(fd, b"after!")
+os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+"""
+
+
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="mkfs.ext4 is missing")
+@pytest.mark.usefixtures("small_disk")
+def test_what_is_written_by_file_handle_is_heard_though_no_name_is_in_memory(
+    places: tuple[Path, Path],
+) -> None:
+    source, mnt = places
+    (source / "f").write_text("before")
+    for number in range(300):
+        (source / str(number)).touch()
+    held = os.open(source / "f", os.O_PATH)
+    handle = file_handle(held)[1]
+    os.close(held)
+    fusenotify = [sys.executable, "-m", "fusenotify"]
+    few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *fusenotify]
+    subprocess.run([*few, "mount", "--behind", "all", source, mnt], check=True)
+    try:
+        with Inotify() as inotify:
+            inotify.add_watch(mnt / "f", IN_MODIFY)
+            assert (mnt / "f").read_text() == "before"
+            for number in range(300):
+                (mnt / str(number)).stat()  # the daemon has no descriptor of f any more
+            subprocess.run(["mount", "-o", "remount", source], check=True)  # which forgets names
+            command = [sys.executable, "-c", _BY_HANDLE, str(source), handle.hex()]
+            subprocess.run(command, env=modules(), check=True)
+            inotify.sync()
+            assert [event.mask for event in inotify.read(0)] == [IN_MODIFY]
+            assert (mnt / "f").read_text() == "after!"
+    finally:
+        subprocess.run([*fusenotify, "unmount", mnt], check=True)
 
 
 def status_of(client: Client) -> BehindStatus:

@@ -33,14 +33,11 @@ from fusenotify.engine.hooks import Hooks
 from fusenotify.engine.inodes import DEAD
 from fusenotify.fs.behind.adopting import Adopting
 from fusenotify.fs.behind.fanotify import (
-    FAN_ACCESS,
     FAN_ATTRIB,
-    FAN_CLOSE_NOWRITE,
     FAN_CLOSE_WRITE,
     FAN_DELETE,
     FAN_MODIFY,
     FAN_ONDIR,
-    FAN_OPEN,
     FAN_RENAME,
     NAMES,
     Record,
@@ -54,16 +51,10 @@ from fusenotify.fs.behind.state import State
 from fusenotify.fs.behind.whereabouts import Unexplained, Whereabouts
 from fusenotify.fs.inodes import Inode, Inodes
 
-# Bits that are not about names, in the order in which most programs cause those of one record.
-_HAPPENED = (
-    (FAN_OPEN, IN_OPEN),
-    (FAN_ACCESS, IN_ACCESS),
-    (FAN_MODIFY, IN_MODIFY),
-    (FAN_ATTRIB, IN_ATTRIB),
-    (FAN_CLOSE_NOWRITE, IN_CLOSE_NOWRITE),
-    (FAN_CLOSE_WRITE, IN_CLOSE_WRITE),
-)
-_ANY = sum(bit for bit, _ in _HAPPENED)
+# Bits that are not about names, in the order in which most programs cause those of one record; in
+# records they have the same values.
+_HAPPENED = (IN_OPEN, IN_ACCESS, IN_MODIFY, IN_ATTRIB, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE)
+_ANY = sum(_HAPPENED)
 # Bits after which there may be other data.  What is stored to mappings causes no record of its own.
 _DATA = FAN_MODIFY | FAN_CLOSE_WRITE
 # Bits after which stat(2) may return other attributes.
@@ -113,7 +104,7 @@ class Retelling:
         where = self._whereabouts
         mask, name = record.mask, record.name
         if record.directory is None:
-            self._counted(record, waited)
+            self._nameless(record, waited)
             return
         try:
             parent = where.directory(record.directory, itself=name == b".")
@@ -150,10 +141,10 @@ class Retelling:
         if mask & _ANY:
             inode = where.known(record.target)
             if inode is None:
-                for bit, told in _HAPPENED:
+                for bit in _HAPPENED:
                     if mask & bit:
                         isdir = IN_ISDIR if record.is_dir else 0
-                        self._hooks.happened_to_name(parent, name, told | isdir)
+                        self._hooks.happened_to_name(parent, name, bit | isdir)
             else:
                 dentry = parent.children.get(name) if parent.children else None
                 if dentry is None or dentry.inode is not inode:
@@ -165,10 +156,17 @@ class Retelling:
             for dentry in list(parent.children.values()):
                 self._core.unhash(dentry)
 
-    def _counted(self, record: Record, waited: bool) -> None:
-        """Handle a record about an object's link count; tell it unless one about a name follows."""
+    def _nameless(self, record: Record, waited: bool) -> None:
+        """Handle what was done by file handle, while no name was in the kernel's memory.
+
+        Other records without a name are about link counts; tell them unless one about a name
+        follows.
+        """
         inode = self._whereabouts.known(record.target)
         if inode is None:
+            return
+        if record.mask & ~(FAN_ATTRIB | FAN_ONDIR):
+            self._happened(inode, inode.dentry, record.mask)
             return
         self._forgetting.inode(inode)
         if not inode.watches:
@@ -273,10 +271,8 @@ class Retelling:
 
     def _rename(self, record: Record) -> None:
         where, name, new_name = self._whereabouts, record.name, record.new_name
-        parent, new_parent = (
-            where.directory(record.directory),
-            where.directory(record.new_directory),
-        )
+        parent = where.directory(record.directory)
+        new_parent = where.directory(record.new_directory)
         if record.is_dir:
             where.moved()
         self._state.change_at(record.directory, name)
@@ -285,11 +281,9 @@ class Retelling:
         other = None
         if new_parent is not None and new_parent.children:
             other = new_parent.children.get(new_name)
-        hears = self._core.hears
         moved: core.Inode | None = where.known(record.target)
-        heard = (parent is not None and hears(parent)) or (
-            new_parent is not None and hears(new_parent)
-        )
+        places = (parent, new_parent)
+        heard = any(each is not None and self._core.hears(each) for each in places)
         if not heard and moved is None and child is None and other is None:
             self._unheard(parent, name, record.mask)
             self._unheard(new_parent, new_name, record.mask)
@@ -383,9 +377,9 @@ class Retelling:
     # Everything else.
 
     def _happened(self, inode: core.Inode, dentry: core.Dentry | None, mask: int) -> None:
-        for bit, told in _HAPPENED:
+        for bit in _HAPPENED:
             if mask & bit:
-                self._hooks.happened(inode, dentry, told)
+                self._hooks.happened(inode, dentry, bit)
         if mask & _ATTRIBUTES and isinstance(inode, Inode):
             self._forgetting.inode(inode)
             if mask & _DATA and not inode.is_dir:
