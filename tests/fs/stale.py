@@ -5,16 +5,19 @@
 
 A mount with --behind all lets the kernel remember for a day.  Each pair is a random change made in
 SOURCE by another process, a fence, and a look at a name through the mount, which must see what
-SOURCE has: attributes, contents by an old and by a new descriptor, targets, listings, and that
-there is nothing.  All names were looked at before, so that there is something to be stale.
+SOURCE has: attributes, extended ones and access control lists, contents by an old and by a new
+descriptor, targets, listings with the attributes of what is listed, and that there is nothing.
+All names were looked at before, so that there is something to be stale.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,7 +30,11 @@ _NAMES = ["a", "b", "c", "d"]
 _CHANGES = [
     *("write", "append", "truncate", "replace", "rewrite", "chmod", "utime"),
     *("unlink", "rename", "link", "symlink", "mkdir", "rmdir"),
+    *("exchange", "retarget", "relink", "chown", "setxattr", "removexattr", "acl"),
 ]
+_ATTRIBUTE, _ACL = "user.stale", "system.posix_acl_access"
+_RENAME_EXCHANGE = 2
+_libc = ctypes.CDLL(None, use_errno=True)
 # How many files are held open, to be read again.
 _HELD = 20
 
@@ -64,11 +71,36 @@ def change(top: str, chosen: random.Random) -> str:
                 os.mkdir(one)
             case "rmdir":
                 os.rmdir(one)
-            case "replace":
+            case "exchange":
+                _libc.renameat2(-100, one.encode(), -100, other.encode(), _RENAME_EXCHANGE)
+            case "chown":
+                os.chown(one, chosen.randrange(3), chosen.randrange(3), follow_symlinks=False)
+            case "setxattr":
+                os.setxattr(one, _ATTRIBUTE, b"%d" % chosen.getrandbits(64), follow_symlinks=False)
+            case "removexattr":
+                os.removexattr(one, _ATTRIBUTE, follow_symlinks=False)
+            case "acl":
+                os.setxattr(one, _ACL, _acl(chosen.randrange(8)), follow_symlinks=False)
+            case "replace" | "retarget" | "relink":
                 temporary = os.path.join(top, "temporary")
-                Path(temporary).write_bytes(b"%d" % chosen.getrandbits(64))
-                os.rename(temporary, one)
+                if what == "replace":
+                    Path(temporary).write_bytes(b"%d" % chosen.getrandbits(64))
+                elif what == "retarget":
+                    os.symlink(str(chosen.getrandbits(64)), temporary)
+                else:
+                    os.link(other, temporary, follow_symlinks=False)
+                try:
+                    os.rename(temporary, one)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):  # two links of one file stay
+                        os.unlink(temporary)
     return f"{what} {one} {other}"
+
+
+def _acl(permissions: int) -> bytes:
+    """Return an access control list that gives user 1 permissions."""
+    entries = ((1, 6, -1), (2, permissions, 1), (4, 4, -1), (16, 7, -1), (32, 4, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *each) for each in entries)
 
 
 def path(top: str, chosen: random.Random) -> str:
@@ -83,15 +115,25 @@ def seen(name: str) -> object:
             (status.st_ino, status.st_mode, status.st_nlink, status.st_size),
             (status.st_uid, status.st_gid, status.st_mtime_ns),
         ]
+        for attribute in (_ATTRIBUTE, _ACL):
+            with contextlib.suppress(OSError):
+                found.append(os.getxattr(name, attribute, follow_symlinks=False))
         if os.path.islink(name):
             found.append(os.readlink(name))
         elif os.path.isdir(name):
-            found.append(sorted(os.listdir(name)))
+            with os.scandir(name) as entries:
+                found.append(sorted(_listed(entry) for entry in entries))
         else:
             found.append(Path(name).read_bytes())
     except OSError as error:
         return error.errno
     return found
+
+
+def _listed(entry: os.DirEntry[str]) -> tuple[object, ...]:
+    status = entry.stat(follow_symlinks=False)
+    kind = entry.is_dir(follow_symlinks=False), entry.is_symlink(), entry.inode()
+    return entry.name, *kind, status.st_ino, status.st_mode, status.st_size
 
 
 def hold(held: dict[str, tuple[int, int]], source: str, mnt: str, name: str) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import mmap
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import fusenotify
 from fusenotify import Mounted
 from fusenotify.bits import IN_CLOSE_WRITE, IN_MOVE_SELF
 from fusenotify.events import unpack
+from tests.cli.command import until
 
 pytestmark = [
     pytest.mark.mount,
@@ -151,6 +154,66 @@ def test_names_are_forgotten_though_their_tree_was_outside_source_when_they_chan
                 assert not (there / each).exists()
     finally:
         os.close(opened)
+
+
+# Looks a name up on a processor that something urgent takes from it for a moment.
+_LOOKS = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[2])})
+try:
+    os.stat(sys.argv[1])
+except OSError:
+    pass
+"""
+_TAKES_THE_PROCESSOR = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+print("urgent", flush=True)
+until = time.monotonic() + 0.6
+while time.monotonic() < until:
+    pass
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is only one processor")
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_lookup_that_was_answered_before_the_change_renews_nothing(
+    tmp_path: Path, kind: str
+) -> None:
+    source, mnt = tmp_path / "source", tmp_path / "mnt"
+    for directory in (source, mnt):
+        directory.mkdir()
+    one, other = (source / name for name in ("f", "other"))
+    for path in (one, other):
+        path.touch() if kind == "file" else path.mkdir()
+    processor = str(max(os.sched_getaffinity(0)))
+    with (
+        fusenotify.mounted(source, mnt, behind="all", entry_timeout=0.3) as mount,
+        mount.client() as client,
+    ):
+        (mnt / "f").stat()
+        time.sleep(0.4)  # it is looked up again at its next use
+        os.kill(mount.pid, signal.SIGSTOP)
+        looking = subprocess.Popen([sys.executable, "-c", _LOOKS, mnt / "f", processor])
+        try:
+            status = Path(f"/proc/{looking.pid}/wchan")
+            until(lambda: "request_wait" in status.read_text(), "the lookup waits")
+            urgent = subprocess.Popen(
+                [sys.executable, "-c", _TAKES_THE_PROCESSOR, processor], stdout=subprocess.PIPE
+            )
+            assert urgent.stdout is not None
+            urgent.stdout.readline()
+        finally:
+            os.kill(mount.pid, signal.SIGCONT)
+        stat = Path(f"/proc/{looking.pid}/stat")
+        until(lambda: ") R " in stat.read_text(), "the lookup is answered")
+        script = "mv f old; mv other f"
+        subprocess.run(["sh", "-ec", script], cwd=source, check=True)
+        client.sync()
+        looking.wait()
+        assert (mnt / "f").stat().st_ino == one.stat().st_ino
+        urgent.communicate()
 
 
 def test_a_watch_hears_of_moves_that_keep_the_name_outside_source(

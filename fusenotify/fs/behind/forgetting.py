@@ -13,6 +13,7 @@ Invariants
     A thread tells the kernel to forget names and data.  For these the kernel waits for the locks
         of the name's directory or of the pages, and a program that waits for the serving thread
         may hold them.
+    Programs and mounts that are in a directory stay there if its name does.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ import trio
 from fusenotify.fs.inodes import Inode, Inodes
 
 # FUSE_NOTIFY_INVAL_ENTRY: fuse_out_header, then fuse_notify_inval_entry_out with the parent, the
-# length of the name, and FUSE_EXPIRE_ONLY (since Linux 6.2, earlier ignored): the name is looked
-# up again at its next use, and is kept if it still belongs to the same object.
+# length of the name, and flags.
 _INVAL_ENTRY = struct.Struct("=IiQQII")
 _ENTRY = 3
+# The flags: a name is dropped.  With FUSE_EXPIRE_ONLY (since Linux 6.2, earlier ignored) it is
+# looked up again at its next use, and kept if it still belongs to the same object.
+_DROP = 0
 _EXPIRE_ONLY = 1
 # FUSE_NOTIFY_INVAL_INODE: fuse_out_header, then fuse_notify_inval_inode_out with the inode, and the
 # offset and length of the data; the length 0 stands for all of it.
@@ -45,6 +48,19 @@ MOST_ABSENT = 100_000
 _AGAIN_SECONDS = 0.05
 # How many objects it is told to forget in a turn if it must forget all.
 _AT_A_TIME = 256
+
+
+class _Batch:
+    """Names and data that the kernel is told to forget at once.
+
+    names maps numbers of directories and names in them, or numbers of files and _DATA, to flags.
+    expired has those of them that are told again, once told is set.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[tuple[int, bytes], int] = {}
+        self.expired: dict[tuple[int, bytes], int] = {}
+        self.told, self.told_again = trio.Event(), trio.Event()
 
 
 class Forgetting:
@@ -63,13 +79,11 @@ class Forgetting:
         self._known: Mapping[int, Inode] = {}
         self._to_forget: list[int] = []
         self.forgets_all = False
-        # Numbers of directories and names in them; numbers of files, and _DATA.
-        self._waiting: dict[tuple[int, bytes], None] = {}
-        self._asked = trio.Event()
-        self._done = trio.Event()
-        self._done.set()
-        self._again: list[tuple[int, bytes]] = []
-        self._told_once = trio.Event()
+        self._waiting = _Batch()
+        self._last = _Batch()
+        self._last.told.set()
+        self._again: list[_Batch] = []
+        self._asked, self._asked_again = trio.Event(), trio.Event()
 
     def mounted(self) -> None:
         """Note that the mount exists: find its descriptor of /dev/fuse."""
@@ -86,7 +100,7 @@ class Forgetting:
     def data(self, inode: Inode) -> None:
         """Make the kernel forget the data of a file, of which a mapping may be in use."""
         if inode.lookups > 0:
-            self._forget_soon(inode.number, _DATA)
+            self._forget_soon(inode.number, _DATA, _DROP)
 
     def absent(self, parent: Inode, name: bytes) -> None:
         """Note that the kernel is told that a name does not exist, and may remember that."""
@@ -101,29 +115,28 @@ class Forgetting:
         """Make the kernel forget all missing names."""
         for number, names in self._absent.items():
             for name in names:
-                self._forget_soon(number, name)
+                self._forget_soon(number, name, _DROP)
         self._absent.clear()
         self._absent_names = 0
 
-    def name(self, parent: Inode, name: bytes) -> None:
+    def name(self, parent: Inode, name: bytes, *, may_stay: bool) -> None:
         """Make the kernel forget a name that belongs to another object than before, or to none.
 
         The kernel may remember any name in a directory that it knows, also names that are not
-        known here any more.
+        known here any more.  may_stay says that the kernel may know the new object by that name,
+        or that programs may be in the old one, a directory.
         """
         absent = self._absent.get(parent.number)
         if absent is not None and name in absent:
             absent.remove(name)
             self._absent_names -= 1
         if parent.lookups > 0 or parent.number == pyfuse3.ROOT_INODE:
-            self._forget_soon(parent.number, name)
+            self._forget_soon(parent.number, name, _EXPIRE_ONLY if may_stay else _DROP)
 
-    def _forget_soon(self, number: int, name: bytes) -> None:
-        if not self._waiting:
-            self._asked.set()
-            if self._done.is_set():
-                self._done = trio.Event()
-        self._waiting[number, name] = None
+    def _forget_soon(self, number: int, name: bytes, flags: int) -> None:
+        names = self._waiting.names
+        names[number, name] = flags & names.get((number, name), flags)
+        self._asked.set()
 
     def all(self, inodes: Inodes) -> None:
         """Make the kernel forget everything; some() does a part of it at a time."""
@@ -146,7 +159,7 @@ class Forgetting:
                 self.data(inode)
             for dentry in inode.aliases():
                 if not dentry.unlinked and isinstance(dentry.parent, Inode):
-                    self.name(dentry.parent, dentry.name)
+                    self.name(dentry.parent, dentry.name, may_stay=True)
         self.flush()
 
     def flush(self) -> None:
@@ -162,7 +175,10 @@ class Forgetting:
 
     async def done(self) -> None:
         """Wait until the kernel has forgotten the names and data that were noted before."""
-        await self._done.wait()
+        batch = self._waiting if self._waiting.names else self._last
+        await batch.told.wait()
+        if batch.expired:
+            await batch.told_again.wait()
 
     async def run(self) -> None:
         """Tell the kernel to forget names and data, for ever."""
@@ -171,39 +187,44 @@ class Forgetting:
             await self._run()
 
     async def _run_again(self) -> None:
-        """Tell it names a second time: the kernel may have been processing an earlier answer.
+        """Tell it names a second time that were only to expire.
 
-        Pages are locked until the answer with their data is processed.
+        A program that looked the name up may not have processed the answer the first time; then
+        it renews the old name.
         """
         while True:
-            await self._told_once.wait()
-            self._told_once = trio.Event()
-            batch, self._again = self._again, []
+            await self._asked_again.wait()
+            self._asked_again = trio.Event()
+            batches, self._again = self._again, []
             await trio.sleep(_AGAIN_SECONDS)
-            await trio.to_thread.run_sync(self._forget, batch, abandon_on_cancel=True)
+            for batch in batches:
+                await self._tell(batch.expired)
+                batch.told_again.set()
 
     async def _run(self) -> None:
         while True:
             await self._asked.wait()
             self._asked = trio.Event()
-            batch, self._waiting = self._waiting, {}
-            done = self._done
-            self.names += len(batch)
-            self._again += [each for each in batch if each[1] != _DATA]
-            self._told_once.set()
-            try:
-                await trio.to_thread.run_sync(self._forget, list(batch), abandon_on_cancel=True)
-            finally:
-                if not self._waiting:
-                    done.set()
+            batch = self._last = self._waiting
+            self._waiting = _Batch()
+            self.names += len(batch.names)
+            await self._tell(batch.names)
+            batch.expired = {each: flags for each, flags in batch.names.items() if flags}
+            batch.told.set()
+            if batch.expired:
+                self._again.append(batch)
+                self._asked_again.set()
 
-    def _forget(self, names: list[tuple[int, bytes]]) -> None:
-        for number, name in names:
+    async def _tell(self, names: dict[tuple[int, bytes], int]) -> None:
+        await trio.to_thread.run_sync(self._forget, names, abandon_on_cancel=True)
+
+    def _forget(self, names: dict[tuple[int, bytes], int]) -> None:
+        for (number, name), flags in names.items():
             if name == _DATA:
                 notice = _INVAL_INODE.pack(_INVAL_INODE.size, _INODE, 0, number, 0, 0)
             else:
                 length = _INVAL_ENTRY.size + len(name) + 1
-                notice = _INVAL_ENTRY.pack(length, _ENTRY, 0, number, len(name), _EXPIRE_ONLY)
+                notice = _INVAL_ENTRY.pack(length, _ENTRY, 0, number, len(name), flags)
                 notice += name + b"\0"
             with suppress(OSError):  # the kernel does not know it, or the mount is gone
                 os.write(self._fd, notice)

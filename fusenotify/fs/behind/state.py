@@ -97,7 +97,11 @@ class State:
         if not isinstance(parent, Inode):
             return
         self._forgetting.inode(parent)
-        self._forgetting.name(parent, name)
+        child = parent.children.get(name) if parent.children else None
+        may_stay = child is not None and (
+            child.inode.is_dir or self.is_at(parent, name, child.inode)
+        )
+        self._forgetting.name(parent, name, may_stay=may_stay)
 
     def change_at(self, directory: bytes | None, name: bytes) -> None:
         """Note that a name changed in the directory with a handle.
