@@ -399,6 +399,15 @@ def test_after_a_loss_directories_are_told_where_they_are(make: Callable[..., Tr
     assert tree.settle() == ["CREATE|ISDIR d/e/c/g"]
 
 
+def test_a_directory_whose_removal_no_record_tells_is_a_loss(make: Callable[..., Tree]) -> None:
+    tree = make("d/a/", "d/b/", "d/b/f")
+    # The record about the directory that is replaced is merged with chmod's, before the rename.
+    tree.other("os.chmod('d/b', 0o700)", "os.rename('d/b/f', 'f')", "os.rename('d/a', 'd/b')")
+    told = tree.settle()
+    assert told[-1] == "Q_OVERFLOW "
+    assert "MOVED_TO f" not in told  # as if it came from outside
+
+
 def test_a_request_waits_for_all_records_before_it(make: Callable[..., Tree]) -> None:
     tree = make("d/")
     tree.other(

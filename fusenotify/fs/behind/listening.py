@@ -48,8 +48,9 @@ log = logging.getLogger(__name__)
 
 # Of processor time, so that nothing is lost only because the daemon does not get a processor.
 CATCH_UP_SECONDS = 0.5
-# The pause before another look for a record that explains one, while a program waits.
-_EXPLAINED_SECONDS = 0.1e-3
+# The first and the longest pause before another look for a record that explains one, while a
+# program waits.
+_EXPLAINED_SECONDS, _LONGEST_SECONDS = 0.1e-3, 5e-3
 # The pause after a read that had only echoes; the pause before names are compared again.
 _ECHO_SECONDS = 5e-3
 _SETTLE_SECONDS = 2e-3
@@ -215,12 +216,13 @@ class Behind:
     def _tell_now(self, end: float) -> None:
         """Tell records up to a number while a program waits; lose them if that takes too long."""
         actor = self._core.actor
-        until = time.thread_time() + CATCH_UP_SECONDS
+        until, pause = time.thread_time() + CATCH_UP_SECONDS, _EXPLAINED_SECONDS
         while not self._reading.tell(end, until):
             if time.thread_time() > until:
                 self._reading.lose()
                 break
-            time.sleep(_EXPLAINED_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_SECONDS)
             self._reading.read_all()
         self._core.actor = actor
         self._reading.settles = True

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Of processor time.
 TURN_SECONDS = 1e-3
 # For how long no record is waited for after one that did not come.
-_NO_WAIT_SECONDS = 1.0
+_NO_WAIT_SECONDS = 10.0
 # How many records are told between two looks at the clock.
 RECORDS_AT_A_TIME = 32
 
@@ -181,6 +181,8 @@ class Reading:
         """Return whether the record that explains this one may still come.
 
         After one that did not come there is no wait for a while: others must not be held up.
+
+        Raises OutOfOrder if the place of a directory will never be known.
         """
         now = time.perf_counter()
         if self._unexplained is not record:
@@ -190,9 +192,9 @@ class Reading:
             return True
         self._unexplained, self._waited = None, record
         if unexplained.handle:
-            self._whereabouts.is_removed(unexplained.handle)
             if now >= self._no_wait_before:
                 self._no_wait_before = now + _NO_WAIT_SECONDS
+            raise OutOfOrder("a directory is gone, and no record says from where")
         return False
 
     def lose(self) -> None:

@@ -31,8 +31,9 @@ _MOST_UNHEARD = 10_000
 # How long a way up may be, and how often the search is repeated because of moves meanwhile.
 _LONGEST_WAY = 4096
 _TRIES = 8
-# How long after a directory's removal the record about it may come.
-_REMOVED_SECONDS = 200e-3
+# How long after a directory's removal the record about it may come: meanwhile the call may wait for
+# the disk.
+_REMOVED_SECONDS = 1.0
 
 
 class Unexplained(Exception):
