@@ -36,9 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Report the changes to the daemons; return 1 if one of them refuses."""
     status = 0
     for path in arguments.paths:
-        above, name = os.path.split(os.path.abspath(os.fsencode(path)))
+        above, name = os.path.split(os.fsencode(path).rstrip(b"/"))
+        if name in (b"", b".", b"..") or os.path.ismount(path):
+            above, name = os.fsencode(path), b""
         try:
-            place = locate(above)
+            place = locate(above or (b"." if name else b""))
             inner = place.path if place.mount is None else place.mount.inner_path(place.path)
             with Client(place.socket) as client:
                 client.notify(os.path.join(inner, name), arguments.what or 0)

@@ -85,6 +85,52 @@ def test_what_is_notified_shows_at_once_though_it_hardly_differs(exclusive: Moun
         assert (top / "missing").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts what is not FUSE")
+def test_mounts_and_open_files_below_what_is_notified_stay(exclusive: Mounted) -> None:
+    source, top = Path(exclusive.source), Path(exclusive.mountpoint)
+    (source / "d" / "mounted").mkdir(parents=True)
+    (source / "d" / "f").touch()
+    subprocess.run(["mount", "-t", "tmpfs", "none", top / "d" / "mounted"], check=True)
+    try:
+        with exclusive.client() as client, open(top / "d" / "f") as file:
+            client.notify("d")
+            client.notify("d/f")
+            assert os.readlink(f"/proc/self/fd/{file.fileno()}") == f"{top}/d/f"
+        assert (top / "d" / "mounted").is_mount()
+    finally:
+        subprocess.run(["umount", top / "d" / "mounted"], check=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", "No such file or directory"),
+        (".", "the path must be below the mount's root"),
+        ("d/..", "the path must be below the mount's root"),
+        ("link/../f", "the path does not exist, and was not known before"),
+        ("missing/f", "No such file or directory"),
+        ("d/missing", "the path does not exist, and was not known before"),
+    ],
+)
+def test_the_command_takes_a_path_as_other_programs_do(
+    exclusive: Mounted, path: str, said: str
+) -> None:
+    source = Path(exclusive.source)
+    (source / "d" / "e").mkdir(parents=True)
+    (source / "f").touch()
+    (source / "link").symlink_to("d/e")
+    ran = subprocess.run(
+        [sys.executable, "-m", "fusenotify", "notify", path],
+        cwd=exclusive.mountpoint,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"fusenotify: {path}: ")
+    assert said in ran.stderr
+
+
 def test_the_command_says_it_for_root_and_for_no_other_user(
     exclusive: Mounted, tmp_path: Path, nobody: User
 ) -> None:

@@ -49,13 +49,19 @@ async def notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> None:
         )
     hooks.by(Process(0, -1, -1, None, behind=True))
     with telling(hooks):
-        parent, name, numbers = _notify(inodes, hooks, path, what)
+        forget = _notify(inodes, hooks, path, what)
     # In a thread, because the kernel waits for locks (behind.forgetting).
-    await trio.to_thread.run_sync(_forget, parent, name, numbers, abandon_on_cancel=True)
+    await trio.to_thread.run_sync(_forget, *forget, abandon_on_cancel=True)
 
 
-def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> tuple[int, bytes, list[int]]:
-    """Return the number of the directory, the name, and the numbers of what may have changed."""
+def _notify(
+    inodes: Inodes, hooks: Hooks, path: bytes, what: int
+) -> tuple[list[int], int, bytes | None]:
+    """Return the numbers of what may have changed, the number of the directory, and the name.
+
+    The name is None if it belongs to the same object as before: forgetting it would unmount what is
+    mounted below it, and take the paths of open files away.
+    """
     if b"\0" in path:
         raise OSError(errno.EINVAL, "a path has no NUL bytes")
     *above, name = [part for part in path.split(b"/") if part] or [b""]
@@ -86,7 +92,7 @@ def _notify(inodes: Inodes, hooks: Hooks, path: bytes, what: int) -> tuple[int, 
         inodes.drop_if_unused(now)
     numbers.append(parent.number)
     inodes.drop_if_unused(parent)
-    return parent.number, name, numbers
+    return numbers, parent.number, None if now is before and now is not None else name
 
 
 def _told(
@@ -114,10 +120,11 @@ def _removed(hooks: Hooks, parent: Inode, name: bytes, inode: Inode) -> None:
         hooks.unlinked(parent, name, inode, links)
 
 
-def _forget(parent: int, name: bytes, numbers: list[int]) -> None:
-    """Make the kernel forget a name, and attributes and data of objects."""
+def _forget(numbers: list[int], parent: int, name: bytes | None) -> None:
+    """Make the kernel forget attributes and data of objects, and a name."""
     for number in numbers:
         with suppress(OSError):  # the kernel does not know it, or the mount is gone
             pyfuse3.invalidate_inode(pyfuse3.InodeT(number))
-    with suppress(OSError):
-        pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), name)
+    if name is not None:
+        with suppress(OSError):
+            pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), name)
