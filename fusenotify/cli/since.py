@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -157,7 +158,7 @@ def _find(given: bytes) -> _Place:
 
     Raises OSError, as locate().
     """
-    # A symbolic link at the end is not followed.
+    # A symbolic link at the end is not followed, unless it leads into the mount from outside.
     path = os.path.join(os.path.realpath(os.path.dirname(given)), os.path.basename(given))
     if os.path.basename(given) in (b"", b".", b".."):
         path = os.path.realpath(given)
@@ -169,6 +170,12 @@ def _find(given: bytes) -> _Place:
             existing, _, name = existing.rpartition(b"/")
             gone = b"/" + name + gone
             existing = existing or b"/"
+            continue
+        except OSError as error:
+            real = os.path.realpath(existing)
+            if error.errno != errno.EXDEV or real == existing:
+                raise
+            existing = real
             continue
         break
     with Client(place.socket) as client:

@@ -343,6 +343,22 @@ def test_a_gap_is_not_among_the_events_where_stderr_is_closed(kept: Mounted) -> 
     assert (done.returncode, done.stdout) == (3, f"{kept.mountpoint}/ CREATE,ISDIR d\n")
 
 
+def test_a_link_is_followed_into_the_mount_and_not_within_it(kept: Mounted, tmp_path: Path) -> None:
+    mnt, link = Path(kept.mountpoint), tmp_path / "link"
+    link.symlink_to(mnt)
+    (mnt / "d").mkdir()
+    (mnt / "within").symlink_to("d")
+    assert since("begin", link, "--changes") == (
+        0,
+        f"created    {link}/d/\ncreated    {link}/within\n",
+        "",
+    )
+    assert since("begin", mnt / "within") == (0, f"{mnt}/ CREATE within\n", "")
+    (tmp_path / "circle").symlink_to("circle")
+    status, out, err = since("begin", tmp_path / "circle")
+    assert (status, out, "not on a fusenotify mount" in err) == (1, "", True)
+
+
 def test_a_cursor_file_that_is_something_else_stays(kept: Mounted, tmp_path: Path) -> None:
     fifo, text = tmp_path / "fifo", tmp_path / "text"
     os.mkfifo(fifo)
