@@ -325,17 +325,17 @@ class Store:
             (_ROW_BYTES,),
         )
         upto = 0
-        for found in batches:
-            last, first, ended, size = row_of(tuple[Number, Number, Time, Number], found)
-            if remove <= 0 and ended >= too_old:
-                oldest = first
-                break
-            upto = last
-            remove -= size
-            used -= size
-        else:
-            oldest = upto + 1 if upto else oldest
-        batches.close()
+        with contextlib.closing(batches):  # an open one would keep an old view of the file
+            for found in batches:
+                last, first, ended, size = row_of(tuple[Number, Number, Time, Number], found)
+                if remove <= 0 and ended >= too_old:
+                    oldest = first
+                    break
+                upto = last
+                remove -= size
+                used -= size
+            else:
+                oldest = upto + 1 if upto else oldest
         if upto:
             self._writer.execute("DELETE FROM batches WHERE last <= ?", (upto,))
             self._writer.execute("DELETE FROM directories WHERE sequence <= ?", (upto,))

@@ -139,6 +139,21 @@ def test_entries_that_nobody_stored_are_a_gap(path: Path, entries: list[Entry]) 
     use(store)
 
 
+def test_a_journal_that_is_mended_again_is_written_again(path: Path) -> None:
+    store = opened(path)
+    other = sqlite3.connect(path)
+    with other:
+        other.execute("UPDATE batches SET time = 'x' || time")
+    with pytest.raises(OSError, match="damaged") as failed:  # which is kept, as by a journal
+        store.keep_alive(time.time_ns())
+    with other:
+        other.execute("UPDATE batches SET time = CAST(substr(time, 2) AS INTEGER)")
+    other.close()
+    store.keep_alive(time.time_ns())
+    store.close(time.time_ns())
+    assert failed.value.filename == str(path)
+
+
 def test_names_in_the_database_that_are_no_text_are_refused(path: Path) -> None:
     content = path.read_bytes()
     assert b"CREATE TABLE runs" in content
