@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pyfuse3 import EntryAttributes
+from pyfuse3 import ROOT_INODE, EntryAttributes
 
 from fusenotify.bits import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MOVE, IN_Q_OVERFLOW, names
 from fusenotify.engine.core import Core
@@ -406,6 +406,19 @@ def test_a_directory_whose_removal_no_record_tells_is_a_loss(make: Callable[...,
     told = tree.settle()
     assert told[-1] == "Q_OVERFLOW "
     assert "MOVED_TO f" not in told  # as if it came from outside
+
+
+def test_after_a_loss_the_kernel_forgets_the_names_of_directories_that_are_gone(
+    make: Callable[..., Tree],
+) -> None:
+    tree = make("gone/", "old/")
+    for name in ("gone", "old"):
+        tree.looked_up(name)
+    tree.other("os.rmdir('gone')", "os.rename('old', 'new')")
+    tree.behind._reading.read_all()
+    tree.behind._reading.lose()
+    forgotten = tree.behind.forgetting._waiting.names
+    assert {(ROOT_INODE, b"gone"), (ROOT_INODE, b"old")} <= forgotten.keys()
 
 
 def test_a_request_waits_for_all_records_before_it(make: Callable[..., Tree]) -> None:

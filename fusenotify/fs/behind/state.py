@@ -86,6 +86,7 @@ class State:
                 inode.pin()
         for inode in stale:
             if inode.dentry is not None and not inode.dentry.unlinked:
+                self.change_name(inode.dentry.parent, inode.dentry.name)
                 self._core.unhash(inode.dentry)
         for inode in stale:
             self._whereabouts.place(inode)
