@@ -46,6 +46,7 @@ class Unread:
         self.max_events = max_events
         self.in_pipe = 0
         self._events: deque[tuple[Event, bytes]] = deque()  # each with its record
+        self._size = 0  # of all records, which may be thousands, in bytes
         self._overflows = 0  # how many IN_Q_OVERFLOW are queued
 
     def __len__(self) -> int:
@@ -53,7 +54,7 @@ class Unread:
 
     def size(self) -> int:
         """Return how many bytes are unread."""
-        return sum(len(record) for _, record in self._events)
+        return self._size
 
     def is_full(self) -> bool:
         """Return whether another event would be lost without another IN_Q_OVERFLOW."""
@@ -120,7 +121,9 @@ class Unread:
         """
         self.in_pipe = 0
         for event in reversed(events):
-            self._events.appendleft((event, pack(event)))
+            record = pack(event)
+            self._events.appendleft((event, record))
+            self._size += len(record)
             self._overflows += bool(event.mask & IN_Q_OVERFLOW)
 
     def next_for_pipe(self, room: int) -> list[tuple[Event, bytes]]:
@@ -159,7 +162,9 @@ class Unread:
         return self._merges(event, None)
 
     def _append(self, event: Event) -> None:
-        self._events.append((event, pack(event)))
+        record = pack(event)
+        self._events.append((event, record))
+        self._size += len(record)
 
     def _overflow(self, cookie: int) -> None:
         if self.is_full() or (self._overflows and not self.rules.overflow_repeats):
@@ -169,6 +174,7 @@ class Unread:
 
     def _pop(self) -> tuple[Event, bytes]:
         event, record = self._events.popleft()
+        self._size -= len(record)
         if event.mask & IN_Q_OVERFLOW:
             self._overflows -= 1
         return event, record

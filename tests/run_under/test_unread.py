@@ -14,6 +14,7 @@ OVERFLOW = Event(-1, 0x4000)
 
 
 def queued(unread: Unread) -> list[Event]:
+    assert unread.size() == sum(len(record) for _, record in unread.head(1 << 20))
     return [event for event, _ in unread.head(1 << 20)]
 
 
