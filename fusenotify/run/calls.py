@@ -203,7 +203,7 @@ class Calls:
         self._descriptors[made.pipe.name] = made
         made.on_events = lambda: self._reads.serve_held(made)
         if self._recorder.is_wanted:
-            made.on_piped = lambda events: self._recorder.events(made.number, events)
+            made.on_readable = lambda events: self._recorder.events(made.number, events)
         self._recorder.call(
             notification.thread, name, {"flags": flags} if name[-1] == "1" else {}, number
         )

@@ -31,8 +31,8 @@ class InotifyDescriptor:
     """What one inotify_init() made; any number of processes may have copies of it.
 
     number is its place among all of the run, owner the user whose instance it is.
-    on_events is called when there are events, for which trapped reads may wait; on_piped is
-    called with the events that were just written into the pipe.
+    on_events is called when there are events, for which trapped reads may wait; on_readable is
+    called with events, in their order, when they are written into the pipe, or taken before that.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class InotifyDescriptor:
         self.pipe = Pipe()
         self.lock = asyncio.Lock()
         self.on_events: Callable[[], object] = _nobody
-        self.on_piped: Callable[[list[Event]], object] = _nobody
+        self.on_readable: Callable[[list[Event]], object] = _nobody
         self._last_wd = 0
         self._limit = CAPACITY
         self._piped = 0  # how many bytes are in the pipe, when it was last looked at
@@ -140,10 +140,10 @@ class InotifyDescriptor:
         """Prepare for reads of size bytes: from now on the pipe holds no more than that."""
         self._limit = min(self._limit, max(size, LONGEST_RECORD))
 
-    def take(self, *sizes: int) -> tuple[list[Event], int, bytes]:
+    def take(self, *sizes: int) -> tuple[list[Event], bytes]:
         """Take the oldest records that fit in buffers of these sizes in bytes (Unread.head).
 
-        Returns the events, how many of them were in the pipe, and the bytes.
+        Returns the events and the bytes.
 
         Raises OSError: EINVAL if the first record does not fit.
         """
@@ -157,10 +157,12 @@ class InotifyDescriptor:
             if got != piped:
                 # Another read, which was not trapped, was faster; this one gets the rest.
                 self._settle()
-                return ([], 0, got) if got or not self._unread else self.take(*sizes)
+                return ([], got) if got or not self._unread else self.take(*sizes)
         self._unread.take(len(head))
+        events = [event for event, _ in head]
+        self.on_readable(events[in_pipe:])
         self._refill()
-        return [event for event, _ in head], in_pipe, b"".join(record for _, record in head)
+        return events, b"".join(record for _, record in head)
 
     def put_back(self, events: list[Event]) -> None:
         """Queue events that were taken again, before the others."""
@@ -220,7 +222,7 @@ class InotifyDescriptor:
         if records and self.pipe.write(records):
             self._piped += len(records)
             self._unread.written(len(following))
-            self.on_piped([event for event, _ in following])
+            self.on_readable([event for event, _ in following])
 
     def _pump(self) -> None:
         """Move events from the sources to the pipe, and listen for more."""

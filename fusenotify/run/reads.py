@@ -108,7 +108,7 @@ class Reads:
         if not self._listener.is_valid(read.notification.id):
             return True
         try:
-            events, piped, data = descriptor.take(*read.sizes())
+            events, data = descriptor.take(*read.sizes())
         except OSError as error:
             self._finish(read, -(error.errno or errno.EINVAL))
             return True
@@ -122,12 +122,10 @@ class Reads:
             return True
         if stored < len(data):
             tried = _tried(events, stored)
-            self._recorder.events(descriptor.number, events[piped:tried])
             if not self._finish(read, -errno.EFAULT):
                 tried = 0
             descriptor.put_back(events[tried:])
             return True
-        self._recorder.events(descriptor.number, events[piped:])
         if not self._finish(read, len(data)):
             descriptor.put_back(events)
         return True

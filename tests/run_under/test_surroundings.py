@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -79,6 +80,16 @@ def test_a_program_may_use_all_descriptors_of_a_small_limit(
         check=False,
     )
     assert (done.stdout, done.stderr) == ("good: 300\n", "")
+
+
+def test_events_are_recorded_once_and_in_their_order(
+    scenarios: Path, fusenotify_mount: TemporaryMount, tmp_path: Path
+) -> None:
+    record = tmp_path / "record"
+    under(f"--record={record}", "--", scenarios, fusenotify_mount.path, "storm_of_500")
+    entries = [json.loads(line) for line in record.read_text().splitlines()]
+    names = [event["name"] for entry in entries for event in entry.get("events", ())]
+    assert names == [str(number) for number in range(500)]
 
 
 @pytest.mark.mount
