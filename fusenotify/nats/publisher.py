@@ -28,7 +28,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NoStreamResponseError
 
 from fusenotify.bits import IN_Q_OVERFLOW
 from fusenotify.client import PastEvent
@@ -117,7 +117,9 @@ async def publish(
             except _MountFailed as failed:
                 raise failed.error from None
             except (_Interrupted, NotThere, *TRANSIENT) as error:
-                if not publisher.was_connected:
+                # A bucket that another publisher has just made may take nothing yet.
+                is_new = isinstance(error, NoStreamResponseError)
+                if not publisher.was_connected and not is_new:
                     raise Refused(reason_of(error)) from None
                 log.warning("%s: %s; trying again", address.shown, reason_of(error))
             await asyncio.sleep(pause)

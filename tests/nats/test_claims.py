@@ -76,6 +76,20 @@ def test_a_second_publisher_is_refused_at_once(
             assert published(server, 2, tmp_path / "printed") == [1, 2]
 
 
+def test_a_publisher_waits_for_a_bucket_that_takes_nothing_yet(
+    kept: Mounted, server: NatsServer, tmp_path: Path
+) -> None:
+    # As between the two steps in which the server makes it for another publisher.
+    bucket = "name='KV_fusenotify', max_msgs_per_subject=1, subjects=[{!r}]"
+    manage(server, f"add_stream({bucket.format('elsewhere.>')})")
+    os.mkdir(f"{kept.mountpoint}/a")
+    said = tmp_path / "said"
+    with program("publish", kept.mountpoint, "--to", server.url, output=said):
+        until(lambda: "no response from stream; trying again" in said.read_text(), "it waits")
+        manage(server, f"update_stream({bucket.format('$KV.fusenotify.>')})")
+        assert published(server, 1, tmp_path / "printed") == [1]
+
+
 def test_a_publisher_that_was_away_for_long_publishes_nothing_again(
     kept: Mounted, server: NatsServer, tmp_path: Path
 ) -> None:

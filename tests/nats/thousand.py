@@ -34,7 +34,7 @@ _AT_ONCE = 10
 
 
 def publish_all(sockets: list[str], url: str, machines: list[str]) -> None:
-    """Publish the mounts in turn, each machine one, until killed."""
+    """Publish the mounts in turn, each machine one, until killed; if one fails, so does all."""
 
     async def all_of_them() -> None:
         starting = asyncio.Semaphore(_AT_ONCE)
@@ -43,7 +43,7 @@ def publish_all(sockets: list[str], url: str, machines: list[str]) -> None:
             began = asyncio.Event()
             socket = sockets[number % len(sockets)]
             async with starting:
-                task = asyncio.create_task(
+                task = tasks.create_task(
                     publish(
                         socket, Address(url), machine=machine, on_published=lambda _: began.set()
                     )
@@ -55,7 +55,10 @@ def publish_all(sockets: list[str], url: str, machines: list[str]) -> None:
             for number, machine in enumerate(machines):
                 tasks.create_task(one(number, machine))
 
-    asyncio.run(all_of_them())
+    try:
+        asyncio.run(all_of_them())
+    finally:
+        os.kill(os.getppid(), signal.SIGINT)
 
 
 async def received(url: str, expected: int) -> tuple[Counter[str], float]:
