@@ -147,7 +147,12 @@ async def check_stream(
         try:
             info = await jetstream.add_stream(name=stream, subjects=[subjects])
         except nats.js.errors.APIError as error:
-            raise Refused(f"the stream {stream} cannot be created: {error.description}") from None
+            try:  # another publisher may just have made it
+                info = await jetstream.stream_info(stream)
+            except nats.js.errors.NotFoundError:
+                raise Refused(
+                    f"the stream {stream} cannot be created: {error.description}"
+                ) from None
     except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
         raise no_jetstream(address) from None
     except nats.js.errors.APIError as error:

@@ -19,6 +19,7 @@ import os
 import signal
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def publish_all(sockets: list[str], url: str, machines: list[str]) -> None:
 
     try:
         asyncio.run(all_of_them())
-    finally:
+    except BaseException:
+        traceback.print_exc()
         os.kill(os.getppid(), signal.SIGINT)
 
 
