@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import logging
 import socket as sockets
@@ -220,7 +221,7 @@ class _Publisher:
                 try:
                     event = await anext(events)
                 except OSError as error:
-                    if "is not a cursor" in str(error):
+                    if error.errno == errno.EINVAL:  # it is not a cursor
                         raise Refused(self._progress.not_ours(str(error.strerror))) from None
                     raise _MountFailed(error) from None
                 if time.monotonic() - self._active > _LOOK_AGAIN_SECONDS and sent.empty():

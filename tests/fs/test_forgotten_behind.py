@@ -12,7 +12,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,6 +175,17 @@ while time.monotonic() < until:
 """
 
 
+def waiting_lookup(path: Path, processor: str) -> subprocess.Popen[bytes] | None:
+    """Return a program that waits for the answer to a lookup; None if nobody has to be asked."""
+    looking = subprocess.Popen([sys.executable, "-c", _LOOKS, path, processor])
+    wchan = Path(f"/proc/{looking.pid}/wchan")
+    until(
+        lambda: looking.poll() is not None or "request_wait" in wchan.read_text(),
+        "the lookup ends or waits",
+    )
+    return looking if looking.returncode is None else None
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is only one processor")
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_a_lookup_that_was_answered_before_the_change_renews_nothing(
@@ -193,12 +203,10 @@ def test_a_lookup_that_was_answered_before_the_change_renews_nothing(
         mount.client() as client,
     ):
         (mnt / "f").stat()
-        time.sleep(0.4)  # it is looked up again at its next use
         os.kill(mount.pid, signal.SIGSTOP)
-        looking = subprocess.Popen([sys.executable, "-c", _LOOKS, mnt / "f", processor])
         try:
-            status = Path(f"/proc/{looking.pid}/wchan")
-            until(lambda: "request_wait" in status.read_text(), "the lookup waits")
+            while (looking := waiting_lookup(mnt / "f", processor)) is None:
+                pass  # the kernel still remembers the name
             urgent = subprocess.Popen(
                 [sys.executable, "-c", _TAKES_THE_PROCESSOR, processor], stdout=subprocess.PIPE
             )

@@ -175,21 +175,28 @@ def test_a_source_that_is_unmounted_lazily_is_heard_as_long_as_it_is_used(
         subprocess.run(["umount", "--lazy", source], check=False, capture_output=True)
 
 
-def test_where_not_all_below_source_can_be_heard_the_rest_is_and_status_says_why(
-    tmp_path: Path,
-) -> None:
-    source, mnt = tmp_path / "source", tmp_path / "mnt"
-    layers = [tmp_path / name for name in ("lower", "upper", "work")]
-    for directory in (source / "overlay", mnt, *layers):
-        directory.mkdir(parents=True)
-    lower, upper, work = layers
+@contextlib.contextmanager
+def overlay_at(place: Path) -> Iterator[None]:
+    """Mount an overlay at a new directory of SOURCE."""
+    lower, upper, work = layers = [place.parents[1] / name for name in ("lower", "upper", "work")]
+    for directory in (place, *layers):
+        directory.mkdir()
     options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_where_not_all_below_source_can_be_heard_the_rest_is_and_status_says_why(
+    places: tuple[Path, Path],
+) -> None:
+    source, mnt = places
     with fusenotify.mounted(source, mnt, behind="all") as mount, mount.client() as client:
-        device = client.init(nonblock=True)
-        device.add_watch("/", IN_CREATE, tree=True)
-        place = source / "overlay"
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, place], check=True)
-        try:
+        with overlay_at(source / "overlay"):
+            device = client.init(nonblock=True)
+            device.add_watch("/", IN_CREATE, tree=True)
             why_not = (
                 "not all below SOURCE is heard: "
                 "the handles of SOURCE's kind of filesystem are not known"
@@ -198,29 +205,22 @@ def test_where_not_all_below_source_can_be_heard_the_rest_is_and_status_says_why
             done(source, "touch overlay/f g")
             assert heard(client, device) == ["CREATE g"]
             assert (mnt / "overlay" / "f").exists()
-        finally:
-            subprocess.run(["umount", "--lazy", place], check=True)
         assert soon(lambda: status_of(client).why_not == "")
 
 
-def test_what_is_not_heard_is_shown_while_records_of_the_rest_wait(tmp_path: Path) -> None:
-    source, mnt = tmp_path / "source", tmp_path / "mnt"
-    layers = [tmp_path / name for name in ("lower", "upper", "work")]
-    for directory in (source / "overlay", mnt, *layers):
-        directory.mkdir(parents=True)
-    lower, upper, work = layers
-    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-    subprocess.run(
-        ["mount", "-t", "overlay", "overlay", "-o", options, source / "overlay"], check=True
-    )
-    try:
-        with fusenotify.mounted(source, mnt, behind="all") as mount, mount.client() as client:
-            client.init(nonblock=True).add_watch("/", IN_CREATE, tree=True)
-            done(source, "mkdir $(seq -f overlay/%.0f 100)")
-            os.kill(mount.pid, signal.SIGSTOP)
-            done(source, "touch $(seq 5000)")
-            os.kill(mount.pid, signal.SIGCONT)
-            for number in range(1, 101):
-                assert os.listdir(mnt / "overlay" / str(number)) == []
-    finally:
-        subprocess.run(["umount", "--lazy", source / "overlay"], check=True)
+def test_what_is_not_heard_is_shown_while_records_of_the_rest_wait(
+    places: tuple[Path, Path],
+) -> None:
+    source, mnt = places
+    with (
+        overlay_at(source / "overlay"),
+        fusenotify.mounted(source, mnt, behind="all") as mount,
+        mount.client() as client,
+    ):
+        client.init(nonblock=True).add_watch("/", IN_CREATE, tree=True)
+        done(source, "mkdir $(seq -f overlay/%.0f 100)")
+        os.kill(mount.pid, signal.SIGSTOP)
+        done(source, "touch $(seq 5000)")
+        os.kill(mount.pid, signal.SIGCONT)
+        for number in range(1, 101):
+            assert os.listdir(mnt / "overlay" / str(number)) == []
