@@ -139,7 +139,7 @@ def begin(level: str, file: str | None) -> Messages:
 def _tells_of_a_fault(record: logging.LogRecord) -> bool:
     """Return whether a message of pyfuse3 is one for the user.
 
-    To an answer that nobody waits for the kernel says ENOENT, as when the mount is unmounted
+    The kernel refuses an answer that nobody waits for with ENOENT, as when the mount is unmounted
     before a RELEASE is answered.  libfuse does not report that either.
     """
     return not (

@@ -35,7 +35,7 @@ _AT_ONCE = 10
 
 
 def publish_all(sockets: list[str], url: str, machines: list[str]) -> None:
-    """Publish the mounts in turn, each machine one, until killed; if one fails, so does all."""
+    """Publish the mounts in turn, each machine one, until killed; if one fails, all end."""
 
     async def all_of_them() -> None:
         starting = asyncio.Semaphore(_AT_ONCE)
